@@ -1,0 +1,206 @@
+package captioner
+
+import "time"
+
+// Config is everything a run of TrainAndDeploy can be told. A file or a request
+// names only what differs from [DefaultConfig]. Package internal/config reads,
+// checks and normalises it: one rule set for the command line, the API and
+// the worker.
+type Config struct {
+	Data       DataConfig       `json:"data" yaml:"data"`
+	Model      ModelConfig      `json:"model" yaml:"model"`
+	Training   TrainingConfig   `json:"training" yaml:"training"`
+	Evaluation EvaluationConfig `json:"evaluation" yaml:"evaluation"`
+	Promotion  PromotionConfig  `json:"promotion" yaml:"promotion"`
+}
+
+// DataConfig says where the pictures and captions are and how they are split.
+type DataConfig struct {
+	// Images is the folder of pictures. With Captions empty too, the
+	// demonstration data set is used, and made first where it is missing.
+	Images string `json:"images" yaml:"images"`
+	// Captions is the captions file in the Kaggle Flickr8k layout:
+	// image,caption; header optional; split at the first comma.
+	Captions string `json:"captions" yaml:"captions"`
+	// SplitFiles name files with one image name a line. All three or none:
+	// without them the pictures are split by SplitRatios.
+	SplitFiles SplitFiles `json:"split_files" yaml:"split_files"`
+	// SplitRatios are the shares of the pictures in each split; they sum to 1.
+	SplitRatios SplitRatios `json:"split_ratios" yaml:"split_ratios"`
+	// Seed makes the split by ratios repeatable.
+	Seed uint64 `json:"seed" yaml:"seed"`
+	// MinWordCount is how often a word must occur in the training captions to
+	// enter the vocabulary; rarer words become the unknown token.
+	MinWordCount int `json:"min_word_count" yaml:"min_word_count"`
+	// MaxTokens is the longest caption in tokens, start and end included;
+	// longer ones are cut for training. 0 takes the 99th percentile of the
+	// training captions.
+	MaxTokens int `json:"max_tokens" yaml:"max_tokens"`
+	// MinUsable is the share of the pictures that must be usable, in (0, 1].
+	MinUsable float64 `json:"min_usable" yaml:"min_usable"`
+	// ShardSize is how many pictures one ExtractFeatures or CaptionShard
+	// activity handles. It changes speed, never results.
+	ShardSize int `json:"shard_size" yaml:"shard_size"`
+	// MaxPixels bounds width × height of a picture, by its header.
+	MaxPixels int `json:"max_pixels" yaml:"max_pixels"`
+}
+
+// SplitFiles are paths of files with one image name a line.
+type SplitFiles struct {
+	Train      string `json:"train" yaml:"train"`
+	Validation string `json:"validation" yaml:"validation"`
+	Test       string `json:"test" yaml:"test"`
+}
+
+// SplitRatios are shares in [0, 1] that sum to 1.
+type SplitRatios struct {
+	Train      float64 `json:"train" yaml:"train"`
+	Validation float64 `json:"validation" yaml:"validation"`
+	Test       float64 `json:"test" yaml:"test"`
+}
+
+// ModelConfig describes the network.
+type ModelConfig struct {
+	// Encoder names the image encoder: "conv" is the small convolutional one
+	// that is trained from scratch.
+	Encoder string `json:"encoder" yaml:"encoder"`
+	// Decoder names the caption decoder: "transformer".
+	Decoder string `json:"decoder" yaml:"decoder"`
+	// ImageSize is the side in pixels of the square that the encoder sees.
+	ImageSize int `json:"image_size" yaml:"image_size"`
+	// Grayscale removes the colour from every picture, in training and serving.
+	Grayscale bool `json:"grayscale" yaml:"grayscale"`
+	// Width is the size of the decoder's vectors.
+	Width int `json:"width" yaml:"width"`
+	// Layers is the number of decoder layers.
+	Layers int `json:"layers" yaml:"layers"`
+	// Heads is the number of attention heads; it divides Width.
+	Heads int `json:"heads" yaml:"heads"`
+	// FeedForward is the hidden size of each layer's feed-forward part.
+	FeedForward int `json:"feed_forward" yaml:"feed_forward"`
+	// Dropout is the share of activations dropped in training, in [0, 1).
+	Dropout float64 `json:"dropout" yaml:"dropout"`
+}
+
+// TrainingConfig describes how the weights are found.
+type TrainingConfig struct {
+	// Steps is the number of optimiser steps; the learning rate is scheduled
+	// over all of them. Ignored when Epochs is set.
+	Steps int `json:"steps" yaml:"steps"`
+	// Epochs is the number of passes over the training pictures; 0 means as
+	// many as Steps fill.
+	Epochs int `json:"epochs" yaml:"epochs"`
+	// BatchSize is the number of pictures a step.
+	BatchSize int `json:"batch_size" yaml:"batch_size"`
+	// CaptionsPerImage is how many of a picture's captions, drawn at random,
+	// a step uses; they share one encoder pass.
+	CaptionsPerImage int `json:"captions_per_image" yaml:"captions_per_image"`
+	// LearningRate is the highest rate of Adam, reached after WarmupSteps and
+	// then lowered along a cosine to MinLearningRateRatio of it.
+	LearningRate         float64 `json:"learning_rate" yaml:"learning_rate"`
+	WarmupSteps          int     `json:"warmup_steps" yaml:"warmup_steps"`
+	MinLearningRateRatio float64 `json:"min_learning_rate_ratio" yaml:"min_learning_rate_ratio"`
+	// Beta1, Beta2 and Epsilon are Adam's (Kingma and Ba 2015).
+	Beta1   float64 `json:"beta1" yaml:"beta1"`
+	Beta2   float64 `json:"beta2" yaml:"beta2"`
+	Epsilon float64 `json:"epsilon" yaml:"epsilon"`
+	// ClipNorm bounds the global norm of the gradients; 0 does not.
+	ClipNorm float64 `json:"clip_norm" yaml:"clip_norm"`
+	// LabelSmoothing spreads this share of each target over the vocabulary.
+	LabelSmoothing float64 `json:"label_smoothing" yaml:"label_smoothing"`
+	// AuxiliaryWeight weighs the loss that asks the encoder's grid which words
+	// and adjacent word pairs occur in the picture's captions; 0 drops it.
+	AuxiliaryWeight float64 `json:"auxiliary_weight" yaml:"auxiliary_weight"`
+	// Augmentation shifts each training picture by a random crop. Pictures are
+	// never mirrored: left and right are words.
+	Augmentation bool `json:"augmentation" yaml:"augmentation"`
+	// EarlyStoppingPatience is the number of epochs without a better
+	// validation loss after which training stops; 0 never stops early.
+	EarlyStoppingPatience int `json:"early_stopping_patience" yaml:"early_stopping_patience"`
+	// CheckpointInterval is the longest time between two checkpoints.
+	CheckpointInterval Duration `json:"checkpoint_interval" yaml:"checkpoint_interval"`
+	// Seed makes initial weights, dropout, crops and the order repeatable.
+	Seed uint64 `json:"seed" yaml:"seed"`
+	// Threads is the number of CPU threads of the job engine. Results are
+	// bit-identical only for equal numbers. 0 takes the machine's.
+	Threads int `json:"threads" yaml:"threads"`
+}
+
+// EvaluationConfig describes decoding and scoring of the test split. Beam
+// settings are part of the version: serving uses the same ones.
+type EvaluationConfig struct {
+	// BeamWidth is the number of hypotheses that beam search keeps.
+	BeamWidth int `json:"beam_width" yaml:"beam_width"`
+	// LengthPenalty is the exponent of the length by which a hypothesis'
+	// log-probability is divided; 0 turns it off.
+	LengthPenalty float64 `json:"length_penalty" yaml:"length_penalty"`
+	// NoRepeatNGram forbids a second occurrence of an n-gram of this order
+	// in one caption; 0 allows all.
+	NoRepeatNGram int `json:"no_repeat_ngram" yaml:"no_repeat_ngram"`
+	// SampleCaptions is how many test pictures' captions the report shows.
+	SampleCaptions int `json:"sample_captions" yaml:"sample_captions"`
+}
+
+// PromotionConfig describes the gate before a version goes live.
+type PromotionConfig struct {
+	// Metric is the score that is compared: "bleu1" to "bleu4".
+	Metric string `json:"metric" yaml:"metric"`
+	// Algorithm whose score is compared: "greedy" or "beam".
+	Algorithm string `json:"algorithm" yaml:"algorithm"`
+	// Margin is how much lower than the live version's the score may be.
+	Margin float64 `json:"margin" yaml:"margin"`
+	// CollapseShare and CollapseReferenceShare define a collapsed model: its
+	// most frequent caption covers more than the first share of the test
+	// pictures while it covers less than the second share of the references.
+	CollapseShare          float64 `json:"collapse_share" yaml:"collapse_share"`
+	CollapseReferenceShare float64 `json:"collapse_reference_share" yaml:"collapse_reference_share"`
+	// CollapseMinImages is the smallest test split on which it is judged.
+	CollapseMinImages int `json:"collapse_min_images" yaml:"collapse_min_images"`
+}
+
+// DefaultConfig returns the defaults. The model and training numbers are those
+// of the demonstration in docs/results.md; beam width and length penalty are
+// the original system's.
+func DefaultConfig() Config {
+	return Config{
+		Data: DataConfig{
+			SplitRatios:  SplitRatios{Train: 0.6, Validation: 0.2, Test: 0.2},
+			Seed:         42,
+			MinWordCount: 5,
+			MinUsable:    0.95,
+			ShardSize:    10_000,
+			MaxPixels:    50_000_000,
+		},
+		Model: ModelConfig{
+			Encoder: "conv", Decoder: "transformer", ImageSize: 96,
+			Width: 128, Layers: 2, Heads: 4, FeedForward: 256, Dropout: 0.1,
+		},
+		Training: TrainingConfig{
+			Steps: 3500, BatchSize: 16, CaptionsPerImage: 2,
+			LearningRate: 2e-3, WarmupSteps: 100, MinLearningRateRatio: 0.01,
+			Beta1: 0.9, Beta2: 0.98, Epsilon: 1e-9, ClipNorm: 1,
+			AuxiliaryWeight: 0.1, Augmentation: true,
+			EarlyStoppingPatience: 0,
+			CheckpointInterval:    Duration(60 * time.Second),
+			Seed:                  42,
+		},
+		Evaluation: EvaluationConfig{BeamWidth: 3, LengthPenalty: 0.7, NoRepeatNGram: 3, SampleCaptions: 8},
+		Promotion: PromotionConfig{
+			Metric: "bleu4", Algorithm: "beam", Margin: 0.01,
+			CollapseShare: 0.5, CollapseReferenceShare: 0.25, CollapseMinImages: 50,
+		},
+	}
+}
+
+// Duration is a time.Duration written as "60s" or "1m30s" in YAML and JSON.
+type Duration time.Duration
+
+// MarshalText gives the duration as time.Duration prints it.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// UnmarshalText reads what time.ParseDuration reads.
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	*d = Duration(v)
+	return err
+}

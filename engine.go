@@ -1,0 +1,186 @@
+package captioner
+
+import "context"
+
+// The interfaces of this file are what the control plane asks of an engine, a
+// child process that holds TensorFlow. They are filled by internal/engine's
+// client. An engine knows files only: paths of this machine go in, files come
+// out, and the control plane verifies, hashes and stores them.
+//
+// All of them return an Error of kind Unavailable when the engine died or
+// could not be started, so that the caller may try again, and ctx's error when
+// ctx ended first.
+
+// Captioner captions pictures with one model version.
+type Captioner interface {
+	// Caption returns one result per picture, in order. A picture that cannot
+	// be decoded fails alone, in its result.
+	Caption(ctx context.Context, req CaptionRequest) (CaptionReply, error)
+	// Model describes the loaded version.
+	Model() ModelInfo
+}
+
+// CaptionRequest is a batch of pictures and how to decode them.
+type CaptionRequest struct {
+	Images []ImageInput
+	// Algorithm is "greedy" or "beam".
+	Algorithm string
+	// BeamWidth is the number of hypotheses that beam search keeps.
+	BeamWidth int
+	// LengthPenalty and NoRepeatNGram are as in EvaluationConfig.
+	LengthPenalty float64
+	NoRepeatNGram int
+	// NumCaptions is how many hypotheses each picture gets, best first; at
+	// most the beam width. 0 means 1.
+	NumCaptions int
+}
+
+// ImageInput is one picture: exactly one of its fields is set.
+type ImageInput struct {
+	// Data is the encoded file (JPEG, PNG, GIF, BMP or WebP).
+	Data []byte
+	// Shard and Index name a picture that ExtractFeatures has prepared: the
+	// path of the shard and the position in it.
+	Shard string
+	Index int
+}
+
+// CaptionReply holds one result per picture, in the order of the request.
+type CaptionReply struct {
+	Results []CaptionResult
+}
+
+// CaptionResult is what a model says about one picture.
+type CaptionResult struct {
+	Hypotheses []Hypothesis
+	// Width and Height are the picture's in pixels after orientation; 0 for a
+	// picture from a shard.
+	Width, Height int
+	// Err is set, of kind Invalid, when the picture could not be decoded.
+	Err error
+}
+
+// ModelInfo describes a loaded model.
+type ModelInfo struct {
+	Version        Digest `json:"version"`
+	VocabularySize int    `json:"vocab_size"`
+	MaxTokens      int    `json:"max_length"`
+	Encoder        string `json:"feature_extractor"`
+	Decoder        string `json:"decoder"`
+	ImageSize      int    `json:"image_size"`
+	// TensorFlow is the version of the library that runs it.
+	TensorFlow string `json:"tensorflow_version"`
+	// Devices are TensorFlow's names of what it computes on.
+	Devices []string `json:"devices"`
+}
+
+// FeatureExtractor decodes pictures into a shard that training maps into memory.
+type FeatureExtractor interface {
+	ExtractFeatures(ctx context.Context, req ExtractRequest, progress func(done int)) (ExtractResult, error)
+}
+
+// ExtractRequest names the pictures of one shard.
+type ExtractRequest struct {
+	// ImagesDir is the folder that the names are relative to.
+	ImagesDir string
+	Images    []string
+	Model     ModelConfig
+	MaxPixels int
+	// Output is the path of the shard file to write.
+	Output  string
+	Threads int
+}
+
+// ExtractResult says which pictures the shard holds, in its order, and which
+// could not be decoded.
+type ExtractResult struct {
+	Images     []string
+	Quarantine []Quarantined
+}
+
+// Trainer fits a model and exports it.
+type Trainer interface {
+	// Train calls progress for each event, from one goroutine. When ctx ends
+	// it stops within one step; what the last CheckpointSaved event named is
+	// where another call can resume.
+	Train(ctx context.Context, req TrainRequest, progress func(TrainEvent)) (TrainResult, error)
+	// Checkpoint asks a running Train to save its state and to return an
+	// Unavailable error with code "stopped" after the CheckpointSaved event.
+	Checkpoint()
+}
+
+// TrainRequest is all that training reads.
+type TrainRequest struct {
+	Config Config
+	// Dataset is the path of the data set's JSON; Shards are the paths of the
+	// shard files, which name the pictures that they hold.
+	Dataset string
+	Shards  []string
+	// Resume is the path of a checkpoint, empty to start from the seed.
+	Resume string
+	// WorkDir is a folder for checkpoints; OutputDir gets the results: the
+	// folder saved_model/ and the files vocabulary.json, model.json and
+	// training.json.
+	WorkDir   string
+	OutputDir string
+}
+
+// TrainEvent is one thing that happened in training: exactly one field is set.
+type TrainEvent struct {
+	Step       *TrainStep
+	Epoch      *TrainEpoch
+	Checkpoint *CheckpointSaved
+}
+
+// TrainStep is progress within an epoch, sent at most once a second and at the
+// end of each epoch.
+type TrainStep struct {
+	// Step and Epoch count from 1; Steps and Epochs are the planned totals.
+	Step, Steps, Epoch, Epochs int
+	// Loss is the mean over the steps since the last event, nats per token.
+	Loss            float64
+	LearningRate    float64
+	ImagesPerSecond float64
+	// SecondsLeft is an estimate.
+	SecondsLeft float64
+}
+
+// TrainEpoch is the end of an epoch.
+type TrainEpoch struct {
+	Epoch, Step int
+	// TrainLoss and ValidationLoss are nats per token.
+	TrainLoss, ValidationLoss float64
+	// Best says whether this is the lowest validation loss so far.
+	Best bool
+}
+
+// CheckpointSaved names a complete, durable checkpoint file.
+type CheckpointSaved struct {
+	Path string
+	Step int
+}
+
+// TrainResult is the outcome of training.
+type TrainResult struct {
+	BestEpoch          int     `json:"best_epoch"`
+	BestValidationLoss float64 `json:"best_validation_loss"`
+	Steps              int     `json:"steps"`
+	Epochs             int     `json:"epochs"`
+	Parameters         int     `json:"parameters"`
+	StoppedEarly       bool    `json:"stopped_early"`
+	// Threads is the number of CPU threads that computed the weights.
+	Threads    int    `json:"threads"`
+	TensorFlow string `json:"tensorflow_version"`
+}
+
+// ModelDescription is the content of a bundle's model.json: what a program
+// must know to drive the SavedModel beside it.
+type ModelDescription struct {
+	Model ModelConfig `json:"model"`
+	// MaxTokens is the longest token sequence, start and end included.
+	MaxTokens int `json:"max_tokens"`
+	// Pixels is the side of the squares that preprocess gives and encode takes.
+	Pixels     int    `json:"pixels"`
+	Parameters int    `json:"parameters"`
+	TensorFlow string `json:"tensorflow"`
+}

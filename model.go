@@ -1,0 +1,133 @@
+package captioner
+
+import "time"
+
+// Scores are the results of one decoding algorithm on one split. Numbers lie
+// in [0, 1] and are multiplied by 100 only when printed.
+type Scores struct {
+	Algorithm string `json:"algorithm"`
+	// Signature names all that the numbers depend on; scores with different
+	// signatures are not comparable.
+	Signature string  `json:"signature"`
+	BLEU1     float64 `json:"bleu1"`
+	BLEU2     float64 `json:"bleu2"`
+	BLEU3     float64 `json:"bleu3"`
+	BLEU4     float64 `json:"bleu4"`
+	// The same with NLTK's smoothing method 1, as the original reports them.
+	BLEU1Method1 float64 `json:"bleu1_method1"`
+	BLEU2Method1 float64 `json:"bleu2_method1"`
+	BLEU3Method1 float64 `json:"bleu3_method1"`
+	BLEU4Method1 float64 `json:"bleu4_method1"`
+	Images       int     `json:"images"`
+	// CollapseShare is the share of the pictures that got the most frequent
+	// caption; CollapseReferenceShare is that caption's share of all references.
+	CollapseShare          float64 `json:"collapse_share"`
+	CollapseReferenceShare float64 `json:"collapse_reference_share"`
+}
+
+// SampleCaption shows what a model says beside what people say.
+type SampleCaption struct {
+	Image     string `json:"image"`
+	Greedy    string `json:"greedy"`
+	Beam      string `json:"beam"`
+	Reference string `json:"reference"`
+}
+
+// Evaluation is the content of a bundle's evaluation.json.
+type Evaluation struct {
+	// Scores has one entry per algorithm: greedy, then beam.
+	Scores []Scores `json:"scores"`
+	// Demonstration holds what can be measured only where the truth of each
+	// picture is known, by name; empty for other data sets.
+	Demonstration map[string]float64 `json:"demonstration,omitempty"`
+	Samples       []SampleCaption    `json:"samples"`
+}
+
+// Score returns the scores of the algorithm, and whether there are any.
+func (e Evaluation) Score(algorithm string) (Scores, bool) {
+	for _, s := range e.Scores {
+		if s.Algorithm == algorithm {
+			return s, true
+		}
+	}
+	return Scores{}, false
+}
+
+// Lineage is the content of a bundle's lineage.json: what the version was made
+// from. It holds no time, path, address or run ID, so that equal inputs give
+// an equal version.
+type Lineage struct {
+	Dataset Digest `json:"dataset"`
+	// Config is the digest of the configuration without its paths.
+	Config Digest `json:"config"`
+	// ResultVersions are the hand-raised versions of the steps that made it.
+	ResultVersions map[string]int `json:"result_versions"`
+	TensorFlow     string         `json:"tensorflow"`
+	Threads        int            `json:"threads"`
+	Seeds          struct {
+		Data     uint64 `json:"data"`
+		Training uint64 `json:"training"`
+	} `json:"seeds"`
+}
+
+// ModelVersion is a row of the registry. Its Version is the SHA-256 of the
+// bundle's manifest.json.
+type ModelVersion struct {
+	Version    Digest      `json:"version"`
+	RunID      string      `json:"run_id"`
+	CreatedAt  time.Time   `json:"created_at"`
+	Evaluation Evaluation  `json:"evaluation"`
+	Lineage    Lineage     `json:"lineage"`
+	Training   TrainResult `json:"training"`
+}
+
+// Production is the alias of the version that is served.
+const Production = "production"
+
+// Alias is a movable name of a version. Generation counts its moves from 1;
+// moves compare and set it.
+type Alias struct {
+	Name       string `json:"name"`
+	Version    Digest `json:"version"`
+	Generation int64  `json:"generation"`
+}
+
+// AliasMove is a row of the append-only deployment log.
+type AliasMove struct {
+	Alias
+	// Previous is the version before, empty for the first.
+	Previous Digest    `json:"previous,omitempty"`
+	MovedAt  time.Time `json:"moved_at"`
+	// Actor is the run ID or person behind the move; Reason says why.
+	Actor  string `json:"actor"`
+	Reason string `json:"reason"`
+}
+
+// Replica is a serving process and the version that it serves.
+type Replica struct {
+	ID         string    `json:"id"`
+	Version    Digest    `json:"version"`
+	Generation int64     `json:"generation"`
+	SeenAt     time.Time `json:"seen_at"`
+	// Error says why the replica could not load the alias' version; empty if it could.
+	Error string `json:"error,omitempty"`
+}
+
+// Decision is the outcome of the promotion gate.
+type Decision struct {
+	// Outcome is Promote, Hold or Reject.
+	Outcome Outcome  `json:"outcome"`
+	Reasons []string `json:"reasons"`
+	// Live and Generation are the alias that was compared against.
+	Live       Digest `json:"live,omitempty"`
+	Generation int64  `json:"generation"`
+}
+
+// Outcome of a decision.
+type Outcome string
+
+const (
+	Promote Outcome = "promote" // good enough: goes live
+	Hold    Outcome = "hold"    // worse than the live version: kept, not live
+	Reject  Outcome = "reject"  // collapsed: never live by itself
+)

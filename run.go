@@ -1,0 +1,81 @@
+package captioner
+
+import "time"
+
+// RunState is where a run stands.
+type RunState string
+
+const (
+	RunRunning   RunState = "running"
+	RunCompleted RunState = "completed"
+	RunFailed    RunState = "failed"
+	RunCancelled RunState = "cancelled"
+)
+
+// Stage is one step of a run, as the workflow's query "progress" shows it.
+type Stage struct {
+	// Name is the activity's, such as "Train".
+	Name string `json:"name"`
+	// State is "pending", "running", "completed", "failed" or "skipped".
+	State string `json:"state"`
+	// Done and Total count the shards of a sharded stage.
+	Done       int        `json:"done,omitempty"`
+	Total      int        `json:"total,omitempty"`
+	StartedAt  *time.Time `json:"started_at,omitempty"`
+	FinishedAt *time.Time `json:"finished_at,omitempty"`
+	// Cached says that an earlier run's result was found by its key.
+	Cached bool `json:"cached,omitempty"`
+	// Error is one sentence for a person.
+	Error string `json:"error,omitempty"`
+}
+
+// Progress answers the query "progress".
+type Progress struct {
+	Stages []Stage `json:"stages"`
+	// RunKey is the key of the training step, under which its metrics are kept.
+	RunKey string `json:"run_key,omitempty"`
+}
+
+// Run is a run as the API shows it. ID equals the Temporal workflow ID.
+type Run struct {
+	ID            string     `json:"id"`
+	TemporalRunID string     `json:"temporal_run_id"`
+	State         RunState   `json:"state"`
+	StartedAt     time.Time  `json:"started_at"`
+	FinishedAt    *time.Time `json:"finished_at,omitempty"`
+	Stages        []Stage    `json:"stages,omitempty"`
+	// Metrics are the latest values, by name.
+	Metrics map[string]float64 `json:"metrics,omitempty"`
+	Result  *RunResult         `json:"result,omitempty"`
+	// Error and Problems say why a failed run failed.
+	Error    string    `json:"error,omitempty"`
+	Problems []Problem `json:"problems,omitempty"`
+	// TemporalURL is the run's page in the Temporal Web UI.
+	TemporalURL string `json:"temporal_url,omitempty"`
+}
+
+// RunResult is the outcome of a completed run, and the workflow's result.
+type RunResult struct {
+	Version    Digest     `json:"version"`
+	Decision   Decision   `json:"decision"`
+	Evaluation Evaluation `json:"evaluation"`
+	// Deployed says whether the version is live; Deployment is the digest of
+	// its deployment.json in the blob store.
+	Deployed   bool   `json:"deployed"`
+	Deployment Digest `json:"deployment,omitempty"`
+	// Note says what is worth knowing, such as that no server was running.
+	Note string `json:"note,omitempty"`
+	// Reused lists the stages whose result an earlier run had left.
+	Reused []string `json:"reused,omitempty"`
+}
+
+// Metric is one point of a run's curves.
+type Metric struct {
+	// RunKey is the key of the training step, so that a run that continues
+	// another's training continues its curves.
+	RunKey string    `json:"-"`
+	Step   int       `json:"step"`
+	Name   string    `json:"name"`
+	Value  float64   `json:"value"`
+	Time   time.Time `json:"time"`
+}

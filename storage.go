@@ -1,0 +1,109 @@
+package captioner
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// BlobStore keeps bytes under their SHA-256. What it returns has been
+// verified. internal/blob implements it, internal/blob/blobtest tests it.
+type BlobStore interface {
+	// Put stores what r gives, durably, and returns its digest and size.
+	Put(ctx context.Context, r io.Reader) (Digest, int64, error)
+	// Open returns the blob. Reading it to the end verifies it: the last Read
+	// fails with kind Corrupt, never io.EOF, when the bytes do not match.
+	// NotFound when there is none.
+	Open(ctx context.Context, d Digest) (io.ReadCloser, error)
+	// Local returns the path of a read-only, verified file with the blob's
+	// bytes on this machine. It stays until the process ends.
+	Local(ctx context.Context, d Digest) (path string, err error)
+	// Has reports whether the blob is there, without verifying it.
+	Has(ctx context.Context, d Digest) (bool, error)
+}
+
+// Store keeps the records that are not blobs. internal/store implements it
+// for SQLite, internal/store/storetest tests any implementation. Every method
+// returns Unavailable when the database cannot be reached.
+type Store interface {
+	// StepResult returns the output kept under a pure step's key; NotFound
+	// when there is none. PutStepResult keeps the first output of a key and
+	// returns the one that is kept.
+	StepResult(ctx context.Context, key string) (output []byte, err error)
+	PutStepResult(ctx context.Context, key, step string, output []byte) (kept []byte, err error)
+	// DeleteStepResult forgets a result whose blobs are gone.
+	DeleteStepResult(ctx context.Context, key string) error
+
+	// PutCheckpoint records a checkpoint unless a newer attempt has recorded
+	// one already: then Conflict. Checkpoint returns the latest; NotFound.
+	PutCheckpoint(ctx context.Context, c Checkpoint) error
+	Checkpoint(ctx context.Context, runKey string) (Checkpoint, error)
+	// ClaimAttempt returns a number higher than that of any attempt at runKey
+	// before, and fences the older ones off: their PutCheckpoint and
+	// AppendMetrics fail with Conflict from then on.
+	ClaimAttempt(ctx context.Context, runKey string) (attempt int64, err error)
+
+	// AppendMetrics adds points; a point with the same run key, step and name
+	// replaces the old one, so that a resumed training leaves no duplicates.
+	AppendMetrics(ctx context.Context, attempt int64, points []Metric) error
+	// Metrics returns the points of a run in the order of writing, from the
+	// sequence number after on; sequence is the last one returned.
+	Metrics(ctx context.Context, runKey string, after int64, limit int) (points []Metric, sequence int64, err error)
+	// LatestMetrics returns each metric's value of the highest step.
+	LatestMetrics(ctx context.Context, runKey string) (map[string]float64, error)
+
+	// PutRun records a run's configuration when it starts; the first record of
+	// an ID wins, and created reports whether this was it.
+	PutRun(ctx context.Context, r RunRecord) (kept RunRecord, created bool, err error)
+	RunRecord(ctx context.Context, id string) (RunRecord, error)
+	// FinishRun records the outcome; RunRecords lists the newest first.
+	FinishRun(ctx context.Context, id string, state RunState, result *RunResult, message string) error
+	RunRecords(ctx context.Context, limit int) ([]RunRecord, error)
+
+	// PutModelVersion adds a version; one that is there already stays as it is.
+	PutModelVersion(ctx context.Context, v ModelVersion) error
+	// ModelVersion finds a version by its digest or a unique prefix of at
+	// least four characters; ModelVersions lists the newest first.
+	ModelVersion(ctx context.Context, version string) (ModelVersion, error)
+	ModelVersions(ctx context.Context, limit int) ([]ModelVersion, error)
+
+	// Alias returns NotFound for a name that was never set. MoveAlias points
+	// it at version if its generation is still the given one (0: never set),
+	// else Conflict, and appends to the log in the same transaction.
+	Alias(ctx context.Context, name string) (Alias, error)
+	MoveAlias(ctx context.Context, name string, version Digest, generation int64, actor, reason string) (Alias, error)
+	// AliasMoves lists the log of a name, newest first.
+	AliasMoves(ctx context.Context, name string, limit int) ([]AliasMove, error)
+
+	// SeeReplica records a heartbeat of a serving process. Replicas lists
+	// those seen since; ForgetReplica removes one that has ended.
+	SeeReplica(ctx context.Context, r Replica) error
+	Replicas(ctx context.Context, since time.Time) ([]Replica, error)
+	ForgetReplica(ctx context.Context, id string) error
+
+	Ping(ctx context.Context) error
+	Close() error
+}
+
+// Checkpoint is a row that says where training can resume.
+type Checkpoint struct {
+	RunKey  string
+	Attempt int64
+	// Blob is the checkpoint file.
+	Blob Digest
+	Step int
+}
+
+// RunRecord is what the database keeps of a run; where it stands now comes
+// from Temporal.
+type RunRecord struct {
+	ID        string
+	Config    []byte // normalised JSON
+	CreatedAt time.Time
+	// Actor started the run: "api", "cli", "temporal".
+	Actor      string
+	State      RunState
+	FinishedAt *time.Time
+	Result     *RunResult
+	Message    string
+}
