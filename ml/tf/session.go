@@ -1,0 +1,140 @@
+package tf
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+
+	graft "github.com/wamuir/graft/tensorflow"
+	"github.com/wamuir/graft/tensorflow/core/protobuf/for_core_protos_go_proto"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/captioner/captioner"
+)
+
+// RequiredVersion is the one version of libtensorflow that this program runs
+// with: graft's release is generated from its headers.
+const RequiredVersion = "2.18.0"
+
+// Settings that TensorFlow reads from the environment when it first needs
+// them. A value that the user has set wins.
+func init() {
+	for name, value := range map[string]string{
+		// Kernels whose result depends on the order of threads use one that does not.
+		"TF_DETERMINISTIC_OPS": "1",
+		// Only errors: the rest is chatter about CPU features.
+		"TF_CPP_MIN_LOG_LEVEL": "2",
+	} {
+		if _, ok := os.LookupEnv(name); !ok {
+			os.Setenv(name, value)
+		}
+	}
+}
+
+// Version returns the version of the TensorFlow library in use.
+func Version() string { return graft.Version() }
+
+// CheckVersion returns an error, with what to do about it, unless the library
+// is exactly RequiredVersion.
+func CheckVersion() error { return checkVersion(Version()) }
+
+func checkVersion(version string) error {
+	if version == RequiredVersion {
+		return nil
+	}
+	return &captioner.Error{
+		Kind: captioner.Internal, Code: "tensorflow_version",
+		Message: fmt.Sprintf("the TensorFlow library has version %s, and this program needs exactly %s: set CAPTIONER_TENSORFLOW to that version's folder and build again", version, RequiredVersion),
+	}
+}
+
+// Session runs a graph and holds its variables. It is safe for concurrent use.
+type Session struct {
+	s *graft.Session
+}
+
+// NewSession opens a session. threads is the number of CPU threads, 0 for the
+// machine's; the first session of the process decides it for all.
+func NewSession(graph *Graph, threads int) (*Session, error) {
+	options, err := sessionOptions(threads)
+	if err != nil {
+		return nil, err
+	}
+	s, err := graft.NewSession(graph, options)
+	if err != nil {
+		return nil, fmt.Errorf("open TensorFlow session: %w", err)
+	}
+	return &Session{s}, nil
+}
+
+// Threads returns n, or the machine's number of CPUs for 0.
+func Threads(n int) int {
+	if n <= 0 {
+		return runtime.NumCPU()
+	}
+	return n
+}
+
+func sessionOptions(threads int) (*graft.SessionOptions, error) {
+	config := &for_core_protos_go_proto.ConfigProto{
+		IntraOpParallelismThreads: int32(Threads(threads)),
+		InterOpParallelismThreads: int32(Threads(threads)),
+		GpuOptions:                &for_core_protos_go_proto.GPUOptions{AllowGrowth: true},
+	}
+	data, err := proto.Marshal(config)
+	if err != nil {
+		return nil, fmt.Errorf("session options: %w", err)
+	}
+	return &graft.SessionOptions{Config: data}, nil
+}
+
+// Feeds are the values of placeholders in one Run.
+type Feeds map[Output]*Tensor
+
+// Run computes the fetches and runs the targets. The caller releases the
+// tensors that it returns; those fed stay the caller's too.
+func (s *Session) Run(feeds Feeds, fetches []Output, targets ...*Operation) ([]*Tensor, error) {
+	inner := make(map[Output]*graft.Tensor, len(feeds))
+	for o, t := range feeds {
+		t.handle() // panics on a released tensor, where TensorFlow would crash
+		inner[o] = t.t
+	}
+	results, err := s.s.Run(inner, fetches, targets)
+	runtime.KeepAlive(feeds)
+	if err != nil {
+		return nil, err
+	}
+	tensors := make([]*Tensor, len(results))
+	for i, r := range results {
+		tensors[i] = own(&Tensor{t: r})
+	}
+	return tensors, nil
+}
+
+// Devices returns TensorFlow's names of what the session computes on, such as
+// "/job:localhost/replica:0/task:0/device:CPU:0".
+func (s *Session) Devices() ([]string, error) {
+	devices, err := s.s.ListDevices()
+	if err != nil {
+		return nil, fmt.Errorf("list TensorFlow devices: %w", err)
+	}
+	names := make([]string, len(devices))
+	for i, d := range devices {
+		names[i] = d.Name
+	}
+	return names, nil
+}
+
+// Close waits for running calls and frees the session and its variables.
+func (s *Session) Close() error { return s.s.Close() }
+
+// Devices returns TensorFlow's names of what it computes on. It opens a
+// session, hence the number of threads: see [NewSession].
+func Devices(threads int) ([]string, error) {
+	s, err := NewSession(graft.NewGraph(), threads)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	return s.Devices()
+}
