@@ -1,6 +1,6 @@
 module github.com/captioner/captioner/tools
 
-go 1.26.8
+go 1.26
 
 tool github.com/temporalio/cli/cmd/temporal
 

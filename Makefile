@@ -1,0 +1,112 @@
+# captioner: `make run` shows the whole pipeline at work, `make test` runs every test.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+DATA_DIR ?= data
+
+# The flags that bind the engine to TensorFlow. The recipe's shell asks for the
+# folder, so that only targets that need TensorFlow fetch it. Changing a flag
+# makes cgo compile the binding again.
+TENSORFLOW := tf="$$(tools/tensorflow)"; \
+	export CGO_ENABLED=1 CGO_CFLAGS="-I$$tf/include" \
+	CGO_LDFLAGS="-L$$tf/lib -Wl,-rpath,$$tf/lib -Wl,-rpath,\$$ORIGIN/../lib -ltensorflow -ltensorflow_framework" \
+	TF_CPP_MIN_LOG_LEVEL=2;
+
+# What the tests of the whole system start.
+BINARIES := temporal="$$(tools/temporal)"; \
+	export CAPTIONER_BINARY="$(CURDIR)/bin/captioner" CAPTIONER_ENGINE="$(CURDIR)/bin/captioner-engine" \
+	CAPTIONER_TEMPORAL="$$temporal";
+
+# Packages whose tests link TensorFlow, and all the others.
+TEST_BINARIES := go list -test -f '{{.ImportPath}} {{join .Deps " "}}' ./... | grep '^[^ ]*\.test '
+ENGINE_PACKAGES := $(TEST_BINARIES) | grep ' github.com/wamuir/graft/tensorflow' | sed 's/\.test .*//'
+PURE_PACKAGES := $(TEST_BINARIES) | grep -v ' github.com/wamuir/graft/tensorflow' | sed 's/\.test .*//'
+
+REPORT := go run tools/testreport/main.go $(if $(CI),-no-skips)
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##@ Use
+
+.PHONY: run run-once
+run: build ## Build all, start the local mode, train on the demonstration data, caption, serve until Ctrl-C
+	@$(BINARIES) exec bin/captioner demo --data-dir $(DATA_DIR)
+
+run-once: build ## The same, but end once the captions are printed
+	@$(BINARIES) exec bin/captioner demo --once --data-dir $(DATA_DIR)
+
+.PHONY: build control engine
+build: preflight control engine ## Build both programs into bin/
+	@tools/temporal >/dev/null
+
+control: ## Build the control plane, bin/captioner
+	@CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/captioner ./cmd/captioner
+
+engine: ## Build the TensorFlow process, bin/captioner-engine
+	@$(TENSORFLOW) go build -ldflags "-X main.version=$(VERSION)" -o bin/captioner-engine ./cmd/captioner-engine
+
+.PHONY: preflight
+preflight:
+	@tools/preflight
+
+.PHONY: migrate
+migrate: control ## Bring the database of DATA_DIR to the newest schema
+	@bin/captioner migrate up --data-dir $(DATA_DIR)
+
+##@ Test
+
+.PHONY: test test-short test-engine test-e2e race
+test: build ## Run every test: fast ones, those with TensorFlow, and end-to-end ones on a real Temporal server
+	@$(TENSORFLOW) $(BINARIES) go test -json -timeout 60m ./... | $(REPORT)
+
+test-short: ## Run the fast tests: no TensorFlow, no Temporal server
+	@CGO_ENABLED=0 go test -json -short $$($(PURE_PACKAGES)) | go run tools/testreport/main.go
+
+test-engine: engine ## Run the tests that link TensorFlow
+	@$(TENSORFLOW) export CAPTIONER_ENGINE="$(CURDIR)/bin/captioner-engine"; \
+	go test -json -timeout 30m $$($(ENGINE_PACKAGES)) | $(REPORT)
+
+test-e2e: build ## Run the end-to-end tests
+	@$(BINARIES) CGO_ENABLED=0 go test -json -count=1 -timeout 60m ./internal/e2e/... | $(REPORT)
+
+race: ## Run the fast tests under the race detector
+	@CGO_ENABLED=1 go test -json -race -short -timeout 20m $$($(PURE_PACKAGES)) | go run tools/testreport/main.go
+
+.PHONY: lint fmt workflowcheck fuzz bench cover
+lint: ## Check formatting and lint
+	@unformatted="$$(gofmt -l $$(git ls-files '*.go'))"; [ -z "$$unformatted" ] || { echo "not formatted (make fmt):"; echo "$$unformatted"; exit 1; }
+	@$(TENSORFLOW) go vet ./...
+	@cd tools/lint && go build -o ../../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@$(TENSORFLOW) bin/golangci-lint run --timeout 15m ./...
+
+fmt: ## Format the code
+	@gofmt -w $$(git ls-files '*.go')
+
+workflowcheck: ## Check that the workflows are deterministic
+	@cd tools/workflowcheck && go build -o ../../bin/workflowcheck go.temporal.io/sdk/contrib/tools/workflowcheck
+	@bin/workflowcheck ./workflows/...
+
+FUZZTIME ?= 20s
+fuzz: ## Fuzz every parser for FUZZTIME each
+	@for package in $$($(PURE_PACKAGES)); do \
+		for name in $$(CGO_ENABLED=0 go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "$$package $$name"; CGO_ENABLED=0 go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+bench: build ## Run the benchmarks of docs/results.md
+	@$(TENSORFLOW) $(BINARIES) go test -run '^$$' -bench . -benchmem ./...
+
+cover: build ## Write cover.out and print the coverage of each package
+	@$(TENSORFLOW) $(BINARIES) go test -coverprofile cover.out -timeout 60m ./... | grep -v 'no test files'
+	@go tool cover -func cover.out | tail -1
+
+.PHONY: clean
+clean: ## Remove what was built; data and downloads stay
+	@rm -rf bin cover.out

@@ -1,0 +1,81 @@
+// Command captioner is the control plane: it starts and follows runs, serves
+// captions, and keeps data, versions and records. TensorFlow lives in
+// captioner-engine, which it starts as a child where it needs one.
+//
+// The exit code is 0 when all was done, 1 when something failed, 2 for wrong
+// usage or invalid input, and 130 when it was interrupted.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/captioner/captioner"
+)
+
+// version is set by the linker.
+var version = "unknown"
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run is main with its surroundings as arguments, so that tests can call it.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	// The first signal ends the work in order; a second one ends the process.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+
+	root := newRootCommand()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err != nil && !errors.Is(err, errReported) {
+		printError(stderr, err)
+	}
+	return exitCode(ctx, err)
+}
+
+// errReported marks a failure whose text the command has printed already.
+var errReported = errors.New("failed")
+
+// usageError marks a wrong command line.
+type usageError struct{ error }
+
+func exitCode(ctx context.Context, err error) int {
+	var usage usageError
+	switch {
+	case err == nil:
+		return 0
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		return 130
+	case errors.As(err, &usage), captioner.KindOf(err) == captioner.Invalid:
+		return 2
+	default:
+		return 1
+	}
+}
+
+// printError writes err with each of its problems on a line of its own.
+func printError(w io.Writer, err error) {
+	var e *captioner.Error
+	if !errors.As(err, &e) || len(e.Problems) == 0 {
+		fmt.Fprintln(w, "captioner:", err)
+		return
+	}
+	fmt.Fprintf(w, "captioner: %s\n", e.Message)
+	for _, p := range e.Problems {
+		fmt.Fprintf(w, "  %s\n", p)
+	}
+	if e.Err != nil {
+		fmt.Fprintf(w, "  %v\n", e.Err)
+	}
+}
