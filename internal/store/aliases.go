@@ -1,0 +1,99 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"github.com/captioner/captioner"
+)
+
+// Alias returns where a name points; NotFound for one that was never set.
+func (s *Store) Alias(ctx context.Context, name string) (captioner.Alias, error) {
+	a := captioner.Alias{Name: name}
+	err := s.queryRow(ctx, "read an alias", scanInto(&a.Version, &a.Generation),
+		`SELECT version, generation FROM aliases WHERE name = $1`, name)
+	if err != nil {
+		return captioner.Alias{}, err
+	}
+	return a, nil
+}
+
+// MoveAlias points name at version if its generation is still the given one
+// (0: never set), else Conflict, code "alias_moved"; the log gets its row in
+// the same transaction. NotFound for a version that is not registered.
+func (s *Store) MoveAlias(ctx context.Context, name string, version captioner.Digest, generation int64, actor, reason string) (captioner.Alias, error) {
+	moved := captioner.Alias{Name: name, Version: version, Generation: generation + 1}
+	err := s.change(ctx, "move an alias", func(tx *sql.Tx) error {
+		previous, err := compareAndSet(ctx, tx, moved)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx,
+			`INSERT INTO alias_moves (name, generation, version, previous, moved_at, actor, reason) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+			name, moved.Generation, string(version), string(previous), micros(s.now()), actor, reason)
+		return err
+	})
+	if isForeignKey(err) {
+		return captioner.Alias{}, versionNotFound()
+	}
+	if err != nil {
+		return captioner.Alias{}, err
+	}
+	return moved, nil
+}
+
+// compareAndSet writes the alias if the one in the database is of the
+// generation before, and returns the version that it replaced.
+func compareAndSet(ctx context.Context, tx *sql.Tx, a captioner.Alias) (previous captioner.Digest, err error) {
+	before := a.Generation - 1
+	var done sql.Result
+	if before == 0 {
+		done, err = tx.ExecContext(ctx,
+			`INSERT INTO aliases (name, version, generation) VALUES ($1, $2, 1) ON CONFLICT (name) DO NOTHING`,
+			a.Name, string(a.Version))
+	} else {
+		err = tx.QueryRowContext(ctx,
+			`SELECT version FROM aliases WHERE name = $1 AND generation = $2`, a.Name, before).Scan(&previous)
+		if errors.Is(err, sql.ErrNoRows) {
+			return "", aliasMoved()
+		}
+		if err != nil {
+			return "", err
+		}
+		done, err = tx.ExecContext(ctx,
+			`UPDATE aliases SET version = $1, generation = $2 WHERE name = $3 AND generation = $4`,
+			string(a.Version), a.Generation, a.Name, before)
+	}
+	if err != nil {
+		return "", err
+	}
+	if n, err := done.RowsAffected(); err != nil || n == 1 {
+		return previous, err
+	}
+	return "", aliasMoved()
+}
+
+func aliasMoved() error {
+	return &captioner.Error{Kind: captioner.Conflict, Code: "alias_moved", Message: "the alias has moved in the meantime"}
+}
+
+// AliasMoves lists the log of a name, newest first.
+func (s *Store) AliasMoves(ctx context.Context, name string, limit int) ([]captioner.AliasMove, error) {
+	var moves []captioner.AliasMove
+	err := s.queryAll(ctx, "read the log of an alias", func(r rowScanner) error {
+		m := captioner.AliasMove{Alias: captioner.Alias{Name: name}}
+		var at int64
+		if err := r.Scan(&m.Generation, &m.Version, &m.Previous, &at, &m.Actor, &m.Reason); err != nil {
+			return err
+		}
+		m.MovedAt = fromMicros(at)
+		moves = append(moves, m)
+		return nil
+	}, `SELECT generation, version, previous, moved_at, actor, reason FROM alias_moves
+	    WHERE name = $1 ORDER BY generation DESC LIMIT $2`, name, atMost(limit))
+	if err != nil {
+		return nil, err
+	}
+	return moves, nil
+}

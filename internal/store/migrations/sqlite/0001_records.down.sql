@@ -1,0 +1,9 @@
+DROP TABLE replicas;
+DROP TABLE alias_moves;
+DROP TABLE aliases;
+DROP TABLE model_versions;
+DROP TABLE runs;
+DROP TABLE metrics;
+DROP TABLE checkpoints;
+DROP TABLE trainings;
+DROP TABLE step_results;

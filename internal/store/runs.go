@@ -1,0 +1,145 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+
+	"github.com/captioner/captioner"
+)
+
+const runColumns = `id, config, created_at, actor, state, finished_at, result, message`
+
+// PutRun records a run's configuration when it starts; the first record of an
+// ID wins, and created reports whether this was it. A record without a state
+// is of a running one, one without a time is of now.
+func (s *Store) PutRun(ctx context.Context, r captioner.RunRecord) (kept captioner.RunRecord, created bool, err error) {
+	if r.State == "" {
+		r.State = captioner.RunRunning
+	}
+	result, err := marshalResult(r.Result)
+	if err != nil {
+		return captioner.RunRecord{}, false, err
+	}
+	var finished sql.NullInt64
+	if r.FinishedAt != nil {
+		finished = sql.NullInt64{Int64: micros(*r.FinishedAt), Valid: true}
+	}
+	err = s.change(ctx, "record a run", func(tx *sql.Tx) error {
+		done, err := tx.ExecContext(ctx,
+			`INSERT INTO runs (`+runColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING`,
+			r.ID, notNil(r.Config), micros(s.orNow(r.CreatedAt)), r.Actor, string(r.State), finished, result, r.Message)
+		if err != nil {
+			return err
+		}
+		n, err := done.RowsAffected()
+		if err != nil {
+			return err
+		}
+		created = n == 1
+		return scanRun(&kept)(tx.QueryRowContext(ctx, `SELECT `+runColumns+` FROM runs WHERE id = $1`, r.ID))
+	})
+	if err != nil {
+		return captioner.RunRecord{}, false, err
+	}
+	return kept, created, nil
+}
+
+// RunRecord returns the record of a run; NotFound.
+func (s *Store) RunRecord(ctx context.Context, id string) (captioner.RunRecord, error) {
+	var r captioner.RunRecord
+	err := s.queryRow(ctx, "read a run", scanRun(&r), `SELECT `+runColumns+` FROM runs WHERE id = $1`, id)
+	if err != nil {
+		return captioner.RunRecord{}, err
+	}
+	return r, nil
+}
+
+// FinishRun records the outcome; NotFound for a run that was never recorded.
+// Recording the same state again keeps the first time; another state replaces
+// it, since a failed run's ID can be started again.
+func (s *Store) FinishRun(ctx context.Context, id string, state captioner.RunState, result *captioner.RunResult, message string) error {
+	encoded, err := marshalResult(result)
+	if err != nil {
+		return err
+	}
+	return s.change(ctx, "record the outcome of a run", func(tx *sql.Tx) error {
+		done, err := tx.ExecContext(ctx,
+			`UPDATE runs SET
+			   finished_at = CASE WHEN state = $2 AND finished_at IS NOT NULL THEN finished_at ELSE $3 END,
+			   state = $2, result = $4, message = $5
+			 WHERE id = $1`,
+			id, string(state), micros(s.now()), encoded, message)
+		if err != nil {
+			return err
+		}
+		if n, err := done.RowsAffected(); err != nil || n == 1 {
+			return err
+		}
+		return sql.ErrNoRows
+	})
+}
+
+// RunRecords lists the newest first.
+func (s *Store) RunRecords(ctx context.Context, limit int) ([]captioner.RunRecord, error) {
+	var runs []captioner.RunRecord
+	err := s.queryAll(ctx, "list runs", func(row rowScanner) error {
+		var r captioner.RunRecord
+		if err := scanRun(&r)(row); err != nil {
+			return err
+		}
+		runs = append(runs, r)
+		return nil
+	}, `SELECT `+runColumns+` FROM runs ORDER BY created_at DESC, id DESC LIMIT $1`, atMost(limit))
+	if err != nil {
+		return nil, err
+	}
+	return runs, nil
+}
+
+// scanRun reads the runColumns into r.
+func scanRun(r *captioner.RunRecord) func(rowScanner) error {
+	return func(row rowScanner) error {
+		var created int64
+		var finished sql.NullInt64
+		var result []byte
+		if err := row.Scan(&r.ID, &r.Config, &created, &r.Actor, &r.State, &finished, &result, &r.Message); err != nil {
+			return err
+		}
+		r.CreatedAt = fromMicros(created)
+		if finished.Valid {
+			t := fromMicros(finished.Int64)
+			r.FinishedAt = &t
+		}
+		if result == nil {
+			return nil
+		}
+		r.Result = &captioner.RunResult{}
+		return unmarshal(result, r.Result)
+	}
+}
+
+// marshalResult encodes a result; nil stays nil, which is stored as NULL.
+func marshalResult(result *captioner.RunResult) ([]byte, error) {
+	if result == nil {
+		return nil, nil
+	}
+	return marshal(result)
+}
+
+// marshal encodes a column that holds JSON.
+func marshal(v any) ([]byte, error) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return nil, captioner.Wrap(captioner.Internal, err, "encode a record")
+	}
+	return data, nil
+}
+
+// unmarshal decodes a column that holds JSON.
+func unmarshal(data []byte, v any) error {
+	if err := json.Unmarshal(data, v); err != nil {
+		return captioner.Wrap(captioner.Corrupt, err, "decode a record")
+	}
+	return nil
+}

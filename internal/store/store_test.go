@@ -1,0 +1,329 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/golang-migrate/migrate/v4"
+
+	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/store/storetest"
+)
+
+func TestSQLite(t *testing.T) {
+	storetest.Run(t, func(t *testing.T, now func() time.Time) captioner.Store {
+		s, err := Open(t.Context(), address(t), WithClock(now))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	})
+}
+
+// TestReopened writes, closes and reads again, in folders with odd names.
+func TestReopened(t *testing.T) {
+	for _, name := range []string{"new folder", "100%25?a=b#c", "ä;PRAGMA"} {
+		t.Run(name, func(t *testing.T) {
+			where := "sqlite:" + filepath.Join(t.TempDir(), name, "captioner.db")
+			for i := range 2 {
+				s, err := Open(t.Context(), where)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := s.PutStepResult(t.Context(), "k", "Train", []byte("x")); err != nil {
+					t.Fatal(err)
+				}
+				if attempt, err := s.ClaimAttempt(t.Context(), "run"); err != nil || attempt != int64(i+1) {
+					t.Fatalf("attempt %d, %v after %d openings", attempt, err, i+1)
+				}
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := os.Stat(strings.TrimPrefix(where, "sqlite:")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestOpenedTogether opens one new database many times at once, as several
+// processes do that start together, and moves one alias through all of them.
+func TestOpenedTogether(t *testing.T) {
+	const stores = 8
+	where := address(t)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	winners := 0
+	for range stores {
+		wg.Go(func() {
+			s, err := Open(t.Context(), where)
+			if err != nil {
+				t.Errorf("open: %v", err)
+				return
+			}
+			defer s.Close()
+			v := captioner.DigestOf(nil)
+			if err := s.PutModelVersion(t.Context(), captioner.ModelVersion{Version: v}); err != nil {
+				t.Errorf("put: %v", err)
+			}
+			_, err = s.MoveAlias(t.Context(), captioner.Production, v, 0, "test", "")
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				winners++
+			} else if captioner.KindOf(err) != captioner.Conflict {
+				t.Errorf("move: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	if winners != 1 {
+		t.Errorf("%d winners, want 1", winners)
+	}
+}
+
+func TestAddressRefused(t *testing.T) {
+	for _, bad := range []string{"", "captioner.db", "sqlite:", "sqlite::memory:", "mysql://localhost/x"} {
+		if _, err := Open(t.Context(), bad); captioner.KindOf(err) != captioner.Invalid {
+			t.Errorf("%q: %v, want an invalid address", bad, err)
+		}
+	}
+}
+
+func TestUnreachable(t *testing.T) {
+	dir := t.TempDir()
+	text := filepath.Join(dir, "text.db")
+	if err := os.WriteFile(text, []byte(strings.Repeat("this is no database\n", 100)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for where, want := range map[string]captioner.Kind{
+		dir:                         captioner.Unavailable, // a folder
+		filepath.Join(text, "x.db"): captioner.Unavailable, // below a file
+		text:                        captioner.Corrupt,
+	} {
+		_, err := Open(t.Context(), "sqlite:"+where)
+		if captioner.KindOf(err) != want {
+			t.Errorf("%s: kind %s (%v), want %s", where, captioner.KindOf(err), err, want)
+		}
+	}
+}
+
+// TestLogIsAppendOnly tries to rewrite history with the database in hand.
+func TestLogIsAppendOnly(t *testing.T) {
+	s := open(t, address(t))
+	for i := range 2 {
+		v := captioner.DigestOf([]byte{byte(i)})
+		must(t, s.PutModelVersion(t.Context(), captioner.ModelVersion{Version: v}))
+		_, err := s.MoveAlias(t.Context(), captioner.Production, v, int64(i), "test", "")
+		must(t, err)
+	}
+	for _, statement := range []string{
+		`UPDATE alias_moves SET reason = 'because'`,
+		`UPDATE alias_moves SET actor = 'somebody' WHERE generation = 1`,
+		`DELETE FROM alias_moves`,
+		`DELETE FROM alias_moves WHERE generation = 2`,
+		`INSERT OR REPLACE INTO alias_moves SELECT name, generation, version, previous, moved_at, 'somebody', reason FROM alias_moves`,
+		`REPLACE INTO alias_moves SELECT name, generation, version, previous, 0, actor, reason FROM alias_moves`,
+	} {
+		if _, err := s.writer.ExecContext(t.Context(), statement); err == nil || !strings.Contains(err.Error(), "append-only") {
+			t.Errorf("%s: %v, want a refusal", statement, err)
+		}
+	}
+	if _, err := s.writer.ExecContext(t.Context(), `DELETE FROM model_versions`); err == nil {
+		t.Error("a version that was deployed could be deleted")
+	}
+	log, err := s.AliasMoves(t.Context(), captioner.Production, 0)
+	must(t, err)
+	if len(log) != 2 || log[0].Actor != "test" {
+		t.Errorf("the log is now %v", log)
+	}
+}
+
+// TestReaderCannotWrite guards the single writer.
+func TestReaderCannotWrite(t *testing.T) {
+	s := open(t, address(t))
+	if _, err := s.reader.ExecContext(t.Context(), `DELETE FROM runs`); err == nil {
+		t.Error("a connection for reading could write")
+	}
+	var mode, sync, keys string
+	must(t, s.writer.QueryRow(`PRAGMA journal_mode`).Scan(&mode))
+	must(t, s.writer.QueryRow(`PRAGMA synchronous`).Scan(&sync))
+	must(t, s.writer.QueryRow(`PRAGMA foreign_keys`).Scan(&keys))
+	if mode != "wal" || sync != "2" || keys != "1" {
+		t.Errorf("journal %s, synchronous %s, foreign keys %s", mode, sync, keys)
+	}
+}
+
+// TestReadWhileWriting reads while a transaction of another connection is open.
+func TestReadWhileWriting(t *testing.T) {
+	s := open(t, address(t))
+	must(t, s.change(t.Context(), "test", func(tx *sql.Tx) error {
+		if _, err := tx.Exec(`INSERT INTO step_results VALUES ('k', 's', x'00', 0)`); err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		_, err := s.StepResult(ctx, "k")
+		if captioner.KindOf(err) != captioner.NotFound {
+			t.Errorf("a reader got %v, want nothing before the commit", err)
+		}
+		return nil
+	}))
+	_, err := s.StepResult(t.Context(), "k")
+	must(t, err)
+}
+
+func TestMigrations(t *testing.T) {
+	where := address(t)
+	latest := want(t, where, 0).Latest
+	if _, err := os.Stat(strings.TrimPrefix(where, "sqlite:")); err == nil {
+		t.Error("asking for the status made the database")
+	}
+	if latest < 1 || want(t, where, 0).Pending() != latest {
+		t.Errorf("%d migrations are known", latest)
+	}
+	for range 2 {
+		status, err := MigrateUp(t.Context(), where)
+		must(t, err)
+		if status.Version != latest || status.Pending() != 0 {
+			t.Errorf("after up: %+v", status)
+		}
+	}
+	want(t, where, latest)
+
+	// Down to nothing, with rows in the log, and up again.
+	s := open(t, where)
+	v := captioner.DigestOf(nil)
+	must(t, s.PutModelVersion(t.Context(), captioner.ModelVersion{Version: v}))
+	_, err := s.MoveAlias(t.Context(), captioner.Production, v, 0, "test", "")
+	must(t, err)
+	must(t, s.PutCheckpoint(t.Context(), captioner.Checkpoint{RunKey: "r", Attempt: 1}))
+	must(t, s.Close())
+	for _, steps := range []int{0, latest + 1} {
+		if _, err := MigrateDown(t.Context(), where, steps); captioner.KindOf(err) != captioner.Invalid {
+			t.Errorf("%d steps down: %v", steps, err)
+		}
+	}
+	if _, err := MigrateDown(t.Context(), where, latest); err != nil {
+		t.Fatal(err)
+	}
+	want(t, where, 0)
+	s = open(t, where)
+	if _, err := s.Alias(t.Context(), captioner.Production); captioner.KindOf(err) != captioner.NotFound {
+		t.Errorf("after down and up: %v", err)
+	}
+}
+
+func TestNewerSchemaIsRefused(t *testing.T) {
+	where := address(t)
+	s := open(t, where)
+	if _, err := s.writer.Exec(`UPDATE schema_migrations SET version = 99`); err != nil {
+		t.Fatal(err)
+	}
+	_, openErr := Open(t.Context(), where)
+	_, upErr := MigrateUp(t.Context(), where)
+	_, downErr := MigrateDown(t.Context(), where, 1)
+	_, statusErr := MigrationStatus(t.Context(), where)
+	for _, err := range []error{openErr, upErr, downErr, statusErr} {
+		if captioner.CodeOf(err) != "schema_newer" || captioner.KindOf(err) != captioner.Invalid ||
+			strings.ContainsAny(err.Error(), "\n/") || !strings.Contains(err.Error(), "99") {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+// TestFailedMigrationLeavesTheOldSchema lets the second of two fail, and lets
+// the context end in the middle.
+func TestFailedMigrationLeavesTheOldSchema(t *testing.T) {
+	file := func(s string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(s)} }
+	files := fstest.MapFS{
+		"1_a.up.sql": file(`CREATE TABLE a (x BIGINT); INSERT INTO a VALUES (1);`),
+		"2_b.up.sql": file(`CREATE TABLE b (x BIGINT); INSERT INTO nowhere VALUES (1);`),
+	}
+	path := filepath.Join(t.TempDir(), "x.db")
+	up := func(m *migrate.Migrate, _ Status) error { return m.Up() }
+	for range 2 {
+		status, err := migrateSQLite(t.Context(), path, files, up)
+		if captioner.KindOf(err) != captioner.Internal || status.Version != 0 {
+			t.Fatalf("%+v, %v", status, err)
+		}
+	}
+	status, err := migrateSQLite(t.Context(), path, files, nil)
+	if err != nil || status != (Status{Version: 0, Latest: 2}) {
+		t.Fatalf("%+v, %v: want nothing applied", status, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err = migrateSQLite(ctx, path, files, func(m *migrate.Migrate, _ Status) error {
+		cancel()
+		return m.Up()
+	})
+	if err == nil {
+		t.Error("migrated with a context that has ended")
+	}
+	files["2_b.up.sql"] = file(`CREATE TABLE b (x BIGINT)`)
+	status, err = migrateSQLite(t.Context(), path, files, up)
+	if err != nil || status != (Status{Version: 2, Latest: 2}) {
+		t.Fatalf("repaired: %+v, %v", status, err)
+	}
+}
+
+// BenchmarkAppendMetrics is what a training does once a second.
+func BenchmarkAppendMetrics(b *testing.B) {
+	s, err := Open(b.Context(), address(b))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	for i := 0; b.Loop(); i++ {
+		points := make([]captioner.Metric, 4)
+		for j := range points {
+			points[j] = captioner.Metric{RunKey: "run", Step: i, Name: fmt.Sprint(j), Value: 1}
+		}
+		if err := s.AppendMetrics(b.Context(), 1, points); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func address(tb testing.TB) string {
+	return "sqlite:" + filepath.Join(tb.TempDir(), "captioner.db")
+}
+
+func open(t *testing.T, where string) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), where)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s.(*Store)
+}
+
+// want checks the version of the schema.
+func want(t *testing.T, where string, version int) Status {
+	t.Helper()
+	status, err := MigrationStatus(t.Context(), where)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status.Version != version {
+		t.Errorf("schema version %d, want %d", status.Version, version)
+	}
+	return status
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,108 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"strings"
+
+	"github.com/captioner/captioner"
+)
+
+const versionColumns = `version, run_id, created_at, evaluation, lineage, training`
+
+// minPrefix is the shortest prefix that names a version.
+const minPrefix = 4
+
+// PutModelVersion adds a version; one that is there already stays as it is.
+func (s *Store) PutModelVersion(ctx context.Context, v captioner.ModelVersion) error {
+	if !v.Version.Valid() {
+		return captioner.Errorf(captioner.Invalid, "a model version must be a digest")
+	}
+	evaluation, err := marshal(v.Evaluation)
+	if err != nil {
+		return err
+	}
+	lineage, err := marshal(v.Lineage)
+	if err != nil {
+		return err
+	}
+	training, err := marshal(v.Training)
+	if err != nil {
+		return err
+	}
+	return s.change(ctx, "record a model version", func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx,
+			`INSERT INTO model_versions (`+versionColumns+`) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (version) DO NOTHING`,
+			string(v.Version), v.RunID, micros(s.orNow(v.CreatedAt)), evaluation, lineage, training)
+		return err
+	})
+}
+
+// ModelVersion finds a version by its digest or a unique prefix of at least
+// four characters. NotFound when none begins so; Invalid, code
+// "ambiguous_version", when several do.
+func (s *Store) ModelVersion(ctx context.Context, version string) (captioner.ModelVersion, error) {
+	prefix := strings.ToLower(version)
+	if len(prefix) < minPrefix {
+		return captioner.ModelVersion{}, captioner.Errorf(captioner.Invalid, "a model version is named by at least %d characters", minPrefix)
+	}
+	if strings.Trim(prefix, "0123456789abcdef") != "" {
+		return captioner.ModelVersion{}, versionNotFound()
+	}
+	// "g" sorts right after all continuations in hexadecimal.
+	found, err := s.versions(ctx, "read a model version",
+		`SELECT `+versionColumns+` FROM model_versions WHERE version >= $1 AND version < $2 ORDER BY version LIMIT 2`,
+		prefix, prefix+"g")
+	switch {
+	case err != nil:
+		return captioner.ModelVersion{}, err
+	case len(found) == 0:
+		return captioner.ModelVersion{}, versionNotFound()
+	case len(found) > 1:
+		return captioner.ModelVersion{}, &captioner.Error{Kind: captioner.Invalid, Code: "ambiguous_version",
+			Message: "several model versions begin like this: give more characters"}
+	}
+	return found[0], nil
+}
+
+// ModelVersions lists the newest first.
+func (s *Store) ModelVersions(ctx context.Context, limit int) ([]captioner.ModelVersion, error) {
+	return s.versions(ctx, "list model versions",
+		`SELECT `+versionColumns+` FROM model_versions ORDER BY created_at DESC, version DESC LIMIT $1`, atMost(limit))
+}
+
+// versions runs a query for the versionColumns.
+func (s *Store) versions(ctx context.Context, what, query string, args ...any) ([]captioner.ModelVersion, error) {
+	var list []captioner.ModelVersion
+	err := s.queryAll(ctx, what, func(row rowScanner) error {
+		v, err := scanVersion(row)
+		list = append(list, v)
+		return err
+	}, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
+}
+
+// scanVersion reads the versionColumns.
+func scanVersion(row rowScanner) (captioner.ModelVersion, error) {
+	var v captioner.ModelVersion
+	var created int64
+	var evaluation, lineage, training []byte
+	if err := row.Scan(&v.Version, &v.RunID, &created, &evaluation, &lineage, &training); err != nil {
+		return v, err
+	}
+	v.CreatedAt = fromMicros(created)
+	if err := unmarshal(evaluation, &v.Evaluation); err != nil {
+		return v, err
+	}
+	if err := unmarshal(lineage, &v.Lineage); err != nil {
+		return v, err
+	}
+	return v, unmarshal(training, &v.Training)
+}
+
+func versionNotFound() error {
+	return captioner.Errorf(captioner.NotFound, "no such model version")
+}
