@@ -1,0 +1,116 @@
+package demodata
+
+// Colour, Shape, Size, Texture and Tone are the attributes of a scene, named
+// by the first word of their entry in the tables below.
+type (
+	Colour  string
+	Shape   string
+	Size    string
+	Texture string
+	// Tone is the brightness of the background.
+	Tone string
+)
+
+const (
+	Small  Size = "small"
+	Medium Size = "medium"
+	Large  Size = "large"
+
+	Solid   Texture = "solid"
+	Striped Texture = "striped"
+	Dotted  Texture = "dotted"
+
+	Dark  Tone = "dark"
+	Grey  Tone = "grey"
+	Light Tone = "light"
+)
+
+// word is an attribute with its synonyms; the captions use the first most.
+type word struct {
+	name     string
+	synonyms []string // singular, without the name itself
+}
+
+var colourWords = []word{
+	{"red", []string{"scarlet"}},
+	{"orange", []string{"amber"}},
+	{"yellow", []string{"golden"}},
+	{"green", []string{"emerald"}},
+	{"turquoise", []string{"cyan"}},
+	{"blue", []string{"azure"}},
+	{"purple", []string{"violet"}},
+	{"pink", []string{"rose"}},
+}
+
+var shapeWords = []word{
+	{"circle", []string{"disc"}},
+	{"square", []string{"box"}},
+	{"triangle", []string{"wedge"}},
+	{"star", []string{"starlet"}},
+	{"heart", []string{"valentine"}},
+	{"cross", []string{"plus"}},
+	{"ring", []string{"hoop"}},
+	{"moon", []string{"crescent"}},
+}
+
+var sizeWords = []word{
+	{"small", []string{"little", "tiny"}},
+	{"medium", []string{"middling"}},
+	{"large", []string{"big", "huge"}},
+}
+
+var textureWords = []word{
+	{"solid", []string{"plain"}},
+	{"striped", []string{"stripy"}},
+	{"dotted", []string{"spotted"}},
+}
+
+var toneWords = []word{
+	{"dark", []string{"black"}},
+	{"grey", []string{"gray"}},
+	{"light", []string{"pale"}},
+}
+
+// plurals that are not the singular with an s.
+var plurals = map[string]string{"box": "boxes", "cross": "crosses", "plus": "pluses"}
+
+func plural(noun string) string {
+	if p, ok := plurals[noun]; ok {
+		return p
+	}
+	return noun + "s"
+}
+
+func colours() []Colour { return names[Colour](colourWords) }
+func shapes() []Shape   { return names[Shape](shapeWords) }
+
+func names[T ~string](table []word) []T {
+	out := make([]T, len(table))
+	for i, w := range table {
+		out[i] = T(w.name)
+	}
+	return out
+}
+
+// synonymsOf returns the table's entry of an attribute.
+func synonymsOf[T ~string](table []word, name T) word {
+	for _, w := range table {
+		if w.name == string(name) {
+			return w
+		}
+	}
+	panic("demodata: no words for " + string(name))
+}
+
+// wordMeanings maps every word and plural of the tables to its name.
+func wordMeanings[T ~string](tables ...[]word) map[string]T {
+	m := make(map[string]T)
+	for _, table := range tables {
+		for _, w := range table {
+			for _, s := range append([]string{w.name}, w.synonyms...) {
+				m[s], m[plural(s)] = T(w.name), T(w.name)
+			}
+		}
+	}
+	return m
+}
