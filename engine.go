@@ -48,6 +48,9 @@ type ImageInput struct {
 // CaptionReply holds one result per picture, in the order of the request.
 type CaptionReply struct {
 	Results []CaptionResult
+	// Version is the model version that answered. internal/serving sets it:
+	// which version answers is known only once one has.
+	Version Digest
 }
 
 // CaptionResult is what a model says about one picture.
