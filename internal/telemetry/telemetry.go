@@ -1,0 +1,159 @@
+// Package telemetry sets up what the program tells its operators: logs through
+// slog, traces through OpenTelemetry, metrics for Prometheus.
+//
+// Everything is made here and handed to the packages that use it; the only
+// global that is set is OpenTelemetry's error handler. Traces obey the standard
+// OTEL_… variables and leave the machine only when an OTLP endpoint is named in
+// them. Without one spans are still made, so that every request has a trace ID
+// to show and to log.
+package telemetry
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	otelprometheus "go.opentelemetry.io/otel/exporters/prometheus"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/propagation"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Options say what is being observed.
+type Options struct {
+	// Version is the program's.
+	Version string
+	// Logger gets what OpenTelemetry has to complain about.
+	Logger *slog.Logger
+	// Getenv reads the environment. Default os.Getenv. OpenTelemetry's own
+	// packages always read the process' environment.
+	Getenv func(string) string
+}
+
+// Telemetry holds the providers.
+type Telemetry struct {
+	// Metrics are the program's own instruments.
+	Metrics *Metrics
+	// TracerProvider makes spans, always with a valid trace ID.
+	TracerProvider trace.TracerProvider
+	// MeterProvider makes instruments that appear on Handler too.
+	MeterProvider metric.MeterProvider
+	// Propagator carries a trace in HTTP headers.
+	Propagator propagation.TextMapPropagator
+
+	registry *prometheus.Registry
+	logger   *slog.Logger
+	shutdown []func(context.Context) error
+}
+
+// New makes the providers. An error says which OTEL_… variable cannot be obeyed.
+func New(ctx context.Context, opts Options) (*Telemetry, error) {
+	if opts.Getenv == nil {
+		opts.Getenv = os.Getenv
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
+		opts.Logger.Warn("telemetry could not be delivered", "error", err)
+	}))
+
+	t := &Telemetry{
+		registry:   prometheus.NewRegistry(),
+		logger:     opts.Logger,
+		Propagator: propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{}),
+	}
+	t.Metrics = newMetrics(t.registry, opts.Version)
+
+	about, err := resource.New(ctx, resource.WithAttributes(
+		attribute.String("service.name", "captioner"),
+		attribute.String("service.version", opts.Version),
+	), resource.WithTelemetrySDK(), resource.WithHost(), resource.WithFromEnv()) // the environment has the last word
+	if err != nil {
+		return nil, fmt.Errorf("describe this program to OpenTelemetry: %w", err)
+	}
+	if err := t.setTracing(ctx, opts.Getenv, about); err != nil {
+		return nil, err
+	}
+	if err := t.setMetering(about); err != nil {
+		return nil, errors.Join(err, t.Shutdown(ctx))
+	}
+	return t, nil
+}
+
+func (t *Telemetry) setTracing(ctx context.Context, getenv func(string) string, about *resource.Resource) error {
+	options := []sdktrace.TracerProviderOption{sdktrace.WithResource(about)}
+	if exports(getenv) {
+		exporter, err := newExporter(ctx, getenv)
+		if err != nil {
+			return err
+		}
+		options = append(options, sdktrace.WithBatcher(exporter))
+	}
+	provider := sdktrace.NewTracerProvider(options...)
+	t.TracerProvider = provider
+	t.shutdown = append(t.shutdown, provider.Shutdown)
+	return nil
+}
+
+// exports reports whether the environment asks for traces to be sent somewhere.
+func exports(getenv func(string) string) bool {
+	if getenv("OTEL_SDK_DISABLED") == "true" || getenv("OTEL_TRACES_EXPORTER") == "none" {
+		return false
+	}
+	return getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""
+}
+
+// newExporter sends traces to the endpoint of the environment, which the
+// exporter reads itself. It does not wait for a connection.
+func newExporter(ctx context.Context, getenv func(string) string) (sdktrace.SpanExporter, error) {
+	protocol := cmp.Or(getenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"), getenv("OTEL_EXPORTER_OTLP_PROTOCOL"), "http/protobuf")
+	switch protocol {
+	case "http/protobuf":
+		return otlptracehttp.New(ctx)
+	case "grpc":
+		return otlptracegrpc.New(ctx)
+	default:
+		return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL is %q: use http/protobuf or grpc", protocol)
+	}
+}
+
+func (t *Telemetry) setMetering(about *resource.Resource) error {
+	exporter, err := otelprometheus.New(otelprometheus.WithRegisterer(t.registry))
+	if err != nil {
+		return fmt.Errorf("offer OpenTelemetry's metrics to Prometheus: %w", err)
+	}
+	provider := sdkmetric.NewMeterProvider(sdkmetric.WithReader(exporter), sdkmetric.WithResource(about))
+	t.MeterProvider = provider
+	t.shutdown = append(t.shutdown, provider.Shutdown)
+	return nil
+}
+
+// Handler answers in Prometheus' text format with all metrics.
+func (t *Telemetry) Handler() http.Handler {
+	return promhttp.HandlerFor(t.registry, promhttp.HandlerOpts{
+		ErrorLog: slog.NewLogLogger(t.logger.Handler(), slog.LevelError),
+	})
+}
+
+// Shutdown sends what is still waiting, for as long as ctx lets it.
+func (t *Telemetry) Shutdown(ctx context.Context) error {
+	var errs []error
+	for _, f := range t.shutdown {
+		errs = append(errs, f(ctx))
+	}
+	return errors.Join(errs...)
+}
