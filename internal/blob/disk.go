@@ -1,0 +1,365 @@
+// Package blob keeps bytes under their SHA-256: pictures of a data set,
+// features, checkpoints, the files of a model version. Whatever it returns has
+// been verified, and whatever it has accepted survives a loss of power.
+//
+// Disk is the store of one machine. Package blobtest is the contract that
+// every store has to pass. What the blobs mean, and which belong together, is
+// left to package registry and to the database.
+package blob
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/captioner/captioner"
+)
+
+const (
+	// incoming is the folder, inside the store's, of what is being written.
+	incoming = "incoming"
+	// abandonedAfter is how long nothing was written to a temporary file
+	// before it is taken for a left-over of a process that died.
+	abandonedAfter = 24 * time.Hour
+	// copyBuffer is how much is read, hashed and written at a time.
+	copyBuffer = 256 << 10
+)
+
+// Disk is a blob store in a folder. The blob abcd… is the read-only file
+// ab/abcd…; names appear by rename, once the bytes are on the disk, so that a
+// blob is there whole or not at all. Several processes may share the folder.
+type Disk struct {
+	dir   string
+	files FileSystem
+
+	mu       sync.Mutex
+	fanOut   map[string]bool             // folders whose entry is known to be on the disk
+	verified map[captioner.Digest]*check // what Local has verified
+}
+
+var _ captioner.BlobStore = (*Disk)(nil)
+
+// Option changes how a Disk is made.
+type Option func(*Disk)
+
+// WithFileSystem replaces the operating system's files, to test what happens
+// when they fail.
+func WithFileSystem(files FileSystem) Option {
+	return func(d *Disk) { d.files = files }
+}
+
+// NewDisk returns the store in dir, which it makes where it is missing, and
+// removes temporary files that a dead process left there a day ago or earlier.
+func NewDisk(dir string, options ...Option) (*Disk, error) {
+	absolute, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, captioner.Wrap(captioner.Internal, err, "open the blob store")
+	}
+	d := &Disk{dir: absolute, files: osFiles{}, fanOut: map[string]bool{}, verified: map[captioner.Digest]*check{}}
+	for _, option := range options {
+		option(d)
+	}
+	if err := d.files.MkdirAll(filepath.Join(d.dir, incoming)); err != nil {
+		return nil, classify(err, "open the blob store")
+	}
+	for _, dir := range []string{d.dir, filepath.Dir(d.dir)} {
+		if err := d.files.SyncDir(dir); err != nil {
+			return nil, classify(err, "open the blob store")
+		}
+	}
+	if err := d.removeAbandoned(time.Now().Add(-abandonedAfter)); err != nil {
+		return nil, classify(err, "clean the blob store")
+	}
+	return d, nil
+}
+
+// removeAbandoned deletes temporary files last written before then.
+func (d *Disk) removeAbandoned(then time.Time) error {
+	entries, err := d.files.ReadDir(filepath.Join(d.dir, incoming))
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err != nil || info.IsDir() || !info.ModTime().Before(then) {
+			continue // gone already, not ours, or still in use
+		}
+		err = d.files.Remove(filepath.Join(d.dir, incoming, entry.Name()))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// Put stores what r gives, durably, and returns its digest and size in bytes.
+// A failure of r comes back as it is; a full disk is Unavailable with code
+// "out_of_space". Storing bytes again repairs a blob that has rotted.
+func (d *Disk) Put(ctx context.Context, r io.Reader) (captioner.Digest, int64, error) {
+	if err := ctx.Err(); err != nil {
+		return "", 0, fmt.Errorf("store a blob: %w", err)
+	}
+	temp, err := d.files.CreateTemp(filepath.Join(d.dir, incoming))
+	if err != nil {
+		return "", 0, classify(err, "store a blob")
+	}
+	digest, size, err := d.fill(ctx, temp, r)
+	if err == nil {
+		err = d.keep(ctx, temp, digest)
+	}
+	if err != nil {
+		_ = temp.Close()
+		_ = d.files.Remove(temp.Name())
+		return "", 0, err
+	}
+	return digest, size, nil
+}
+
+// fill copies r into the temporary file.
+func (d *Disk) fill(ctx context.Context, temp File, r io.Reader) (captioner.Digest, int64, error) {
+	sum := sha256.New()
+	var size int64
+	buffer := make([]byte, copyBuffer)
+	for {
+		n, readErr := r.Read(buffer)
+		if n > 0 {
+			sum.Write(buffer[:n])
+			if _, err := temp.Write(buffer[:n]); err != nil {
+				return "", 0, classify(err, "store a blob")
+			}
+			size += int64(n)
+		}
+		switch {
+		case errors.Is(readErr, io.EOF):
+			return digestOf(sum), size, nil
+		case readErr != nil:
+			return "", 0, fmt.Errorf("read what to store as a blob: %w", readErr)
+		case ctx.Err() != nil:
+			return "", 0, fmt.Errorf("store a blob: %w", ctx.Err())
+		}
+	}
+}
+
+// keep gives the temporary file its name, or drops it when the same bytes are
+// there already. Either way the blob is on the disk afterwards.
+func (d *Disk) keep(ctx context.Context, temp File, digest captioner.Digest) error {
+	folder, path := d.folder(digest), d.path(digest)
+	if err := d.makeFolder(folder); err != nil {
+		return classify(err, "store a blob")
+	}
+	if _, err := d.Local(ctx, digest); err == nil {
+		if err := errors.Join(temp.Close(), d.files.Remove(temp.Name()), d.files.SyncDir(folder)); err != nil {
+			return classify(err, "store a blob")
+		}
+		return nil
+	} else if ctx.Err() != nil {
+		return err
+	}
+	// The order matters: bytes on the disk, then the name, then the folder.
+	for _, step := range []func() error{
+		temp.MakeReadOnly,
+		temp.Sync,
+		temp.Close,
+		func() error { return d.files.Rename(temp.Name(), path) },
+		func() error { return d.files.SyncDir(folder) },
+	} {
+		if err := step(); err != nil {
+			return classify(err, "store a blob")
+		}
+	}
+	return nil
+}
+
+// makeFolder makes a fan-out folder, and has its entry on the disk when it
+// returns: another process may have made it and died.
+func (d *Disk) makeFolder(folder string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.fanOut[folder] {
+		return nil
+	}
+	if err := d.files.MkdirAll(folder); err != nil {
+		return err
+	}
+	if err := d.files.SyncDir(d.dir); err != nil {
+		return err
+	}
+	d.fanOut[folder] = true
+	return nil
+}
+
+// Open returns the blob; NotFound when there is none. The bytes are verified
+// while they are read: the last Read fails with kind Corrupt instead of io.EOF
+// when they do not match.
+func (d *Disk) Open(ctx context.Context, digest captioner.Digest) (io.ReadCloser, error) {
+	if err := usable(ctx, digest); err != nil {
+		return nil, err
+	}
+	file, err := d.files.Open(d.path(digest))
+	if err != nil {
+		return nil, classify(err, "open blob "+digest.Short())
+	}
+	return &verifyingReader{ctx: ctx, file: file, want: digest, sum: sha256.New()}, nil
+}
+
+// Has reports whether the blob is there, without verifying it.
+func (d *Disk) Has(ctx context.Context, digest captioner.Digest) (bool, error) {
+	if err := usable(ctx, digest); err != nil {
+		return false, err
+	}
+	info, err := d.files.Stat(d.path(digest))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, classify(err, "look for blob "+digest.Short())
+	}
+	return info.Mode().IsRegular(), nil
+}
+
+// check is the state of Local for one blob.
+type check struct {
+	turn chan struct{} // holds a token while nobody verifies
+	info fs.FileInfo   // the file that was verified, nil for none
+}
+
+// Local returns the path of the blob's file, which must not be changed. It is
+// verified the first time in a process, and again when size, modification time
+// or inode are no longer those of the file that was verified.
+func (d *Disk) Local(ctx context.Context, digest captioner.Digest) (string, error) {
+	if err := usable(ctx, digest); err != nil {
+		return "", err
+	}
+	c := d.checkOf(digest)
+	select {
+	case <-c.turn:
+	case <-ctx.Done():
+		return "", fmt.Errorf("verify blob %s: %w", digest.Short(), ctx.Err())
+	}
+	defer func() { c.turn <- struct{}{} }()
+
+	// Look before reading, so that a change in between is seen the next time.
+	path := d.path(digest)
+	info, err := d.files.Stat(path)
+	if err != nil {
+		return "", classify(err, "open blob "+digest.Short())
+	}
+	if c.info != nil && sameFile(c.info, info) {
+		return path, nil
+	}
+	c.info = nil
+	r, err := d.Open(ctx, digest)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	if _, err := io.CopyBuffer(io.Discard, struct{ io.Reader }{r}, make([]byte, copyBuffer)); err != nil {
+		return "", err
+	}
+	c.info = info
+	return path, nil
+}
+
+// checkOf returns the state of Local for the blob.
+func (d *Disk) checkOf(digest captioner.Digest) *check {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := d.verified[digest]
+	if c == nil {
+		c = &check{turn: make(chan struct{}, 1)}
+		c.turn <- struct{}{}
+		d.verified[digest] = c
+	}
+	return c
+}
+
+// sameFile reports whether a file is the one that it was, unchanged as far as
+// its inode tells.
+func sameFile(a, b fs.FileInfo) bool {
+	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+}
+
+// folder and path are where the blob lies.
+func (d *Disk) folder(digest captioner.Digest) string {
+	return filepath.Join(d.dir, string(digest[:2]))
+}
+
+func (d *Disk) path(digest captioner.Digest) string {
+	return filepath.Join(d.folder(digest), string(digest))
+}
+
+// usable refuses what is no digest, before it becomes part of a path.
+func usable(ctx context.Context, digest captioner.Digest) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("open a blob: %w", err)
+	}
+	if !digest.Valid() {
+		return captioner.Errorf(captioner.Invalid, "a blob is named by 64 hexadecimal digits in lower case")
+	}
+	return nil
+}
+
+// verifyingReader hashes what it reads and compares at the end.
+type verifyingReader struct {
+	ctx  context.Context
+	file File
+	want captioner.Digest
+	sum  hash.Hash
+	end  error // what Read returns from now on
+}
+
+// Read reads on; the end is io.EOF only if the bytes were the blob's.
+func (r *verifyingReader) Read(p []byte) (int, error) {
+	if r.end != nil {
+		return 0, r.end
+	}
+	if err := r.ctx.Err(); err != nil {
+		r.end = fmt.Errorf("read blob %s: %w", r.want.Short(), err)
+		return 0, r.end
+	}
+	n, err := r.file.Read(p)
+	r.sum.Write(p[:n])
+	switch {
+	case err == nil:
+		return n, nil
+	case !errors.Is(err, io.EOF):
+		r.end = classify(err, "read blob "+r.want.Short())
+	case digestOf(r.sum) != r.want:
+		r.end = captioner.Errorf(captioner.Corrupt, "blob %s is damaged: its bytes do not match its digest", r.want.Short())
+	default:
+		r.end = io.EOF
+	}
+	return n, r.end
+}
+
+// Close closes the file.
+func (r *verifyingReader) Close() error { return r.file.Close() }
+
+func digestOf(sum hash.Hash) captioner.Digest {
+	return captioner.Digest(hex.EncodeToString(sum.Sum(nil)))
+}
+
+// classify gives an error of the file system its kind.
+func classify(err error, what string) error {
+	var known *captioner.Error
+	switch {
+	case errors.As(err, &known):
+		return err
+	case errors.Is(err, fs.ErrNotExist):
+		return captioner.Wrap(captioner.NotFound, err, "%s: not found", what)
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return &captioner.Error{Kind: captioner.Unavailable, Code: "out_of_space",
+			Message: what + ": no space left on the disk: free some and try again", Err: err}
+	}
+	return captioner.Wrap(captioner.Unavailable, err, "%s", what)
+}

@@ -1,0 +1,78 @@
+package blob
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// FileSystem is what a Disk needs of the operating system. Tests put one in
+// front of it that fails where they want.
+type FileSystem interface {
+	// MkdirAll makes a folder and those above it.
+	MkdirAll(dir string) error
+	// CreateTemp makes a new file with a name of its own in dir.
+	CreateTemp(dir string) (File, error)
+	// Open opens a file to read.
+	Open(path string) (File, error)
+	Stat(path string) (fs.FileInfo, error)
+	ReadDir(dir string) ([]fs.DirEntry, error)
+	Rename(from, to string) error
+	Remove(path string) error
+	// SyncDir has the folder's entries on the disk when it returns.
+	SyncDir(dir string) error
+}
+
+// File is an open file.
+type File interface {
+	io.ReadWriteCloser
+	Name() string
+	// Sync has the file's bytes on the disk when it returns.
+	Sync() error
+	// MakeReadOnly takes away everyone's permission to write.
+	MakeReadOnly() error
+}
+
+// osFiles is the operating system's FileSystem.
+type osFiles struct{}
+
+func (osFiles) MkdirAll(dir string) error                 { return os.MkdirAll(dir, 0o755) }
+func (osFiles) Stat(path string) (fs.FileInfo, error)     { return os.Stat(path) }
+func (osFiles) ReadDir(dir string) ([]fs.DirEntry, error) { return os.ReadDir(dir) }
+func (osFiles) Rename(from, to string) error              { return os.Rename(from, to) }
+func (osFiles) Remove(path string) error                  { return os.Remove(path) }
+
+func (osFiles) CreateTemp(dir string) (File, error) {
+	f, err := os.CreateTemp(dir, "*.tmp")
+	if err != nil {
+		return nil, err
+	}
+	return osFile{f}, nil
+}
+
+func (osFiles) Open(path string) (File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return osFile{f}, nil
+}
+
+func (osFiles) SyncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	// Some file systems have nothing to flush for a folder and say so.
+	if err = f.Sync(); errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
+		err = nil
+	}
+	return errors.Join(err, f.Close())
+}
+
+// osFile is an os.File as a File.
+type osFile struct{ *os.File }
+
+func (f osFile) MakeReadOnly() error { return f.Chmod(0o444) }
