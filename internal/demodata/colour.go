@@ -31,14 +31,14 @@ func (c rgb) scale(f float64) rgb {
 type paint struct{ hue, jitter, dark, light float64 }
 
 var paints = map[Colour]paint{
-	"red":       {27, 3, 0.50, 0.66},
-	"orange":    {60, 4, 0.65, 0.80},
-	"yellow":    {102, 4, 0.73, 0.89},
-	"green":     {144, 5, 0.52, 0.80},
-	"turquoise": {195, 6, 0.58, 0.84},
-	"blue":      {260, 5, 0.46, 0.68},
-	"purple":    {303, 4, 0.46, 0.68},
-	"pink":      {351, 5, 0.60, 0.78},
+	"red":       {27, 3, 0.50, 0.68},
+	"orange":    {60, 4, 0.60, 0.80},
+	"yellow":    {102, 4, 0.66, 0.88},
+	"green":     {144, 5, 0.48, 0.86},
+	"turquoise": {195, 6, 0.52, 0.88},
+	"blue":      {260, 5, 0.46, 0.77},
+	"purple":    {303, 4, 0.46, 0.77},
+	"pink":      {351, 5, 0.58, 0.82},
 }
 
 // drawColour returns a shade of the colour.

@@ -200,7 +200,7 @@ func (w *writer) list() string {
 		d = detail{size: 0.1, texture: 0.2}
 	}
 	things := w.things(groups, d)
-	switch w.pick(choice{"plain", 0.4}, choice{"there", 0.2}, choice{"picture", 0.2}, choice{"seen", 0.2}) {
+	switch w.pick(choice{"plain", 0.45}, choice{"there", 0.2}, choice{"picture", 0.25}, choice{"seen", 0.1}) {
 	case "there":
 		return "there " + be(groups[0]) + " " + things + " " + w.background()
 	case "picture":
@@ -323,12 +323,12 @@ func (w *writer) verb(g group) string {
 }
 
 func (w *writer) opening() string {
-	return w.pick(choice{"the picture shows", 0.7}, choice{"a picture of", 0.3})
+	return w.pick(choice{"the picture shows", 0.6}, choice{"a picture of", 0.25}, choice{"here we see", 0.15})
 }
 
 func (w *writer) background() string {
 	tone := w.word(synonymsOf(toneWords, w.scene.Background.Tone), 0.7)
-	return "on " + article(tone) + " " + tone + " " + w.pick(choice{"background", 0.75}, choice{"surface", 0.25})
+	return "on " + article(tone) + " " + tone + " " + w.pick(choice{"background", 0.65}, choice{"surface", 0.2}, choice{"backdrop", 0.15})
 }
 
 // position says where in the picture the group lies, or "" if it is hard to

@@ -60,7 +60,7 @@ func (s Scene) Pairs() []Pair {
 
 // group is a set of objects that look alike.
 type group struct {
-	Object // its first member
+	Object  // its first member
 	members []Object
 }
 
@@ -112,9 +112,9 @@ func newBackground(r *rand.Rand) Background {
 	patterns := []string{"plain", "gradient", "vignette", "grainy"}
 	tone := Grey
 	switch u := r.Float64(); {
-	case u < 0.4:
+	case u < 0.36:
 		tone = Dark
-	case u < 0.8:
+	case u < 0.72:
 		tone = Light
 	}
 	return Background{Tone: tone, Pattern: patterns[r.IntN(len(patterns))]}
