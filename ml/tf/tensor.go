@@ -146,7 +146,7 @@ func FromStrings(data []string, shape ...int64) *Tensor {
 func (t *Tensor) DataType() DataType { return DataType(C.TF_TensorType(t.handle())) }
 
 // Shape returns the sizes; empty for a scalar.
-func (t *Tensor) Shape() []int64 { return slices.Clone(t.t.Shape()) }
+func (t *Tensor) Shape() []int64 { return append([]int64{}, t.t.Shape()...) }
 
 // Len returns the number of elements.
 func (t *Tensor) Len() int { return elements(t.t.Shape()) }
