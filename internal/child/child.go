@@ -35,6 +35,10 @@ import (
 // read: a grandchild that left the process group may hold the pipe open.
 const outputDelay = time.Second
 
+// ErrKilled is the cause of the error that Stop returns for a process that had
+// to be killed.
+var ErrKilled = errors.New("killed")
+
 // Command says which process to start.
 type Command struct {
 	// Name is what log lines and errors call the process, such as "engine".
@@ -221,8 +225,8 @@ func (p *Process) Signal(signal os.Signal) error {
 }
 
 // Stop asks the process to end with SIGTERM and returns when it has. After
-// grace it kills the process and its group, and says so in an error of kind
-// Unavailable; otherwise it returns what Err does.
+// grace it kills the process and its group, and returns an error of kind
+// Unavailable around [ErrKilled]; otherwise it returns what Err does.
 func (p *Process) Stop(grace time.Duration) error {
 	p.mu.Lock()
 	p.stopping = true
@@ -239,7 +243,7 @@ func (p *Process) Stop(grace time.Duration) error {
 	}
 	p.Kill()
 	<-p.done
-	return captioner.Errorf(captioner.Unavailable, "the %s process did not end within %v and was killed", p.name, grace)
+	return captioner.Wrap(captioner.Unavailable, ErrKilled, "the %s process did not end within %v", p.name, grace)
 }
 
 // Kill ends the process and its group at once, without waiting for Done.

@@ -186,7 +186,7 @@ func TestStop(t *testing.T) {
 	}{
 		{"term", 20 * time.Second, ""},
 		{"default", 20 * time.Second, ""},
-		{"stubborn", 50 * time.Millisecond, "the test process did not end within 50ms and was killed"},
+		{"stubborn", 50 * time.Millisecond, "the test process did not end within 50ms: killed"},
 	}
 	for _, test := range tests {
 		t.Run(test.mode, func(t *testing.T) {
