@@ -1,0 +1,249 @@
+package registry
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"github.com/captioner/captioner"
+)
+
+const (
+	// buildPrefix begins the names of folders that are being built.
+	buildPrefix = ".build-"
+	// abandonedAfter is when such a folder is a left-over of a dead process.
+	abandonedAfter = 24 * time.Hour
+	// lockPoll is how often a lock held by another process is tried again.
+	lockPoll = 20 * time.Millisecond
+)
+
+// StoreTree stores every file below dir, and the manifest that names them, as
+// blobs. It returns the manifest and its digest, which is the bundle's. A
+// manifest.json in dir itself is left out, so that a folder that Materialise
+// has made gives its own digest again; empty folders are not part of a bundle.
+//
+// A link, a device or a folder without files is Invalid.
+func StoreTree(ctx context.Context, blobs captioner.BlobStore, dir string) (Manifest, captioner.Digest, error) {
+	root, err := openFolder(dir)
+	if err != nil {
+		return Manifest{}, "", err
+	}
+	defer root.Close()
+	paths, irregular, err := listFiles(root)
+	if err != nil {
+		return Manifest{}, "", err
+	}
+	if len(irregular) > 0 {
+		return Manifest{}, "", &captioner.Error{Kind: captioner.Invalid, Code: "bad_bundle",
+			Message: "a bundle holds ordinary files only", Problems: irregular}
+	}
+	if len(paths) == 0 {
+		return Manifest{}, "", &captioner.Error{Kind: captioner.Invalid, Code: "bad_bundle", Message: "the folder holds no file"}
+	}
+	var m Manifest
+	for _, name := range paths {
+		f, err := storeFile(ctx, blobs, root, name)
+		if err != nil {
+			return Manifest{}, "", err
+		}
+		if why := f.refused(); why != "" {
+			return Manifest{}, "", &captioner.Error{Kind: captioner.Invalid, Code: "bad_bundle",
+				Message: fmt.Sprintf("file %q %s", name, why)}
+		}
+		m.Files = append(m.Files, f)
+	}
+	data, err := m.Encode()
+	if err != nil {
+		return Manifest{}, "", err
+	}
+	digest, _, err := blobs.Put(ctx, bytes.NewReader(data))
+	if err != nil {
+		return Manifest{}, "", fmt.Errorf("manifest: %w", err)
+	}
+	return m, digest, nil
+}
+
+// storeFile stores one file of a folder.
+func storeFile(ctx context.Context, blobs captioner.BlobStore, root *os.Root, name string) (File, error) {
+	f, err := root.Open(name)
+	if err != nil {
+		return File{}, classify(err, "store %s", name)
+	}
+	defer f.Close()
+	digest, size, err := blobs.Put(ctx, f)
+	if err != nil {
+		return File{}, fmt.Errorf("store %s: %w", name, err)
+	}
+	return File{Path: name, Size: size, SHA256: digest}, nil
+}
+
+// Materialise returns a folder with the files of the bundle and its
+// manifest.json: cacheDir/<digest>. All of it is verified, also where an
+// earlier call has made it; a folder that was damaged is made again. The files
+// are copies, read-only, and appear all at once. Several goroutines and
+// processes may materialise the same bundle.
+//
+// NotFound or Corrupt when a blob is gone or damaged.
+func Materialise(ctx context.Context, blobs captioner.BlobStore, digest captioner.Digest, cacheDir string) (string, error) {
+	if !digest.Valid() {
+		return "", captioner.Errorf(captioner.Invalid, "a bundle is named by its digest")
+	}
+	dir := filepath.Join(cacheDir, string(digest))
+	if VerifyDir(dir, digest) == nil {
+		return dir, nil
+	}
+	if err := os.MkdirAll(cacheDir, 0o755); err != nil {
+		return "", classify(err, "make the cache folder")
+	}
+	lock := flock.New(filepath.Join(cacheDir, "."+string(digest)+".lock"))
+	if _, err := lock.TryLockContext(ctx, lockPoll); err != nil {
+		if ctx.Err() != nil {
+			return "", fmt.Errorf("wait for bundle %s: %w", digest.Short(), ctx.Err())
+		}
+		return "", classify(err, "lock the cache folder")
+	}
+	defer lock.Close()
+
+	// Whoever held the lock may have made it.
+	err := VerifyDir(dir, digest)
+	if err == nil {
+		return dir, nil
+	}
+	if err := removeAbandoned(cacheDir, time.Now().Add(-abandonedAfter)); err != nil {
+		return "", classify(err, "clean the cache folder")
+	}
+	temp, err := os.MkdirTemp(cacheDir, buildPrefix)
+	if err != nil {
+		return "", classify(err, "make a folder for bundle %s", digest.Short())
+	}
+	defer os.RemoveAll(temp)
+	built := filepath.Join(temp, "new")
+	if err := build(ctx, blobs, digest, built); err != nil {
+		return "", err
+	}
+	if err := os.Rename(dir, filepath.Join(temp, "old")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", classify(err, "replace a damaged folder of bundle %s", digest.Short())
+	}
+	if err := os.Rename(built, dir); err != nil {
+		return "", classify(err, "make a folder for bundle %s", digest.Short())
+	}
+	return dir, nil
+}
+
+// build writes the files of a bundle and its manifest to the new folder dir.
+func build(ctx context.Context, blobs captioner.BlobStore, digest captioner.Digest, dir string) error {
+	data, m, err := loadManifest(ctx, blobs, digest)
+	if err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return classify(err, "make a folder for bundle %s", digest.Short())
+	}
+	root, err := openFolder(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for _, f := range m.Files {
+		if err := copyOut(ctx, blobs, f, root); err != nil {
+			return err
+		}
+	}
+	return writeNew(root, ManifestName, bytes.NewReader(data), int64(len(data)))
+}
+
+// copyOut copies a blob to its place; the blob store verifies what it gives.
+func copyOut(ctx context.Context, blobs captioner.BlobStore, f File, root *os.Root) error {
+	r, err := blobs.Open(ctx, f.SHA256)
+	if err != nil {
+		return fmt.Errorf("bundle file %s: %w", f.Path, err)
+	}
+	defer r.Close()
+	if dir := path.Dir(f.Path); dir != "." {
+		if err := root.MkdirAll(dir, 0o755); err != nil {
+			return classify(err, "write bundle file %s", f.Path)
+		}
+	}
+	return writeNew(root, f.Path, r, f.Size)
+}
+
+// writeNew writes a read-only file of a known size.
+func writeNew(root *os.Root, name string, r io.Reader, size int64) error {
+	w, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o444)
+	if err != nil {
+		return classify(err, "write bundle file %s", name)
+	}
+	n, err := io.Copy(w, r)
+	if closeErr := w.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return classify(err, "write bundle file %s", name)
+	}
+	if n != size {
+		return captioner.Errorf(captioner.Corrupt, "bundle file %s has %d bytes where the manifest says %d", name, n, size)
+	}
+	return nil
+}
+
+// removeAbandoned deletes folders that were begun before then and never finished.
+func removeAbandoned(cacheDir string, then time.Time) error {
+	entries, err := os.ReadDir(cacheDir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err != nil || !strings.HasPrefix(entry.Name(), buildPrefix) || !info.ModTime().Before(then) {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(cacheDir, entry.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// listFiles returns the files below root, sorted, without the manifest; and
+// what is neither file nor folder.
+func listFiles(root *os.Root) (paths []string, irregular []captioner.Problem, err error) {
+	err = fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() || name == ManifestName && entry.Type().IsRegular():
+		case entry.Type().IsRegular():
+			paths = append(paths, name)
+		default:
+			irregular = append(irregular, captioner.Problem{Field: name, Message: "is a link or a device, not a file"})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, classify(err, "list the files of a bundle")
+	}
+	slices.Sort(paths) // by path as a whole: "a-b" before "a/b"
+	slices.SortFunc(irregular, func(a, b captioner.Problem) int { return cmp.Compare(a.Field, b.Field) })
+	return paths, irregular, nil
+}
+
+// openFolder opens a folder so that no path leads out of it.
+func openFolder(dir string) (*os.Root, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, classify(err, "open a bundle's folder")
+	}
+	return root, nil
+}
