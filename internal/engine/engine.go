@@ -58,6 +58,9 @@ type Options struct {
 	Logger *slog.Logger
 	// Env holds variables, as "KEY=value", on top of this process'.
 	Env []string
+	// Idle is how long a job engine is kept warm without a job; 0 means two
+	// minutes.
+	Idle time.Duration
 	// Dial extends the gRPC client, by interceptors for example.
 	Dial []grpc.DialOption
 }

@@ -22,7 +22,7 @@ import (
 const (
 	// jobNice is the nice value of a job engine: serving goes first.
 	jobNice = 10
-	// idleTimeout is how long a job engine is kept warm without a job.
+	// idleTimeout is how long a job engine is kept warm without a job by default.
 	idleTimeout = 2 * time.Minute
 	// cancelGrace is how long a cancelled training may take to stop, which it
 	// does within one step; then its engine is killed.
@@ -38,7 +38,6 @@ const (
 // waits until the first has ended.
 type Jobs struct {
 	options Options
-	idle    time.Duration
 	slot    chan struct{} // holds one value while a job runs
 
 	mu     sync.Mutex
@@ -61,7 +60,10 @@ func NewJobs(o Options) *Jobs {
 	if o.Nice == 0 {
 		o.Nice = jobNice
 	}
-	return &Jobs{options: o, idle: idleTimeout, slot: make(chan struct{}, 1), stops: make(map[*stopper]struct{})}
+	if o.Idle == 0 {
+		o.Idle = idleTimeout
+	}
+	return &Jobs{options: o, slot: make(chan struct{}, 1), stops: make(map[*stopper]struct{})}
 }
 
 // ExtractFeatures writes one shard; see captioner.FeatureExtractor.
@@ -179,7 +181,7 @@ func (j *Jobs) acquire(ctx context.Context, stop <-chan struct{}, threads int, m
 func (j *Jobs) release() {
 	j.mu.Lock()
 	if !j.closed && j.warm != nil {
-		j.timer = time.AfterFunc(j.idle, j.endIdle)
+		j.timer = time.AfterFunc(j.options.Idle, j.endIdle)
 	}
 	j.mu.Unlock()
 	<-j.slot
