@@ -1,0 +1,166 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/captioner/captioner"
+)
+
+// apiClient speaks to the HTTP API.
+type apiClient struct {
+	base string
+	http *http.Client
+}
+
+func newAPIClient(base string) *apiClient {
+	return &apiClient{base: strings.TrimRight(base, "/"), http: &http.Client{Timeout: 60 * time.Second}}
+}
+
+// problem is an application/problem+json reply.
+type problem struct {
+	Title  string              `json:"title"`
+	Detail string              `json:"detail"`
+	Code   string              `json:"code"`
+	Errors []captioner.Problem `json:"errors"`
+}
+
+// do sends a request and decodes the reply into out. A problem+json reply
+// comes back as an error of the kind that its status stands for.
+func (c *apiClient) do(ctx context.Context, method, path, contentType string, body io.Reader, out any) error {
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
+	if err != nil {
+		return usageError{fmt.Errorf("--server %s: %w", c.base, err)}
+	}
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return captioner.Wrap(captioner.Unavailable, err, "no answer from the server at %s", c.base)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return captioner.Wrap(captioner.Unavailable, err, "reading the answer of %s", c.base)
+	}
+	if resp.StatusCode >= 400 {
+		return replyError(resp, data)
+	}
+	if out == nil {
+		return nil
+	}
+	return json.Unmarshal(data, out)
+}
+
+func replyError(resp *http.Response, data []byte) error {
+	var p problem
+	if json.Unmarshal(data, &p) != nil || p.Code == "" {
+		return captioner.Errorf(captioner.Internal, "%s answered %s, which is not how this API speaks", resp.Request.URL.Host, resp.Status)
+	}
+	kind := captioner.Internal
+	switch {
+	case resp.StatusCode == http.StatusNotFound:
+		kind = captioner.NotFound
+	case resp.StatusCode == http.StatusConflict:
+		kind = captioner.Conflict
+	case resp.StatusCode == http.StatusServiceUnavailable:
+		kind = captioner.Unavailable
+	case resp.StatusCode < 500:
+		kind = captioner.Invalid
+	}
+	message := p.Detail
+	if message == "" {
+		message = p.Title
+	}
+	return &captioner.Error{Kind: kind, Code: p.Code, Message: message, Problems: p.Errors}
+}
+
+// running reports whether a server answers. A refused connection is no error.
+func (c *apiClient) running(ctx context.Context) (bool, error) {
+	err := c.do(ctx, http.MethodGet, "/health", "", nil, nil)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Start starts a run and returns it.
+func (c *apiClient) Start(ctx context.Context, cfg captioner.Config) (captioner.Run, error) {
+	body, err := json.Marshal(cfg)
+	if err != nil {
+		return captioner.Run{}, err
+	}
+	var run captioner.Run
+	err = c.do(ctx, http.MethodPost, "/runs", "application/json", bytes.NewReader(body), &run)
+	return run, err
+}
+
+// Describe returns where a run stands.
+func (c *apiClient) Describe(ctx context.Context, id string) (captioner.Run, error) {
+	var run captioner.Run
+	err := c.do(ctx, http.MethodGet, "/runs/"+url.PathEscape(id), "", nil, &run)
+	return run, err
+}
+
+// Cancel asks a run to stop.
+func (c *apiClient) Cancel(ctx context.Context, id string) error {
+	return c.do(ctx, http.MethodPost, "/runs/"+url.PathEscape(id)+"/cancel", "", nil, nil)
+}
+
+// List returns the newest runs.
+func (c *apiClient) List(ctx context.Context) ([]captioner.Run, error) {
+	var reply struct {
+		Runs []captioner.Run `json:"runs"`
+	}
+	err := c.do(ctx, http.MethodGet, "/runs", "", nil, &reply)
+	return reply.Runs, err
+}
+
+// prediction is the reply of POST /predict.
+type prediction struct {
+	File          string                 `json:"file,omitempty"`
+	Caption       string                 `json:"caption"`
+	Algorithm     string                 `json:"algorithm"`
+	Seconds       float64                `json:"processing_time_seconds"`
+	ImageSize     []int                  `json:"image_size"`
+	ModelVersion  captioner.Digest       `json:"model_version"`
+	Captions      []captioner.Hypothesis `json:"captions"`
+	WhatWentWrong string                 `json:"error,omitempty"`
+}
+
+// Predict captions one picture.
+func (c *apiClient) Predict(ctx context.Context, name string, data []byte, algorithm string, beamWidth, captions int) (prediction, error) {
+	var body bytes.Buffer
+	form := multipart.NewWriter(&body)
+	form.WriteField("algorithm", algorithm)
+	if beamWidth > 0 {
+		form.WriteField("beam_width", fmt.Sprint(beamWidth))
+	}
+	form.WriteField("num_captions", fmt.Sprint(captions))
+	part, err := form.CreateFormFile("file", filepath.Base(name))
+	if err != nil {
+		return prediction{}, err
+	}
+	part.Write(data)
+	if err := form.Close(); err != nil {
+		return prediction{}, err
+	}
+	var reply prediction
+	err = c.do(ctx, http.MethodPost, "/predict", form.FormDataContentType(), &body, &reply)
+	return reply, err
+}

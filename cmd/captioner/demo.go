@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/app"
+)
+
+// captionHeldOut sends the pictures of the run's sample captions through the
+// API, as a user would, and prints what the live version says.
+func captionHeldOut(ctx context.Context, cmd *cobra.Command, client *apiClient, a *app.App, run captioner.Run) error {
+	if run.Result == nil {
+		return captioner.Errorf(captioner.Internal, "run %s completed without a result", run.ID)
+	}
+	data, err := a.Demonstration(ctx)
+	if err != nil {
+		return err
+	}
+	out := cmd.OutOrStdout()
+	fmt.Fprintln(out, "\nThe live version on held-out pictures, through the API:")
+	for _, sample := range run.Result.Evaluation.Samples {
+		picture, err := os.ReadFile(filepath.Join(data.Images, filepath.FromSlash(sample.Image)))
+		if err != nil {
+			return err
+		}
+		reply, err := onceReady(ctx, func(ctx context.Context) (prediction, error) {
+			return client.Predict(ctx, sample.Image, picture, "beam", 0, 1)
+		})
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "  %s  (version %s, %.0f ms)\n    caption    %s\n    reference  %s\n",
+			sample.Image, reply.ModelVersion.Short(), 1000*reply.Seconds, reply.Caption, sample.Reference)
+	}
+	return nil
+}
+
+// readyWait bounds the wait for a server that is just loading the version.
+const readyWait = 30 * time.Second
+
+// onceReady asks for a caption, again while the server has no warm version yet.
+func onceReady(ctx context.Context, predict func(ctx context.Context) (prediction, error)) (prediction, error) {
+	ctx, cancel := context.WithTimeout(ctx, readyWait)
+	defer cancel()
+	ticker := time.NewTicker(followEvery)
+	defer ticker.Stop()
+	for {
+		reply, err := predict(ctx)
+		if captioner.KindOf(err) != captioner.Unavailable {
+			return reply, err
+		}
+		select {
+		case <-ctx.Done():
+			return prediction{}, err
+		case <-ticker.C:
+		}
+	}
+}

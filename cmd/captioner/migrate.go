@@ -1,0 +1,60 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/captioner/captioner/internal/app"
+	"github.com/captioner/captioner/internal/store"
+)
+
+func newMigrateCommand(g *global) *cobra.Command {
+	var database string
+	cmd := &cobra.Command{Use: "migrate", Short: "Change or show the schema of the database"}
+	cmd.PersistentFlags().StringVar(&database, "database", "", "address of the database (default: captioner.db in the data folder)")
+	address := func() (string, error) {
+		if database != "" {
+			return database, nil
+		}
+		dir, err := filepath.Abs(g.dataDir)
+		if err != nil {
+			return "", err
+		}
+		return app.DatabaseAddress(dir), os.MkdirAll(dir, 0o755)
+	}
+	run := func(use, short string, action func(cmd *cobra.Command, address string) error) *cobra.Command {
+		return &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+			address, err := address()
+			if err != nil {
+				return err
+			}
+			if action != nil {
+				if err := action(cmd, address); err != nil {
+					return err
+				}
+			}
+			status, err := store.MigrationStatus(cmd.Context(), address)
+			if err != nil {
+				return err
+			}
+			if g.json {
+				return printJSON(cmd.OutOrStdout(), status)
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "schema %d of %d\n", status.Version, status.Latest)
+			return err
+		}}
+	}
+	cmd.AddCommand(
+		run("up", "Bring the schema to the newest version", func(cmd *cobra.Command, address string) error {
+			return store.MigrateUp(cmd.Context(), address)
+		}),
+		run("down", "Take back the newest version of the schema", func(cmd *cobra.Command, address string) error {
+			return store.MigrateDown(cmd.Context(), address)
+		}),
+		run("status", "Show the version of the schema", nil),
+	)
+	return cmd
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/registry"
+)
+
+func newModelsCommand(g *global) *cobra.Command {
+	cmd := &cobra.Command{Use: "models", Short: "List, show and verify model versions"}
+	cmd.AddCommand(newModelsListCommand(g), newModelsShowCommand(g), newModelsVerifyCommand(g))
+	return cmd
+}
+
+// listLimit bounds what a list command prints.
+const listLimit = 100
+
+func newModelsListCommand(g *global) *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "List the versions, newest first",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			storage, err := g.storage(cmd)
+			if err != nil {
+				return err
+			}
+			defer storage.Close()
+			versions, err := storage.Store.ModelVersions(cmd.Context(), listLimit)
+			if err != nil {
+				return err
+			}
+			live, err := storage.Store.Alias(cmd.Context(), captioner.Production)
+			if err != nil && captioner.KindOf(err) != captioner.NotFound {
+				return err
+			}
+			if g.json {
+				return printJSON(cmd.OutOrStdout(), map[string]any{"models": versions, "live": live.Version})
+			}
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "VERSION\tLIVE\tBLEU-4 GREEDY\tBLEU-4 BEAM\tRUN\tCREATED")
+			for _, v := range versions {
+				mark := ""
+				if v.Version == live.Version {
+					mark = "live"
+				}
+				greedy, _ := v.Evaluation.Score("greedy")
+				beam, _ := v.Evaluation.Score("beam")
+				fmt.Fprintf(w, "%s\t%s\t%.2f\t%.2f\t%s\t%s\n", v.Version.Short(), mark,
+					100*greedy.BLEU4, 100*beam.BLEU4, v.RunID, v.CreatedAt.Local().Format(time.DateTime))
+			}
+			return w.Flush()
+		},
+	}
+}
+
+func newModelsShowCommand(g *global) *cobra.Command {
+	return &cobra.Command{
+		Use:   "show VERSION",
+		Short: "Show a version: scores, lineage, samples",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			storage, err := g.storage(cmd)
+			if err != nil {
+				return err
+			}
+			defer storage.Close()
+			v, err := storage.Store.ModelVersion(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			if g.json {
+				return printJSON(cmd.OutOrStdout(), v)
+			}
+			out := cmd.OutOrStdout()
+			fmt.Fprintf(out, "version   %s\nrun       %s\ncreated   %s\ndata set  %s\nconfig    %s\n",
+				v.Version, v.RunID, v.CreatedAt.Local().Format(time.DateTime), v.Lineage.Dataset, v.Lineage.Config)
+			fmt.Fprintf(out, "training  %d steps, best epoch %d of %d, validation loss %.4f nats per token, %d parameters\n\n",
+				v.Training.Steps, v.Training.BestEpoch, v.Training.Epochs, v.Training.BestValidationLoss, v.Training.Parameters)
+			return printEvaluation(out, v.Evaluation)
+		},
+	}
+}
+
+func newModelsVerifyCommand(g *global) *cobra.Command {
+	return &cobra.Command{
+		Use:   "verify VERSION|DIR",
+		Short: "Check every file of a version, or of an unpacked bundle, against its SHA-256",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			verified, err := verifyModel(g, cmd, args[0])
+			if err != nil {
+				return err
+			}
+			if g.json {
+				return printJSON(cmd.OutOrStdout(), map[string]any{"version": verified, "ok": true})
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: every file matches its SHA-256\n", verified)
+			return err
+		},
+	}
+}
+
+func verifyModel(g *global, cmd *cobra.Command, name string) (captioner.Digest, error) {
+	if filepath.Base(name) != name { // a path, not a version
+		version, err := registry.DirVersion(name)
+		if err != nil {
+			return "", err
+		}
+		return version, registry.VerifyDir(name, version)
+	}
+	storage, err := g.storage(cmd)
+	if err != nil {
+		return "", err
+	}
+	defer storage.Close()
+	v, err := storage.Store.ModelVersion(cmd.Context(), name)
+	if err != nil {
+		return "", err
+	}
+	// The folder that servers load from is checked too, where there is one.
+	err = registry.VerifyBlobs(cmd.Context(), storage.Blobs, v.Version)
+	if dir := filepath.Join(storage.ModelCache(), string(v.Version)); registry.Exists(dir) {
+		err = errors.Join(err, registry.VerifyDir(dir, v.Version))
+	}
+	return v.Version, err
+}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/captioner/captioner/internal/app"
+)
+
+// addLocalFlags adds the flags of the local mode to a command.
+func addLocalFlags(cmd *cobra.Command, o *app.Options) {
+	addAPIFlags(cmd, o)
+	addEngineFlags(cmd, o)
+	flags := cmd.Flags()
+	flags.StringVar(&o.TemporalBinary, "temporal", "", "path of the Temporal CLI (default: temporal on the PATH)")
+	flags.StringVar(&o.TemporalIP, "temporal-ip", "127.0.0.1", "address that the Temporal server binds")
+	flags.IntVar(&o.TemporalPort, "temporal-port", 7233, "port of the Temporal server")
+	flags.IntVar(&o.TemporalUIPort, "temporal-ui-port", 8233, "port of the Temporal Web UI")
+}
+
+// addAPIFlags adds the flags of the HTTP API.
+func addAPIFlags(cmd *cobra.Command, o *app.Options) {
+	flags := cmd.Flags()
+	flags.StringVar(&o.Listen, "listen", app.DefaultListen(), "address of the API; the variable PORT sets it to that port on all interfaces")
+	flags.StringVar(&o.DataRoot, "data-root", "", "folder below which the paths of a configuration that arrives over HTTP must lie (default: anywhere when --listen is a loopback address, else the data folder)")
+	flags.StringSliceVar(&o.CORSOrigins, "cors-origin", nil, "origins that browsers may call from (default: none)")
+	flags.Int64Var(&o.MaxUploadBytes, "max-upload-bytes", 10<<20, "largest request body of /predict")
+	flags.IntVar(&o.MaxPixels, "max-pixels", 50_000_000, "largest width times height of a picture")
+	flags.IntVar(&o.ServeThreads, "serve-threads", 0, "CPU threads of the serving engine (default: all)")
+}
+
+// addEngineFlags adds what every command has that starts an engine.
+func addEngineFlags(cmd *cobra.Command, o *app.Options) {
+	cmd.Flags().StringVar(&o.EngineBinary, "engine", "", "path of captioner-engine (default: beside captioner, then on the PATH)")
+}
+
+// addClusterFlags adds the addresses of a Temporal cluster and a database.
+func addClusterFlags(cmd *cobra.Command, o *app.Options) {
+	flags := cmd.Flags()
+	flags.StringVar(&o.TemporalAddress, "temporal-address", "127.0.0.1:7233", "address of the Temporal server")
+	flags.StringVar(&o.TemporalNamespace, "temporal-namespace", "default", "namespace of the Temporal server")
+	flags.StringVar(&o.TemporalUIURL, "temporal-ui-url", "", "address of the Temporal Web UI, for links")
+	flags.StringVar(&o.Database, "database", "", "address of the database (default: captioner.db in the data folder)")
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/app"
+)
+
+func newTrainCommand(g *global) *cobra.Command {
+	o := app.Options{Local: true, API: true, Worker: true}
+	var file string
+	var detach bool
+	cmd := &cobra.Command{
+		Use:   "train [--config FILE]",
+		Short: "Start a run and follow it",
+		Long: `Starts a run of TrainAndDeploy at --server and follows it. Where no server
+answers, it starts the local mode for this run and ends it afterwards. Without
+--config it runs the defaults, on the demonstration data set.
+
+Ctrl-C leaves a run at a server running; a run of the local mode that was started
+for it goes on from its checkpoint when the local mode starts again.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := readConfig(cmd, []string{file})
+			if err != nil {
+				return err
+			}
+			client := newAPIClient(g.server)
+			running, err := client.running(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if running {
+				return trainAt(cmd, g, client, cfg, detach)
+			}
+			if detach {
+				return captioner.Errorf(captioner.Unavailable, "no server answers at %s, and --detach needs one: start `captioner up`", g.server)
+			}
+			return trainLocally(cmd, g, o, cfg)
+		},
+	}
+	addLocalFlags(cmd, &o)
+	cmd.Flags().StringVar(&file, "config", "", "configuration in YAML or JSON (default: every default)")
+	cmd.Flags().BoolVar(&detach, "detach", false, "leave once the run is started")
+	return cmd
+}
+
+func trainAt(cmd *cobra.Command, g *global, client *apiClient, cfg captioner.Config, detach bool) error {
+	if detach {
+		run, err := client.Start(cmd.Context(), cfg)
+		if err != nil {
+			return err
+		}
+		if g.json {
+			return printJSON(cmd.OutOrStdout(), run)
+		}
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), run.ID)
+		return err
+	}
+	run, err := startAndFollow(cmd.Context(), cmd, client, cfg)
+	if errors.Is(err, context.Canceled) {
+		fmt.Fprintln(cmd.ErrOrStderr(), "the run goes on; `captioner runs cancel` stops it")
+	}
+	if err != nil {
+		return err
+	}
+	if err := outcome(run); err != nil {
+		return err
+	}
+	return printOutcome(cmd, g, run)
+}
+
+func trainLocally(cmd *cobra.Command, g *global, o app.Options, cfg captioner.Config) (err error) {
+	a, err := g.newApp(cmd, o, slog.LevelWarn)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "no server answers at %s: starting the local mode for this run\n", g.server)
+	if err := a.Start(cmd.Context()); err != nil {
+		return err
+	}
+	defer func() {
+		if stopErr := stopApp(cmd.Context(), a); err == nil {
+			err = stopErr
+		}
+	}()
+	return trainAt(cmd, g, newAPIClient(a.APIURL()), cfg, false)
+}
