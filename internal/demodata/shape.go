@@ -3,7 +3,7 @@ package demodata
 import "math"
 
 // maxExtent bounds how far any shape of radius 1 reaches from its centre.
-const maxExtent = 1.2
+const maxExtent = 1.21
 
 // signedDistance returns the approximate distance of (x, y) from the outline
 // of the shape of radius 1 around the origin, negative inside; y points down.
@@ -16,7 +16,7 @@ func signedDistance(shape Shape, x, y float64) float64 {
 	case "square":
 		return boxDistance(x, y, 0.84, 0.84)
 	case "triangle":
-		return triangleDistance(x, y-0.2)
+		return triangleDistance(x, y-0.12)
 	case "star":
 		return starDistance(x, -y-0.05)
 	case "heart":
@@ -37,10 +37,10 @@ func boxDistance(x, y, halfWidth, halfHeight float64) float64 {
 }
 
 // triangleDistance is that of an equilateral triangle that points up: the
-// largest of the distances from its three sides, 0.62 from the centre.
+// largest of the distances from its three sides, 0.57 from the centre.
 func triangleDistance(x, y float64) float64 {
 	slanted := 0.8660254*math.Abs(x) - 0.5*y
-	return max(y, slanted) - 0.6
+	return max(y, slanted) - 0.57
 }
 
 // starDistance is that of a star of five points, of radius 1.15.
