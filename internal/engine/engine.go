@@ -236,6 +236,8 @@ func (e *engine) explain(ctx context.Context, err error) error {
 	defer timer.Stop()
 	select {
 	case <-e.process.Done():
+	case <-ctx.Done(): // the engine can notice a deadline before ctx does
+		return ctx.Err()
 	case <-timer.C:
 		return mapped
 	}
