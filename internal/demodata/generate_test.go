@@ -23,6 +23,9 @@ import (
 // small is a data set that takes a second.
 var small = demodata.Options{Images: 60, Seed: 7}
 
+// tiny takes a fifth of that.
+var tiny = demodata.Options{Images: 10, Seed: 7}
+
 func generate(t testing.TB, dir string, opt demodata.Options) {
 	t.Helper()
 	if err := demodata.Generate(context.Background(), dir, opt, nil); err != nil {
@@ -234,25 +237,25 @@ func TestGenerateOverSomething(t *testing.T) {
 		opt     demodata.Options
 		want    captioner.Kind
 	}{
-		{"nothing there", func(*testing.T, string) {}, small, ""},
-		{"empty folder", func(t *testing.T, dir string) { mkdir(t, dir) }, small, ""},
-		{"the same data set", func(t *testing.T, dir string) { generate(t, dir, small) }, small, ""},
-		{"another seed", func(t *testing.T, dir string) { generate(t, dir, small) },
-			demodata.Options{Images: small.Images, Seed: 8}, captioner.Conflict},
-		{"somebody's files", func(t *testing.T, dir string) { write(t, filepath.Join(dir, "thesis.txt"), "x") }, small, captioner.Conflict},
-		{"a file", func(t *testing.T, dir string) { write(t, dir, "x") }, small, captioner.Invalid},
+		{"nothing there", func(*testing.T, string) {}, tiny, ""},
+		{"empty folder", func(t *testing.T, dir string) { mkdir(t, dir) }, tiny, ""},
+		{"the same data set", func(t *testing.T, dir string) { generate(t, dir, tiny) }, tiny, ""},
+		{"another seed", func(t *testing.T, dir string) { generate(t, dir, tiny) },
+			demodata.Options{Images: tiny.Images, Seed: 8}, captioner.Conflict},
+		{"somebody's files", func(t *testing.T, dir string) { write(t, filepath.Join(dir, "thesis.txt"), "x") }, tiny, captioner.Conflict},
+		{"a file", func(t *testing.T, dir string) { write(t, dir, "x") }, tiny, captioner.Invalid},
 		{"a picture is missing", func(t *testing.T, dir string) {
-			generate(t, dir, small)
+			generate(t, dir, tiny)
 			remove(t, filepath.Join(dir, "Images", "scene_00003.jpg"))
-		}, small, captioner.Conflict},
+		}, tiny, captioner.Conflict},
 		{"a picture is cut short", func(t *testing.T, dir string) {
-			generate(t, dir, small)
+			generate(t, dir, tiny)
 			write(t, filepath.Join(dir, "Images", "scene_00003.jpg"), "")
-		}, small, captioner.Conflict},
+		}, tiny, captioner.Conflict},
 		{"a changed captions file", func(t *testing.T, dir string) {
-			generate(t, dir, small)
+			generate(t, dir, tiny)
 			write(t, filepath.Join(dir, "captions.txt"), "image,caption\n")
-		}, small, captioner.Conflict},
+		}, tiny, captioner.Conflict},
 		{"too few pictures", func(*testing.T, string) {}, demodata.Options{Images: 3}, captioner.Invalid},
 		{"too many pictures", func(*testing.T, string) {}, demodata.Options{Images: 1 << 20}, captioner.Invalid},
 	}
@@ -273,8 +276,8 @@ func TestGenerateOverSomething(t *testing.T) {
 
 func TestGenerateKeepsWhatIsComplete(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "demo")
-	generate(t, dir, small)
-	err := demodata.Generate(context.Background(), dir, small, func(done, total int) { t.Error("drew a picture again") })
+	generate(t, dir, tiny)
+	err := demodata.Generate(context.Background(), dir, tiny, func(done, total int) { t.Error("drew a picture again") })
 	if err != nil {
 		t.Fatal(err)
 	}

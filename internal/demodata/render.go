@@ -40,43 +40,58 @@ var toneRange = map[Tone][2]float64{
 	Light: {0.88, 0.97},
 }
 
-// drawBackground fills the picture with an almost neutral colour.
+// drawBackground fills the picture with an almost neutral colour. It touches
+// every pixel, so it counts in whole 256ths of a level: brightness is the sum
+// of what the column and the row add, and grain.
 func drawBackground(r *rand.Rand, img *image.RGBA, b Background) {
-	w, h := img.Rect.Dx(), img.Rect.Dy()
 	span := toneRange[b.Tone]
 	base := oklch(span[0]+(span[1]-span[0])*r.Float64(), 0.02*r.Float64(), 360*r.Float64())
-	grain := 2.0
+	red, green, blue := int32(65280*base[0]), int32(65280*base[1]), int32(65280*base[2])
+	grain := int32(2)
 	if b.Pattern == "grainy" {
 		grain = 14
 	}
-	sin, cos := math.Sincos(2 * math.Pi * r.Float64())
-	depth := 0.06 + 0.06*r.Float64()
+	columns, rows := shading(r, b.Pattern, img.Rect.Dx(), img.Rect.Dy())
 	noise := uint32(r.Uint64()) | 1
-	for y := range h {
-		v := 2*float64(y)/float64(h) - 1
-		row := img.Pix[y*img.Stride : y*img.Stride+4*w]
-		for x := range w {
-			u := 2*float64(x)/float64(w) - 1
-			shade := 0.0
-			switch b.Pattern {
-			case "gradient":
-				shade = depth * (u*cos + v*sin)
-			case "vignette":
-				shade = depth * (0.5 - (u*u + v*v))
-			}
+	for y, row := range rows {
+		line := img.Pix[y*img.Stride:]
+		for x, column := range columns {
 			// A xorshift generator is random enough for grain, and quick.
 			noise ^= noise << 13
 			noise ^= noise >> 17
 			noise ^= noise << 5
-			level := 255*shade + grain*(float64(noise>>8)/(1<<24)-0.5)
-			pixel := row[4*x : 4*x+4 : 4*x+4]
-			pixel[0] = level8(255*base[0] + level)
-			pixel[1] = level8(255*base[1] + level)
-			pixel[2] = level8(255*base[2] + level)
+			level := row + column + grain*(int32(noise>>24)-128)
+			pixel := line[4*x : 4*x+4 : 4*x+4]
+			pixel[0] = fixed8(red + level)
+			pixel[1] = fixed8(green + level)
+			pixel[2] = fixed8(blue + level)
 			pixel[3] = 255
 		}
 	}
 }
+
+// shading returns what each column and each row add to the brightness, in
+// 256ths of a level.
+func shading(r *rand.Rand, pattern string, width, height int) (columns, rows []int32) {
+	sin, cos := math.Sincos(2 * math.Pi * r.Float64())
+	depth := 65280 * (0.06 + 0.06*r.Float64())
+	along := func(n int, slope float64) []int32 {
+		out := make([]int32, n)
+		for i := range out {
+			switch u := 2*float64(i)/float64(n) - 1; pattern {
+			case "gradient":
+				out[i] = int32(depth * slope * u)
+			case "vignette":
+				out[i] = int32(depth * (0.25 - u*u))
+			}
+		}
+		return out
+	}
+	return along(width, cos), along(height, sin)
+}
+
+// fixed8 rounds 256ths of a level to a level.
+func fixed8(v int32) uint8 { return uint8(min(max((v+128)>>8, 0), 255)) }
 
 func level8(v float64) uint8 { return uint8(min(max(v+0.5, 0), 255)) }
 

@@ -462,3 +462,12 @@ func TestDrawIsSmooth(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkRender(b *testing.B) {
+	scenes := defaultScenes()
+	for i := 0; b.Loop(); i++ {
+		if _, err := render(stream(1, pixelStream, i), scenes[i%len(scenes)].Scene); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
