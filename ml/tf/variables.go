@@ -58,6 +58,9 @@ func (v *Variables) All() []*Variable { return v.list }
 
 // Assign gives variables of the session new values, by name.
 func (v *Variables) Assign(session *Session, values map[string]*Tensor) error {
+	if len(values) == 0 {
+		return nil
+	}
 	feeds := make(Feeds, len(values))
 	targets := make([]*Operation, 0, len(values))
 	for name, value := range values {
