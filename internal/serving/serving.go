@@ -89,8 +89,9 @@ type Options struct {
 	Logger   *slog.Logger
 }
 
-// State says whether requests can be answered.
-type State string
+// State says whether requests can be answered. It is a plain string, so that
+// package api can ask for it without knowing this package.
+type State = string
 
 // The states of a [Server].
 const (

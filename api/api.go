@@ -1,0 +1,287 @@
+// Package api is the HTTP face of the project: captions, runs, models, probes
+// and metrics, one file per endpoint.
+//
+// It knows HTTP and the words of package captioner, and nothing of Temporal, the
+// database or TensorFlow: whoever can caption, start runs or list versions is
+// passed in through [Options]. What holds for every reply is in three places:
+// problem.go maps error kinds to statuses and writes application/problem+json,
+// observe.go gives each request an ID, a log line and its timing, limits.go
+// bounds what a client can make the server hold.
+package api
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"go.opentelemetry.io/contrib/instrumentation/github.com/gin-gonic/gin/otelgin"
+	noopmetric "go.opentelemetry.io/otel/metric/noop"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+	nooptrace "go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/captioner/captioner"
+)
+
+// Captioner captions with whatever version is live, as internal/serving's
+// Server. Its Model is the zero value while there is none.
+type Captioner interface {
+	captioner.Captioner
+	// State is "none", "loading" or "ready".
+	State() string
+}
+
+// RunClient starts and follows runs, as package workflows' Client.
+type RunClient interface {
+	// Start begins a run. A key that was used before gives the run that it
+	// began; an empty key always begins a new one.
+	Start(ctx context.Context, cfg captioner.Config, key string) (captioner.Run, error)
+	// Describe returns a run with its stages; NotFound.
+	Describe(ctx context.Context, id string) (captioner.Run, error)
+	// List returns the newest runs first, without their stages.
+	List(ctx context.Context, limit int) ([]captioner.Run, error)
+	// Cancel asks a run to stop; NotFound, or Conflict when it has ended.
+	Cancel(ctx context.Context, id string) error
+	// DryRun checks a configuration on a worker, where the data is. Invalid
+	// with all problems when it cannot work.
+	DryRun(ctx context.Context, cfg captioner.Config) error
+}
+
+// ModelLister reads the registry, as captioner.Store.
+type ModelLister interface {
+	ModelVersions(ctx context.Context, limit int) ([]captioner.ModelVersion, error)
+	ModelVersion(ctx context.Context, version string) (captioner.ModelVersion, error)
+	Alias(ctx context.Context, name string) (captioner.Alias, error)
+}
+
+// Observer is told what operators count. internal/telemetry implements it.
+type Observer interface {
+	RequestStarted()
+	// RequestFinished gets the route's pattern, empty when none matched.
+	RequestFinished(method, route string, status int, took time.Duration)
+	Predicted(algorithm string, took time.Duration)
+}
+
+// Options are what a [Server] is made from. Captioner is required; without the
+// others the endpoints that need them say so.
+type Options struct {
+	Captioner Captioner
+	// Runs and Models are nil where one bundle is served without a database.
+	Runs   RunClient
+	Models ModelLister
+	// ParseConfig reads a configuration in the format "json" or "yaml" over the
+	// defaults, strictly; CheckConfig applies the static rules. Required with Runs.
+	ParseConfig func(data []byte, format string) (captioner.Config, error)
+	CheckConfig func(cfg captioner.Config) []captioner.Problem
+	// DataRoot is the folder that every path in a configuration must lie in.
+	// Empty means that no path can be named over HTTP, "/" that any can.
+	DataRoot string
+
+	// Version is the program's.
+	Version string
+	// MetricsHandler answers GET /metrics.
+	MetricsHandler http.Handler
+	Observer       Observer
+	TracerProvider trace.TracerProvider
+	Propagator     propagation.TextMapPropagator
+	Logger         *slog.Logger
+
+	// MaxUploadBytes bounds the body of a request. Default 10 MiB.
+	MaxUploadBytes int64
+	// MaxPixels bounds width × height of a picture by its header. Default 50
+	// million, as in captioner.DefaultConfig.
+	MaxPixels int
+	// MaxBeamWidth bounds what a client may ask for. Default 10.
+	MaxBeamWidth int
+	// MaxConcurrent is how many pictures are captioned at a time, MaxQueued how
+	// many more requests may wait; the next is told to come back. Default: twice
+	// the processors, and 64.
+	MaxConcurrent, MaxQueued int
+	// PredictTimeout bounds one caption. Default 30 s.
+	PredictTimeout time.Duration
+	// CORSOrigins lists the origins whose pages may call the API; "*" for all.
+	// Default none.
+	CORSOrigins []string
+	// DrainDelay is how long the server goes on serving after it has said on
+	// /ready that it is going away, for load balancers to notice. Default 0.
+	DrainDelay time.Duration
+}
+
+// Server is the HTTP server.
+type Server struct {
+	opts     Options
+	engine   *gin.Engine
+	http     *http.Server
+	predicts *gate
+	origins  *http.CrossOriginProtection
+	started  time.Time
+	stopping atomic.Bool
+}
+
+// New returns a server that has not been started. Its Handler works at once.
+func New(opts Options) (*Server, error) {
+	if opts.Captioner == nil {
+		return nil, errors.New("api: a captioner is required")
+	}
+	if opts.Runs != nil && (opts.ParseConfig == nil || opts.CheckConfig == nil) {
+		return nil, errors.New("api: runs need ParseConfig and CheckConfig")
+	}
+	setDefaults(&opts)
+	s := &Server{
+		opts:     opts,
+		predicts: newGate(opts.MaxConcurrent, opts.MaxQueued),
+		started:  time.Now(),
+	}
+	var err error
+	if s.origins, err = newCrossOriginProtection(opts.CORSOrigins); err != nil {
+		return nil, err
+	}
+	if err := s.route(); err != nil {
+		return nil, err
+	}
+	s.http = &http.Server{
+		Handler: s.engine,
+		// A client that dawdles over its header or body is dropped; idle
+		// connections are kept as long as browsers do.
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      2 * time.Minute,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(opts.Logger.Handler(), slog.LevelWarn),
+	}
+	return s, nil
+}
+
+func setDefaults(o *Options) {
+	o.MaxUploadBytes = cmp.Or(o.MaxUploadBytes, 10<<20)
+	o.MaxPixels = cmp.Or(o.MaxPixels, captioner.DefaultConfig().Data.MaxPixels)
+	o.MaxBeamWidth = cmp.Or(o.MaxBeamWidth, 10)
+	o.MaxConcurrent = cmp.Or(o.MaxConcurrent, 2*runtime.GOMAXPROCS(0))
+	o.MaxQueued = cmp.Or(o.MaxQueued, 64)
+	o.PredictTimeout = cmp.Or(o.PredictTimeout, 30*time.Second)
+	if o.MetricsHandler == nil {
+		o.MetricsHandler = http.NotFoundHandler()
+	}
+	if o.Observer == nil {
+		o.Observer = ignore{}
+	}
+	if o.TracerProvider == nil {
+		o.TracerProvider = nooptrace.NewTracerProvider()
+	}
+	if o.Propagator == nil {
+		o.Propagator = propagation.TraceContext{}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+// newCrossOriginProtection refuses what a browser sends from a foreign page,
+// other than reads. Without it any page could cancel a run on a laptop.
+func newCrossOriginProtection(origins []string) (*http.CrossOriginProtection, error) {
+	p := http.NewCrossOriginProtection()
+	for _, origin := range origins {
+		if origin == "*" {
+			return nil, nil
+		}
+		if err := p.AddTrustedOrigin(origin); err != nil {
+			return nil, fmt.Errorf("allow the origin %q: %w", origin, err)
+		}
+	}
+	return p, nil
+}
+
+// route sets up gin: the middleware from the outside in, then the endpoints.
+func (s *Server) route() error {
+	gin.SetMode(gin.ReleaseMode)
+	r := gin.New()
+	r.HandleMethodNotAllowed = true
+	r.RedirectTrailingSlash = false
+	// A run ID may hold an escaped slash: it may be any workflow ID.
+	r.UseRawPath = true
+	r.UnescapePathValues = true
+	if err := r.SetTrustedProxies(nil); err != nil {
+		return fmt.Errorf("trust no proxy: %w", err)
+	}
+
+	r.Use(otelgin.Middleware("captioner",
+		otelgin.WithTracerProvider(s.opts.TracerProvider),
+		otelgin.WithPropagators(s.opts.Propagator),
+		otelgin.WithMeterProvider(noopmetric.NewMeterProvider()),
+		otelgin.WithFilter(func(r *http.Request) bool { return !isProbe(r.URL.Path) }),
+	), s.observe, s.recover, s.cors, s.limitBody)
+	r.NoRoute(handle(s.notFound))
+	r.NoMethod(handle(s.methodNotAllowed))
+
+	get := func(path string, h gin.HandlerFunc) { // net/http leaves out the body for HEAD
+		r.GET(path, h)
+		r.HEAD(path, h)
+	}
+	get("/", handle(s.index))
+	get("/health", handle(s.health))
+	get("/ready", handle(s.ready))
+	get("/metrics", gin.WrapH(s.opts.MetricsHandler))
+	get("/model/info", handle(s.modelInfo))
+	get("/models", handle(s.listModels))
+	get("/models/:version", handle(s.showModel))
+	get("/runs", handle(s.listRuns))
+	get("/runs/:id", handle(s.showRun))
+	r.POST("/predict", handle(s.predict))
+	r.POST("/runs", handle(s.startRun))
+	r.POST("/runs/:id/cancel", handle(s.cancelRun))
+	s.engine = r
+	return nil
+}
+
+// isProbe tells the endpoints that machines ask every few seconds: they are not
+// traced and only logged for debugging.
+func isProbe(path string) bool {
+	return slices.Contains([]string{"/health", "/ready", "/metrics"}, strings.TrimSuffix(path, "/"))
+}
+
+// Handler answers requests without a listener.
+func (s *Server) Handler() http.Handler { return s.engine }
+
+// Start serves on the listener, which it closes in the end, until Shutdown. An
+// error says why it could not go on.
+func (s *Server) Start(ln net.Listener) error {
+	if err := s.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve HTTP on %s: %w", ln.Addr(), err)
+	}
+	return nil
+}
+
+// Shutdown says on /ready that the server goes away, waits for the drain delay,
+// closes the listener and lets the requests in flight finish. When ctx ends
+// first, their connections are closed and ctx's error is returned.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.stopping.Store(true)
+	delay := time.NewTimer(s.opts.DrainDelay)
+	defer delay.Stop()
+	select {
+	case <-delay.C:
+	case <-ctx.Done():
+	}
+	if err := s.http.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("drain HTTP requests: %w", err), s.http.Close())
+	}
+	return nil
+}
+
+// ignore is the observer of a server that has none.
+type ignore struct{}
+
+func (ignore) RequestStarted()                                    {}
+func (ignore) RequestFinished(string, string, int, time.Duration) {}
+func (ignore) Predicted(string, time.Duration)                    {}

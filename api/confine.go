@@ -1,0 +1,83 @@
+package api
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/captioner/captioner"
+)
+
+// confine makes the configuration's paths absolute and reports those that lie
+// outside the data root: by their text, and by the symbolic links in them where
+// the root is on this machine too (an absolute link counts as leaving it). A relative path is taken from the root. A
+// path that does not exist is left to the rules that run where the data is.
+func confine(dataRoot string, data *captioner.DataConfig) ([]captioner.Problem, error) {
+	fields := []struct {
+		name string
+		path *string
+	}{
+		{"data.images", &data.Images},
+		{"data.captions", &data.Captions},
+		{"data.split_files.train", &data.SplitFiles.Train},
+		{"data.split_files.validation", &data.SplitFiles.Validation},
+		{"data.split_files.test", &data.SplitFiles.Test},
+	}
+	var problems []captioner.Problem
+	for _, f := range fields {
+		if *f.path == "" {
+			continue
+		}
+		if dataRoot == "" {
+			problems = append(problems, captioner.Problem{Field: f.name,
+				Message: "paths cannot be named over HTTP: this server was started without a data root"})
+			continue
+		}
+		inside, err := locate(dataRoot, *f.path)
+		if err != nil {
+			return nil, err
+		}
+		if inside == "" {
+			problems = append(problems, captioner.Problem{Field: f.name, Message: "must lie under the server's data root"})
+			continue
+		}
+		*f.path = inside
+	}
+	return problems, nil
+}
+
+// locate returns the absolute path of one below the root, empty for one that
+// is outside.
+func locate(dataRoot, path string) (string, error) {
+	dir, err := filepath.Abs(dataRoot)
+	if err != nil {
+		return "", captioner.Wrap(captioner.Internal, err, "find the data root")
+	}
+	relative := path
+	if filepath.IsAbs(path) {
+		if relative, err = filepath.Rel(dir, path); err != nil {
+			return "", nil
+		}
+	}
+	if !filepath.IsLocal(relative) {
+		return "", nil
+	}
+
+	if dir == string(filepath.Separator) {
+		return filepath.Join(dir, relative), nil // nothing lies outside
+	}
+	root, err := os.OpenRoot(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return filepath.Join(dir, relative), nil // only the workers have it
+	}
+	if err != nil {
+		return "", captioner.Wrap(captioner.Internal, err, "open the data root")
+	}
+	defer root.Close()
+	// Stat follows links inside the root and fails on those that leave it.
+	if _, err := root.Stat(relative); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return filepath.Join(dir, relative), nil
+}

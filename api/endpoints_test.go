@@ -1,0 +1,72 @@
+package api_test
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/api"
+)
+
+func TestModels(t *testing.T) {
+	run(t, []scenario{
+		{name: "list", path: "/models"},
+		{name: "list one", path: "/models?limit=1"},
+		{name: "list with a bad limit", path: "/models?limit=many"},
+		{name: "list before the first", path: "/models", prepare: func(f *fake) { f.models, f.noAlias = nil, true }},
+		{name: "list with the database away", path: "/models", prepare: func(f *fake) {
+			f.err = captioner.Errorf(captioner.Unavailable, "the database cannot be reached")
+		}},
+		{name: "show", path: "/models/" + string(version)},
+		{name: "show by its beginning", path: "/models/0123"},
+		{name: "show unknown", path: "/models/ffff"},
+		{name: "bundle list", path: "/models", options: bundleOnly},
+		{name: "bundle show", path: "/models/0123", options: bundleOnly},
+	})
+}
+
+func TestProbes(t *testing.T) {
+	state := func(state string, loaded bool) func(*fake) {
+		return func(f *fake) {
+			f.state = state
+			if !loaded {
+				f.info = captioner.ModelInfo{}
+			}
+		}
+	}
+	run(t, []scenario{
+		{name: "index", path: "/"},
+		{name: "health", path: "/health"},
+		{name: "health without a model", path: "/health", prepare: state("none", false)},
+		{name: "health by HEAD", method: http.MethodHead, path: "/health"},
+		{name: "ready", path: "/ready"},
+		{name: "ready without a model", path: "/ready", prepare: state("none", false)},
+		{name: "not ready while loading", path: "/ready", prepare: state("loading", false)},
+		{name: "not ready while restarting", path: "/ready", prepare: state("loading", true)},
+		{name: "model info", path: "/model/info"},
+		{name: "model info without a model", path: "/model/info", prepare: state("none", false)},
+		{name: "model info while loading", path: "/model/info", prepare: state("loading", false)},
+		{name: "metrics", path: "/metrics"},
+	})
+}
+
+func TestEveryReply(t *testing.T) {
+	cors := func(origins ...string) func(*api.Options) {
+		return func(o *api.Options) { o.CORSOrigins = origins }
+	}
+	preflight := map[string]string{"Origin": "https://app.example", "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+	page := map[string]string{"Origin": "https://app.example", "Sec-Fetch-Site": "cross-site", "Content-Type": "application/json"}
+	run(t, []scenario{
+		{name: "unknown address", path: "/nothing/here"},
+		{name: "trailing slash", path: "/models/"},
+		{name: "unknown method", method: http.MethodDelete, path: "/models"},
+		{name: "page without CORS reads", path: "/", header: page},
+		{name: "page without CORS writes", method: http.MethodPost, path: "/runs", body: "{}", header: page},
+		{name: "preflight without CORS", method: http.MethodOptions, path: "/runs", header: preflight},
+		{name: "preflight", method: http.MethodOptions, path: "/runs", header: preflight, options: cors("https://app.example")},
+		{name: "preflight of another origin", method: http.MethodOptions, path: "/runs", header: preflight, options: cors("https://other.example")},
+		{name: "page with CORS writes", method: http.MethodPost, path: "/runs", body: "{}", header: page, options: cors("https://app.example")},
+		{name: "page of another origin writes", method: http.MethodPost, path: "/runs", body: "{}", header: page, options: cors("https://other.example")},
+		{name: "any page writes", method: http.MethodPost, path: "/runs", body: "{}", header: page, options: cors("*")},
+	})
+}

@@ -1,0 +1,215 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"math"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/captioner/captioner"
+)
+
+const (
+	// maxConfigBytes bounds a configuration; the longest sensible one is 4 KiB.
+	maxConfigBytes = 1 << 20
+	// maxKeyLength bounds an Idempotency-Key.
+	maxKeyLength = 255
+	defaultLimit = 50
+	maxLimit     = 1000
+)
+
+var errNoRuns = &captioner.Error{
+	Kind: captioner.Unavailable, Code: "no_workflow_service",
+	Message: "this server only captions; it is not connected to a workflow service that could train",
+}
+
+// startRun answers POST /runs: a configuration as JSON or YAML, of which only
+// what differs from the defaults is needed. 202 with the run and its address,
+// before anything has been done. With ?dry_run=1 the configuration is checked,
+// here and on a worker, and nothing is started.
+func (s *Server) startRun(c *gin.Context) error {
+	if s.opts.Runs == nil {
+		return errNoRuns
+	}
+	dry, err := queryBool(c, "dry_run")
+	if err != nil {
+		return err
+	}
+	key, err := idempotencyKey(c)
+	if err != nil {
+		return err
+	}
+	cfg, err := s.readConfig(c.Request)
+	if err != nil {
+		return err
+	}
+
+	ctx := c.Request.Context()
+	if dry {
+		if err := s.opts.Runs.DryRun(ctx, cfg); err != nil {
+			return err
+		}
+		return write(c, http.StatusOK, gin.H{"valid": true})
+	}
+	run, err := s.opts.Runs.Start(ctx, cfg, key)
+	if err != nil {
+		return err
+	}
+	c.Header("Location", "/runs/"+url.PathEscape(run.ID))
+	return write(c, http.StatusAccepted, finite(run))
+}
+
+// listRuns answers GET /runs with the newest first, ?limit= of them.
+func (s *Server) listRuns(c *gin.Context) error {
+	if s.opts.Runs == nil {
+		return errNoRuns
+	}
+	limit, err := queryLimit(c)
+	if err != nil {
+		return err
+	}
+	runs, err := s.opts.Runs.List(c.Request.Context(), limit)
+	if err != nil {
+		return err
+	}
+	list := make([]captioner.Run, 0, len(runs)) // an array in JSON, never null
+	for _, run := range runs {
+		list = append(list, finite(run))
+	}
+	return write(c, http.StatusOK, gin.H{"runs": list})
+}
+
+// showRun answers GET /runs/{id}.
+func (s *Server) showRun(c *gin.Context) error {
+	run, err := s.describeRun(c.Request.Context(), c.Param("id"))
+	if err != nil {
+		return err
+	}
+	return write(c, http.StatusOK, run)
+}
+
+// cancelRun answers POST /runs/{id}/cancel: 202, since a run stops at its next
+// heartbeat.
+func (s *Server) cancelRun(c *gin.Context) error {
+	if s.opts.Runs == nil {
+		return errNoRuns
+	}
+	ctx, id := c.Request.Context(), c.Param("id")
+	if err := s.opts.Runs.Cancel(ctx, id); err != nil {
+		return err
+	}
+	run, err := s.describeRun(ctx, id)
+	if err != nil {
+		return err
+	}
+	c.Header("Location", "/runs/"+url.PathEscape(id))
+	return write(c, http.StatusAccepted, run)
+}
+
+func (s *Server) describeRun(ctx context.Context, id string) (captioner.Run, error) {
+	if s.opts.Runs == nil {
+		return captioner.Run{}, errNoRuns
+	}
+	run, err := s.opts.Runs.Describe(ctx, id)
+	return finite(run), err
+}
+
+// finite drops metrics that JSON cannot express: the loss of a diverged
+// training.
+func finite(run captioner.Run) captioner.Run {
+	run.Metrics = maps.Clone(run.Metrics)
+	maps.DeleteFunc(run.Metrics, func(_ string, v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) })
+	return run
+}
+
+// readConfig reads the body, and reports everything that is wrong with it at
+// once: fields, static rules, and paths outside the data root.
+func (s *Server) readConfig(r *http.Request) (captioner.Config, error) {
+	data, err := readAll(r.Body, maxConfigBytes)
+	if err != nil {
+		return captioner.Config{}, err
+	}
+	format, err := configFormat(r.Header.Get("Content-Type"), data)
+	if err != nil {
+		return captioner.Config{}, err
+	}
+	if len(bytes.TrimSpace(data)) == 0 {
+		data, format = []byte("{}"), "json" // the defaults
+	}
+	cfg, err := s.opts.ParseConfig(data, format)
+	if err != nil {
+		return cfg, err
+	}
+	problems := s.opts.CheckConfig(cfg)
+	outside, err := confine(s.opts.DataRoot, &cfg.Data)
+	if err != nil {
+		return cfg, err
+	}
+	if problems = append(problems, outside...); len(problems) > 0 {
+		return cfg, &captioner.Error{Kind: captioner.Invalid, Code: "invalid_config",
+			Message: "the configuration cannot work", Problems: problems}
+	}
+	return cfg, nil
+}
+
+// configFormat tells JSON from YAML by the content type.
+func configFormat(contentType string, data []byte) (string, error) {
+	if contentType == "" && len(data) == 0 {
+		return "json", nil
+	}
+	media, _, err := mime.ParseMediaType(contentType)
+	switch {
+	case err != nil:
+	case media == "application/json" || strings.HasSuffix(media, "+json"):
+		return "json", nil
+	case media == "application/yaml" || media == "application/x-yaml" || media == "text/yaml" || media == "text/x-yaml" || strings.HasSuffix(media, "+yaml"):
+		return "yaml", nil
+	}
+	return "", &captioner.Error{Kind: captioner.Invalid, Code: "unsupported_media_type",
+		Message: "send the configuration with Content-Type application/json or application/yaml"}
+}
+
+// idempotencyKey reads the header: printable ASCII, empty for none.
+func idempotencyKey(c *gin.Context) (string, error) {
+	key := c.GetHeader("Idempotency-Key")
+	bad := len(key) > maxKeyLength || strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r > '~' })
+	if bad {
+		return "", invalid("invalid_idempotency_key", "Idempotency-Key",
+			fmt.Sprintf("must be at most %d characters of printable ASCII", maxKeyLength))
+	}
+	return key, nil
+}
+
+// queryBool reads a parameter such as ?dry_run=1; ?dry_run alone is true too.
+func queryBool(c *gin.Context, name string) (bool, error) {
+	text, given := c.GetQuery(name)
+	if !given {
+		return false, nil
+	}
+	if text == "" {
+		return true, nil
+	}
+	v, err := strconv.ParseBool(text)
+	if err != nil {
+		return false, invalid("invalid_parameter", name, "must be 1 or 0")
+	}
+	return v, nil
+}
+
+// queryLimit reads ?limit=.
+func queryLimit(c *gin.Context) (int, error) {
+	text := c.DefaultQuery("limit", strconv.Itoa(defaultLimit))
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > maxLimit {
+		return 0, invalid("invalid_parameter", "limit", fmt.Sprintf("must be a whole number from 1 to %d", maxLimit))
+	}
+	return n, nil
+}
