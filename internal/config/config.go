@@ -1,0 +1,131 @@
+// Package config reads, checks and writes the configuration of a run. There is
+// one rule set, in two phases: static rules, which hold anywhere (command line,
+// API, dry run), and the rules of a machine, where the data is. Both report
+// everything that is wrong at once; for a file, with line and column.
+//
+// The fields themselves, with their documentation and defaults, are those of
+// captioner.Config.
+package config
+
+import (
+	"path/filepath"
+
+	"github.com/captioner/captioner"
+)
+
+// The formats that Parse reads.
+const (
+	YAML = "yaml"
+	JSON = "json"
+)
+
+// Parse reads a configuration over the defaults: empty input is the defaults.
+// The format is YAML or JSON. It is strict: unknown and repeated keys, wrong
+// types, values out of range and contradictions are all reported, in one error
+// of kind Invalid with code "invalid_config", in the order of the file.
+func Parse(data []byte, format string) (captioner.Config, error) {
+	return merge(captioner.DefaultConfig(), data, format)
+}
+
+// Merge reads a JSON object over base, as strictly as Parse does: what the
+// object does not name stays as it is. Empty input and null change nothing.
+func Merge(base captioner.Config, partial []byte) (captioner.Config, error) {
+	return merge(base, partial, JSON)
+}
+
+// merge decodes data over base and checks the outcome.
+func merge(base captioner.Config, data []byte, format string) (captioner.Config, error) {
+	tree, problems := read(data, format)
+	d := decoder{problems: problems, at: map[string]position{}, broken: map[string]bool{}}
+	if len(problems) == 0 {
+		d.decode(&base, tree)
+	}
+	for _, f := range check(base).findings {
+		if d.concernsBroken(f) {
+			continue
+		}
+		p := f.Problem
+		at := d.find(f)
+		p.Line, p.Column = at.line, at.column
+		d.problems = append(d.problems, p)
+	}
+	if err := Error(d.problems); err != nil {
+		return captioner.Config{}, err
+	}
+	return Normalise(base), nil
+}
+
+// Error returns the error of kind Invalid for the problems, nil for none. They
+// are put in the order of the file; those without a line come last.
+func Error(problems []captioner.Problem) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	sortProblems(problems)
+	return &captioner.Error{Kind: captioner.Invalid, Code: "invalid_config", Message: "the configuration is invalid", Problems: problems}
+}
+
+// pathsOf returns the configuration's paths by field name, in order.
+func pathsOf(c *captioner.Config) []struct {
+	field string
+	path  *string
+} {
+	return []struct {
+		field string
+		path  *string
+	}{
+		{"data.images", &c.Data.Images},
+		{"data.captions", &c.Data.Captions},
+		{"data.split_files.train", &c.Data.SplitFiles.Train},
+		{"data.split_files.validation", &c.Data.SplitFiles.Validation},
+		{"data.split_files.test", &c.Data.SplitFiles.Test},
+	}
+}
+
+// Normalise writes the same configuration in one way: paths without detours.
+func Normalise(c captioner.Config) captioner.Config {
+	for _, p := range pathsOf(&c) {
+		if *p.path != "" {
+			*p.path = filepath.Clean(*p.path)
+		}
+	}
+	return c
+}
+
+// Resolve makes relative paths absolute, below the folder base.
+func Resolve(c captioner.Config, base string) captioner.Config {
+	for _, p := range pathsOf(&c) {
+		if *p.path != "" && !filepath.IsAbs(*p.path) {
+			*p.path = filepath.Join(base, *p.path)
+		}
+	}
+	return c
+}
+
+// WithoutPaths empties every path: what remains says the same on any machine.
+func WithoutPaths(c captioner.Config) captioner.Config {
+	for _, p := range pathsOf(&c) {
+		*p.path = ""
+	}
+	return c
+}
+
+// Digest names what a configuration asks for. It leaves out paths, since the
+// data set has a digest of its own, what changes speed but no result, and what
+// is ignored because of another field.
+func Digest(c captioner.Config) (captioner.Digest, error) {
+	if c.Data.SplitFiles != (captioner.SplitFiles{}) {
+		c.Data.SplitRatios, c.Data.Seed = captioner.SplitRatios{}, 0
+	}
+	c = WithoutPaths(c)
+	c.Data.ShardSize = 0
+	c.Training.CheckpointInterval = 0
+	if c.Training.Epochs > 0 {
+		c.Training.Steps = 0
+	}
+	digest, err := captioner.DigestJSON(c)
+	if err != nil {
+		return "", captioner.Wrap(captioner.Invalid, err, "digest of the configuration")
+	}
+	return digest, nil
+}

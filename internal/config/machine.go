@@ -1,0 +1,236 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/captioner/captioner"
+)
+
+// CheckMachine returns everything that keeps this machine from running a
+// configuration: paths that are missing, of the wrong type, empty or
+// unreadable, and too little space in workDirs, the folders that the run will
+// write to. A relative path means what it means to this process.
+//
+// With a dataRoot every path must lie below that folder, symbolic links
+// followed; of one that does not, nothing else is told. Messages name fields
+// and never a path.
+func CheckMachine(c captioner.Config, dataRoot string, workDirs ...string) []captioner.Problem {
+	m := machine{open: openAnywhere}
+	if dataRoot != "" {
+		root, err := os.OpenRoot(dataRoot)
+		if err != nil {
+			return []captioner.Problem{{Field: "data", Message: "the folder that this server reads data from cannot be opened"}}
+		}
+		defer root.Close()
+		m.open = inside(root)
+	}
+	pictures := demonstrationPictures
+	for _, p := range pathsOf(&c) {
+		switch {
+		case *p.path == "":
+		case p.field == "data.images":
+			pictures = m.folder(p.field, *p.path)
+		default:
+			m.file(p.field, *p.path)
+		}
+	}
+	m.space(spaceNeeded(c.Model, pictures), workDirs)
+	return m.problems
+}
+
+// demonstrationPictures is how many pictures the generated data set has.
+const demonstrationPictures = 2500
+
+// machine collects what is wrong with a machine.
+type machine struct {
+	// open opens a file or folder that is allowed; what says which it must be.
+	open     func(path string, folder bool) (*os.File, error)
+	problems []captioner.Problem
+}
+
+// refusal is an error whose text is the problem's message.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
+const (
+	outside   refusal = "lies outside of the folder that this server reads data from"
+	noFolder  refusal = "is a file where a folder is needed"
+	noFile    refusal = "is a folder where a file is needed"
+	irregular refusal = "is neither a file nor a folder"
+)
+
+// openAnywhere opens a path of the machine.
+func openAnywhere(path string, folder bool) (*os.File, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := rightType(info, folder); err != nil {
+		return nil, err
+	}
+	return os.Open(path)
+}
+
+// inside opens only what lies below root, also by links.
+func inside(root *os.Root) func(path string, folder bool) (*os.File, error) {
+	return func(path string, folder bool) (*os.File, error) {
+		name, ok := relativeTo(root.Name(), path)
+		if !ok {
+			return nil, outside
+		}
+		info, err := root.Stat(name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
+			return nil, err
+		case err != nil:
+			return nil, outside // a link leads out of it
+		}
+		if err := rightType(info, folder); err != nil {
+			return nil, err
+		}
+		return root.Open(name)
+	}
+}
+
+// relativeTo returns path relative to the folder root, and whether it lies
+// below; root may be written with links or without.
+func relativeTo(root, path string) (string, bool) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", false
+	}
+	roots := []string{root}
+	if real, err := filepath.EvalSymlinks(root); err == nil {
+		roots = append(roots, real)
+	}
+	for _, root := range roots {
+		root, err := filepath.Abs(root)
+		if err != nil {
+			continue
+		}
+		if name, err := filepath.Rel(root, path); err == nil && filepath.IsLocal(name) {
+			return name, true
+		}
+	}
+	return "", false
+}
+
+// rightType refuses what must not be opened: opening a pipe would wait.
+func rightType(info fs.FileInfo, folder bool) error {
+	switch {
+	case info.IsDir() && !folder:
+		return noFile
+	case info.Mode().IsRegular() && folder:
+		return noFolder
+	case !info.IsDir() && !info.Mode().IsRegular():
+		return irregular
+	}
+	return nil
+}
+
+// folder checks a folder of pictures and returns how many entries it has.
+func (m *machine) folder(field, path string) int {
+	f, err := m.open(path, true)
+	if err != nil {
+		m.report(field, err)
+		return 0
+	}
+	defer f.Close()
+	entries := 0
+	for {
+		names, err := f.Readdirnames(1000)
+		entries += len(names)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			m.report(field, err)
+			return entries
+		}
+	}
+	if entries == 0 {
+		m.report(field, refusal("is an empty folder"))
+	}
+	return entries
+}
+
+// file checks a file: that a byte of it can be read.
+func (m *machine) file(field, path string) {
+	f, err := m.open(path, false)
+	if err != nil {
+		m.report(field, err)
+		return
+	}
+	defer f.Close()
+	switch _, err := f.Read(make([]byte, 1)); {
+	case errors.Is(err, io.EOF):
+		m.report(field, refusal("is an empty file"))
+	case err != nil:
+		m.report(field, err)
+	}
+}
+
+// report turns an error into a problem without a path.
+func (m *machine) report(field string, err error) {
+	message := "cannot be read"
+	var known refusal
+	var cause *fs.PathError
+	switch {
+	case errors.As(err, &known):
+		message = known.Error()
+	case errors.Is(err, fs.ErrNotExist):
+		message = "does not exist"
+	case errors.Is(err, fs.ErrPermission):
+		message = "cannot be read: permission denied"
+	case errors.As(err, &cause):
+		message += ": " + cause.Err.Error()
+	}
+	m.problems = append(m.problems, captioner.Problem{Field: field, Message: message})
+}
+
+// Bytes beyond the pixels that a run needs: checkpoints, bundle, databases.
+const spaceForTheRest = 256 << 20
+
+// spaceNeeded estimates what a run writes, in bytes: the pictures' pixels as a
+// shard and as a blob, cropped from squares 8 pixels larger.
+func spaceNeeded(m captioner.ModelConfig, pictures int) uint64 {
+	side := uint64(max(m.ImageSize, 0) + 8)
+	return 2*uint64(pictures)*side*side*3 + spaceForTheRest
+}
+
+// space checks that each folder's file system has room. A folder that does not
+// exist yet is judged by the one above it; where nothing is known, nothing is
+// said.
+func (m *machine) space(need uint64, dirs []string) {
+	for _, dir := range dirs {
+		free, ok := freeSpace(existing(dir))
+		if ok && free < need {
+			m.problems = append(m.problems, captioner.Problem{Message: fmt.Sprintf(
+				"the disk has %s left and the run needs about %s: free some space", megabytes(free), megabytes(need))})
+			return
+		}
+	}
+}
+
+// existing returns the path, or the nearest folder above it that exists.
+func existing(path string) string {
+	for {
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
+		above := filepath.Dir(path)
+		if above == path || strings.TrimSpace(above) == "" {
+			return path
+		}
+		path = above
+	}
+}
+
+func megabytes(n uint64) string { return fmt.Sprintf("%d MB", n/1_000_000) }

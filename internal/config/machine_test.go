@@ -1,0 +1,174 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/captioner/captioner"
+)
+
+// dataFolder makes a data set, and things beside it that are none.
+func dataFolder(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range map[string]string{
+		"Images/a.jpg": "x", "captions.txt": "a.jpg,a dog\n", "train.txt": "a.jpg\n", "val.txt": "b.jpg\n", "test.txt": "c.jpg\n", "void.txt": "",
+	} {
+		path := filepath.Join(dir, name)
+		must(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		must(t, os.WriteFile(path, []byte(content), 0o644))
+	}
+	must(t, os.Mkdir(filepath.Join(dir, "void"), 0o755))
+	must(t, syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o644))
+	return dir
+}
+
+func configOf(dir, images, captions string, splits ...string) captioner.Config {
+	c := captioner.DefaultConfig()
+	c.Data.Images, c.Data.Captions = images, captions
+	if len(splits) == 3 {
+		c.Data.SplitFiles = captioner.SplitFiles{Train: splits[0], Validation: splits[1], Test: splits[2]}
+	}
+	return Resolve(c, dir)
+}
+
+func TestCheckMachine(t *testing.T) {
+	dir := dataFolder(t)
+	type problem = captioner.Problem
+	tests := []struct {
+		name   string
+		config captioner.Config
+		want   []problem
+	}{
+		{"demonstration", captioner.DefaultConfig(), nil},
+		{"good", configOf(dir, "Images", "captions.txt", "train.txt", "val.txt", "test.txt"), nil},
+		{"missing", configOf(dir, "nowhere", "none.txt", "train.txt", "a/b", "test.txt"), []problem{
+			{Field: "data.images", Message: "does not exist"},
+			{Field: "data.captions", Message: "does not exist"},
+			{Field: "data.split_files.validation", Message: "does not exist"}}},
+		{"wrong types", configOf(dir, "captions.txt", "Images", "pipe", "pipe", "void"), []problem{
+			{Field: "data.images", Message: "is a file where a folder is needed"},
+			{Field: "data.captions", Message: "is a folder where a file is needed"},
+			{Field: "data.split_files.train", Message: "is neither a file nor a folder"},
+			{Field: "data.split_files.validation", Message: "is neither a file nor a folder"},
+			{Field: "data.split_files.test", Message: "is a folder where a file is needed"}}},
+		{"empty", configOf(dir, "void", "void.txt"), []problem{
+			{Field: "data.images", Message: "is an empty folder"},
+			{Field: "data.captions", Message: "is an empty file"}}},
+		{"below a file", configOf(dir, "captions.txt/x", "captions.txt"), []problem{
+			{Field: "data.images", Message: "cannot be read: not a directory"}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if diff := cmp.Diff(tt.want, CheckMachine(tt.config, "", dir)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestCheckMachineUnreadable(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("nothing is unreadable for root")
+	}
+	dir := dataFolder(t)
+	must(t, os.Chmod(filepath.Join(dir, "Images"), 0))
+	must(t, os.Chmod(filepath.Join(dir, "captions.txt"), 0))
+	t.Cleanup(func() { _ = os.Chmod(filepath.Join(dir, "Images"), 0o755) })
+	for _, root := range []string{"", dir} {
+		problems := CheckMachine(configOf(dir, "Images", "captions.txt"), root)
+		if len(problems) != 2 || !strings.Contains(problems[0].Message, "permission denied") || problems[0].Message != problems[1].Message {
+			t.Errorf("root %q: %v", root, problems)
+		}
+	}
+}
+
+// TestConfined: with a data root nothing outside of it is looked at, and
+// nothing is told about it.
+func TestConfined(t *testing.T) {
+	outer := dataFolder(t)
+	root := filepath.Join(outer, "root")
+	must(t, os.Rename(dataFolder(t), root))
+	for name, target := range map[string]string{
+		"in": "Images", "out": "../Images", "absolute": filepath.Join(outer, "captions.txt"), "back": "../root/captions.txt",
+		"gone": "../nowhere", "loop": "loop",
+	} {
+		must(t, os.Symlink(target, filepath.Join(root, name)))
+	}
+	link := filepath.Join(outer, "link to root")
+	must(t, os.Symlink("root", link))
+
+	tests := []struct {
+		name, images, captions string
+		want                   []string
+	}{
+		{"inside", root + "/Images", root + "/captions.txt", []string{"", ""}},
+		{"link inside", root + "/in", root + "/captions.txt", []string{"", ""}},
+		{"missing inside", root + "/nowhere", root + "/none", []string{"does not exist", "does not exist"}},
+		{"type", root + "/captions.txt", root + "/pipe", []string{string(noFolder), string(irregular)}},
+		{"outside", outer + "/Images", "/etc/hostname", []string{string(outside), string(outside)}},
+		{"outside and missing", outer + "/nowhere", "/nowhere", []string{string(outside), string(outside)}},
+		{"dots", root + "/../Images", root + "/Images/../../captions.txt", []string{string(outside), string(outside)}},
+		{"a name that begins alike", root + "2", root + "captions.txt", []string{string(outside), string(outside)}},
+		{"links outside", root + "/out", root + "/absolute", []string{string(outside), string(outside)}},
+		{"link out and back", root + "/Images", root + "/back", []string{"", string(outside)}},
+		{"links to nothing", root + "/gone", root + "/loop", []string{string(outside), string(outside)}},
+		{"the root itself", root, root + "/captions.txt", []string{"", ""}},
+		{"written by the link", link + "/Images", link + "/captions.txt", []string{"", ""}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := configOf("/", tt.images, tt.captions)
+			dataRoot := root
+			if strings.HasPrefix(tt.images, link) {
+				dataRoot = link
+			}
+			got := map[string]string{}
+			for _, p := range CheckMachine(c, dataRoot) {
+				got[p.Field] = p.Message
+				if strings.Contains(p.Message, outer) {
+					t.Errorf("a path is told: %s", p.Message)
+				}
+			}
+			if got["data.images"] != tt.want[0] || got["data.captions"] != tt.want[1] {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+	if p := CheckMachine(configOf("/", link+"/Images", root+"/captions.txt"), link); len(p) != 0 {
+		t.Errorf("a root that is a link, and both names of it: %v", p)
+	}
+	if p := CheckMachine(captioner.DefaultConfig(), outer+"/nowhere"); len(p) != 1 {
+		t.Errorf("a data root that is missing: %v", p)
+	}
+}
+
+func TestSpace(t *testing.T) {
+	dir := dataFolder(t)
+	c := captioner.DefaultConfig()
+	if need := spaceNeeded(c.Model, 2500); need != 2*2500*104*104*3+256<<20 {
+		t.Errorf("the demonstration needs %d bytes", need)
+	}
+	var m machine
+	m.space(1<<62, []string{filepath.Join(dir, "not", "yet"), dir})
+	if len(m.problems) != 1 || !strings.Contains(m.problems[0].Message, "free some space") {
+		t.Errorf("%v, want one problem", m.problems)
+	}
+	m = machine{}
+	m.space(1, []string{dir, filepath.Join(dir, "not", "yet")})
+	if len(m.problems) != 0 {
+		t.Errorf("%v", m.problems)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
