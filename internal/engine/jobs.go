@@ -257,11 +257,15 @@ func (j *Jobs) replace(with *warmEngine) error {
 	return nil
 }
 
-// modelIdentity names a model folder so that one whose content was replaced is
-// not taken for the old one; empty for no folder.
+// modelIdentity names what a model folder holds, so that a bundle that was
+// materialised once more is known again, and a folder whose content was
+// replaced is not taken for the old one; empty for no folder.
 func modelIdentity(dir string) (string, error) {
 	if dir == "" {
 		return "", nil
+	}
+	if manifest, err := os.ReadFile(filepath.Join(dir, "manifest.json")); err == nil {
+		return string(captioner.DigestOf(manifest)), nil
 	}
 	info, err := os.Stat(filepath.Join(dir, "saved_model", "saved_model.pb"))
 	if err != nil {

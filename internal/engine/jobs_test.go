@@ -217,6 +217,15 @@ func TestWarmEngine(t *testing.T) {
 	if other := open(modelDir(t)); other == first {
 		t.Error("another model was opened in the same process")
 	}
+	bundle, copied := modelDir(t), modelDir(t)
+	for _, dir := range []string{bundle, copied} {
+		if err := os.WriteFile(filepath.Join(dir, "manifest.json"), []byte("{}"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if open(bundle) != open(copied) {
+		t.Error("a copy of a bundle was opened in another process")
+	}
 	req := captioner.TrainRequest{Dataset: "finish", WorkDir: t.TempDir()}
 	req.Config.Training.Threads = 1
 	result, err := j.Train(t.Context(), req, nil)

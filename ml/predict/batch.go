@@ -1,0 +1,158 @@
+package predict
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+
+	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/ml/decode"
+)
+
+// maxBatch is how many pictures are decoded together: enough to keep the
+// matrix products busy, few enough that a beam of 10 over them stays small.
+const maxBatch = 32
+
+// captionFunc captions a batch of prepared pictures.
+type captionFunc func(ctx context.Context, pixels [][]byte, options decode.Options) ([][]captioner.Hypothesis, error)
+
+// batcher runs one batch at a time, with whatever has come in while the last
+// one ran: a lone request waits for nothing, and many at once share the steps.
+type batcher struct {
+	run   captionFunc
+	queue chan *work
+	done  sync.WaitGroup
+}
+
+// work is a request's share of a batch.
+type work struct {
+	ctx     context.Context
+	pixels  [][]byte
+	options decode.Options
+	reply   chan workReply // has room for the one reply
+}
+
+type workReply struct {
+	hypotheses [][]captioner.Hypothesis
+	err        error
+}
+
+func newBatcher(run captionFunc) *batcher {
+	b := &batcher{run: run, queue: make(chan *work, maxBatch)}
+	b.done.Go(b.loop)
+	return b
+}
+
+// close ends the batcher, once all calls have returned.
+func (b *batcher) close() {
+	close(b.queue)
+	b.done.Wait()
+}
+
+// caption returns the hypotheses of each picture, at most maxBatch of them.
+func (b *batcher) caption(ctx context.Context, pixels [][]byte, options decode.Options) ([][]captioner.Hypothesis, error) {
+	w := &work{ctx: ctx, pixels: pixels, options: options, reply: make(chan workReply, 1)}
+	select {
+	case b.queue <- w:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	select {
+	case r := <-w.reply:
+		return r.hypotheses, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// loop takes work in the order in which it came.
+func (b *batcher) loop() {
+	var next *work // taken from the queue, and not fit for the batch before it
+	for {
+		first := next
+		next = nil
+		if first == nil {
+			var open bool
+			if first, open = <-b.queue; !open {
+				return
+			}
+		}
+		var batch []*work
+		batch, next = b.gather(first)
+		b.process(batch)
+	}
+}
+
+// gather adds to first what waits, as long as it has the same options and room.
+func (b *batcher) gather(first *work) (batch []*work, next *work) {
+	batch, size := []*work{first}, len(first.pixels)
+	for size < maxBatch {
+		select {
+		case w, open := <-b.queue:
+			if !open {
+				return batch, nil
+			}
+			if w.options != first.options || size+len(w.pixels) > maxBatch {
+				return batch, w
+			}
+			batch, size = append(batch, w), size+len(w.pixels)
+		default:
+			return batch, nil
+		}
+	}
+	return batch, nil
+}
+
+// process captions a batch and hands each work its part.
+func (b *batcher) process(batch []*work) {
+	ctx, cancel := untilAllEnd(batch)
+	defer cancel()
+	var pixels [][]byte
+	for _, w := range batch {
+		pixels = append(pixels, w.pixels...)
+	}
+	hypotheses, err := b.guarded(ctx, pixels, batch[0].options)
+	for _, w := range batch {
+		if err != nil {
+			w.reply <- workReply{err: err}
+			continue
+		}
+		w.reply <- workReply{hypotheses: hypotheses[:len(w.pixels)]}
+		hypotheses = hypotheses[len(w.pixels):]
+	}
+}
+
+// guarded turns a panic into an error of this batch: it runs on a goroutine of
+// its own, where a panic would end the process.
+func (b *batcher) guarded(ctx context.Context, pixels [][]byte, options decode.Options) (_ [][]captioner.Hypothesis, err error) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			err = captioner.Wrap(captioner.Internal, fmt.Errorf("panic: %v\n%s", reason, debug.Stack()), "captioning failed")
+		}
+	}()
+	return b.run(ctx, pixels, options)
+}
+
+// untilAllEnd returns a context that ends when nobody waits for the batch any
+// more.
+func untilAllEnd(batch []*work) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(batch[0].ctx))
+	var waiting atomic.Int64
+	waiting.Store(int64(len(batch)))
+	stops := make([]func() bool, len(batch))
+	for i, w := range batch {
+		stops[i] = context.AfterFunc(w.ctx, func() {
+			if waiting.Add(-1) == 0 {
+				cancel()
+			}
+		})
+	}
+	return ctx, func() {
+		for _, stop := range stops {
+			stop()
+		}
+		cancel()
+	}
+}

@@ -1,0 +1,131 @@
+package predict_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/ml/features"
+	"github.com/captioner/captioner/ml/predict"
+)
+
+// stamp is a Preprocessor whose squares, 2 × 2, repeat the last byte of the file.
+type stamp struct{ before func() }
+
+func (s stamp) Bytes(data []byte, _ int) ([]byte, error) {
+	if s.before != nil {
+		s.before()
+	}
+	return bytes.Repeat(data[len(data)-1:], 2*2*3), nil
+}
+
+func (s stamp) Pixels([]byte, int, int, int) ([]byte, error) { return nil, errors.New("not asked for") }
+
+// writePictures makes n files that pass for pictures, two of which are not.
+func writePictures(t *testing.T, n int) (dir string, names []string) {
+	t.Helper()
+	dir = t.TempDir()
+	good := plain(t, red)
+	for i := range n {
+		name := fmt.Sprintf("%03d.png", i)
+		data := append(bytes.Clone(good), byte(i)) // what follows a PNG's end does not matter
+		switch i {
+		case 3:
+			data = nil
+		case 5:
+			data = []byte("hello")
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, name)
+	}
+	return dir, append(names, "gone.png", "../outside.png")
+}
+
+func TestExtractFeatures(t *testing.T) {
+	dir, names := writePictures(t, 40)
+	if err := os.WriteFile(filepath.Join(dir, "..", "outside.png"), plain(t, red), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var first []byte
+	for _, threads := range []int{1, 3} {
+		req := captioner.ExtractRequest{
+			ImagesDir: dir, Images: names, MaxPixels: 1000, Threads: threads, Output: filepath.Join(t.TempDir(), "shard"),
+		}
+		var progress []int
+		got, err := predict.ExtractFeatures(t.Context(), stamp{}, 2, req, func(done int) { progress = append(progress, done) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		var reasons []string
+		for _, q := range got.Quarantine {
+			reasons = append(reasons, q.Image+" "+q.Reason)
+		}
+		want := []string{"003.png empty", "005.png unsupported", "gone.png missing", "../outside.png unreadable"}
+		if diff := cmp.Diff(want, reasons); diff != "" {
+			t.Errorf("quarantine (-want +got):\n%s", diff)
+		}
+		if len(progress) != len(names) || progress[len(names)-1] != len(names) {
+			t.Errorf("progress %v, want 1 to %d", progress, len(names))
+		}
+		data, err := os.ReadFile(req.Output)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first == nil {
+			first = data
+		} else if !bytes.Equal(first, data) {
+			t.Error("another number of threads gave other bytes")
+		}
+		checkShard(t, req.Output, got.Images)
+	}
+}
+
+// checkShard looks for each picture's stamp under its name.
+func checkShard(t *testing.T, path string, want []string) {
+	t.Helper()
+	r, err := features.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if r.Len() != 38 || len(want) != 38 {
+		t.Fatalf("%d pictures in the shard, %d in the result, want 38", r.Len(), len(want))
+	}
+	for i, name := range want {
+		if got := fmt.Sprintf("%03d.png", r.Pixels(i)[0]); r.Image(i) != name || got != name {
+			t.Errorf("picture %d: name %s, pixels of %s, want %s", i, r.Image(i), got, name)
+		}
+	}
+}
+
+func TestExtractFeaturesCancelled(t *testing.T) {
+	dir, names := writePictures(t, 40)
+	ctx, cancel := context.WithCancel(t.Context())
+	out := t.TempDir()
+	req := captioner.ExtractRequest{
+		ImagesDir: dir, Images: names, MaxPixels: 1000, Threads: 2, Output: filepath.Join(out, "shard"),
+	}
+	_, err := predict.ExtractFeatures(ctx, stamp{before: cancel}, 2, req, nil)
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want context.Canceled", err)
+	}
+	if left, _ := os.ReadDir(out); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestExtractFeaturesWithoutFolder(t *testing.T) {
+	req := captioner.ExtractRequest{ImagesDir: filepath.Join(t.TempDir(), "none"), Output: filepath.Join(t.TempDir(), "shard")}
+	if _, err := predict.ExtractFeatures(t.Context(), stamp{}, 2, req, nil); captioner.KindOf(err) != captioner.NotFound {
+		t.Errorf("got %v, want NotFound", err)
+	}
+}

@@ -1,0 +1,260 @@
+// Package predict captions pictures with a loaded model version: it reads a
+// model's folder, turns pictures into pixels and pixels into ranked hypotheses
+// through the SavedModel's signatures, and checks itself against the golden
+// pictures of a bundle before it answers anyone. The search itself is
+// ml/decode's, the formats are ml/images'.
+//
+// It also prepares pictures for training ([ExtractFeatures]), in the very way
+// in which it prepares those that are to be captioned.
+package predict
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/ml/decode"
+	"github.com/captioner/captioner/ml/features"
+	"github.com/captioner/captioner/ml/text"
+	"github.com/captioner/captioner/ml/tf"
+)
+
+// The files of a model's folder.
+const (
+	savedModelDir   = "saved_model"
+	vocabularyFile  = "vocabulary.json"
+	descriptionFile = "model.json"
+	manifestFile    = "manifest.json"
+)
+
+// Predictor is a loaded model. It implements captioner.Captioner and is safe
+// for concurrent use.
+type Predictor struct {
+	model      *tf.SavedModel
+	vocabulary *text.Vocabulary
+	info       captioner.ModelInfo
+	pixels     int // side of the squares that encode takes
+	maxPixels  int
+	// preparing bounds how many pictures are decoded at a time: each can take
+	// three bytes a pixel, and more would not be faster.
+	preparing chan struct{}
+	batches   *batcher
+}
+
+// Open loads the model in dir, runs every signature once and compares the
+// golden pictures, if the folder has any, with what the model says about them.
+// threads is the number of CPU threads, 0 for the machine's; the first model or
+// training of a process decides it for all. The caller closes the Predictor.
+//
+// A folder or a file of it that is missing is NotFound; one that cannot be
+// read, and a golden picture with another caption, are Corrupt.
+func Open(dir string, threads int) (*Predictor, error) {
+	p := &Predictor{maxPixels: captioner.DefaultConfig().Data.MaxPixels, preparing: make(chan struct{}, tf.Threads(threads))}
+	if err := p.readDescription(dir); err != nil {
+		return nil, err
+	}
+	model, err := tf.LoadSavedModel(filepath.Join(dir, savedModelDir), threads)
+	if err != nil {
+		return nil, captioner.Wrap(captioner.Corrupt, err, "the SavedModel cannot be loaded")
+	}
+	p.model = model
+	p.batches = newBatcher(p.run)
+	if p.info.Devices, err = model.Devices(); err != nil {
+		p.Close()
+		return nil, err
+	}
+	if err := p.warmUp(); err != nil {
+		p.Close()
+		return nil, err
+	}
+	if err := p.checkGolden(dir); err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// readDescription reads what lies beside the SavedModel.
+func (p *Predictor) readDescription(dir string) error {
+	var tokens []string
+	if err := readJSON(filepath.Join(dir, vocabularyFile), &tokens); err != nil {
+		return err
+	}
+	var err error
+	if p.vocabulary, err = text.NewVocabulary(tokens); err != nil {
+		return captioner.Wrap(captioner.Corrupt, err, "the vocabulary cannot be used")
+	}
+	var description captioner.ModelDescription
+	if err := readJSON(filepath.Join(dir, descriptionFile), &description); err != nil {
+		return err
+	}
+	if description.MaxTokens < 2 || description.Pixels < 1 {
+		return captioner.Errorf(captioner.Corrupt, "the model's description names %d tokens and %d pixels", description.MaxTokens, description.Pixels)
+	}
+	p.pixels = description.Pixels
+	p.info = captioner.ModelInfo{
+		VocabularySize: p.vocabulary.Size(),
+		MaxTokens:      description.MaxTokens,
+		Encoder:        description.Model.Encoder,
+		Decoder:        description.Model.Decoder,
+		ImageSize:      description.Model.ImageSize,
+		TensorFlow:     tf.Version(),
+	}
+	manifest, err := os.ReadFile(filepath.Join(dir, manifestFile))
+	if err == nil { // a model that is not a bundle yet has no version
+		p.info.Version = captioner.DigestOf(manifest)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return captioner.Wrap(captioner.Internal, err, "the bundle's manifest cannot be read")
+	}
+	return nil
+}
+
+// readJSON reads a file of the model's folder.
+func readJSON(path string, v any) error {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return captioner.Wrap(captioner.NotFound, err, "the model has no %s", filepath.Base(path))
+	}
+	if err != nil {
+		return captioner.Wrap(captioner.Internal, err, "the model's %s cannot be read", filepath.Base(path))
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		return captioner.Wrap(captioner.Corrupt, err, "the model's %s cannot be read", filepath.Base(path))
+	}
+	return nil
+}
+
+// Model describes the loaded version.
+func (p *Predictor) Model() captioner.ModelInfo { return p.info }
+
+// Close frees the model. No call may run or follow.
+func (p *Predictor) Close() error {
+	if p.batches != nil {
+		p.batches.close()
+	}
+	return p.model.Close()
+}
+
+// Caption returns one result per picture, in order. A picture that cannot be
+// decoded fails alone, in its result; options that make no sense are Invalid.
+//
+// The pictures of one request are captioned in batches that depend on the
+// request alone, unless other requests with equal options come in at the same
+// time: those may share a batch, which can move a log-probability in its last
+// digits, as batches of another size do.
+func (p *Predictor) Caption(ctx context.Context, req captioner.CaptionRequest) (captioner.CaptionReply, error) {
+	options := decode.Options{
+		Algorithm: req.Algorithm, BeamWidth: req.BeamWidth, LengthPenalty: req.LengthPenalty,
+		NoRepeatNGram: req.NoRepeatNGram, NumCaptions: req.NumCaptions, MaxTokens: p.info.MaxTokens,
+	}
+	if _, err := decode.Decode(ctx, nil, 0, options); err != nil {
+		return captioner.CaptionReply{}, err // before any picture is looked at
+	}
+	reply := captioner.CaptionReply{Results: make([]captioner.CaptionResult, len(req.Images))}
+	pixels, err := p.prepareAll(ctx, req.Images, reply.Results)
+	if err != nil {
+		return captioner.CaptionReply{}, err
+	}
+
+	var usable [][]byte
+	var owners []int // usable[i] belongs to reply.Results[owners[i]]
+	for i, square := range pixels {
+		if square != nil {
+			usable, owners = append(usable, square), append(owners, i)
+		}
+	}
+	for start := 0; start < len(usable); start += maxBatch {
+		end := min(start+maxBatch, len(usable))
+		hypotheses, err := p.batches.caption(ctx, usable[start:end], options)
+		if err != nil {
+			return captioner.CaptionReply{}, err
+		}
+		for i, h := range hypotheses {
+			reply.Results[owners[start+i]].Hypotheses = h
+		}
+	}
+	return reply, nil
+}
+
+// prepareAll turns each input into pixels; nil where its result has an error.
+func (p *Predictor) prepareAll(ctx context.Context, inputs []captioner.ImageInput, results []captioner.CaptionResult) ([][]byte, error) {
+	pixels := make([][]byte, len(inputs))
+	if err := p.readShards(inputs, pixels); err != nil {
+		return nil, err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(cap(p.preparing))
+	for i, input := range inputs {
+		if input.Shard != "" {
+			continue
+		}
+		group.Go(func() error {
+			select {
+			case p.preparing <- struct{}{}:
+				defer func() { <-p.preparing }()
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			square, info, err := prepare(signatures{p.model}, input.Data, p.maxPixels)
+			results[i].Width, results[i].Height = info.Oriented()
+			pixels[i], results[i].Err = square, err
+			return nil
+		})
+	}
+	return pixels, group.Wait()
+}
+
+// readShards copies the pixels of the inputs that name a place in a shard.
+func (p *Predictor) readShards(inputs []captioner.ImageInput, pixels [][]byte) error {
+	readers := make(map[string]*features.Reader)
+	defer func() {
+		for _, r := range readers {
+			r.Close()
+		}
+	}()
+	for i, input := range inputs {
+		if input.Shard == "" {
+			continue
+		}
+		r := readers[input.Shard]
+		if r == nil {
+			var err error
+			if r, err = features.Open(input.Shard); err != nil {
+				return err
+			}
+			readers[input.Shard] = r
+		}
+		if r.Side() != p.pixels || input.Index < 0 || input.Index >= r.Len() {
+			return captioner.Errorf(captioner.Invalid,
+				"picture %d of a shard of %d pictures with a side of %d is not one for this model, whose side is %d",
+				input.Index, r.Len(), r.Side(), p.pixels)
+		}
+		pixels[i] = append([]byte(nil), r.Pixels(input.Index)...)
+	}
+	return nil
+}
+
+// run captions a batch of prepared pictures.
+func (p *Predictor) run(ctx context.Context, pixels [][]byte, options decode.Options) ([][]captioner.Hypothesis, error) {
+	s, err := p.encode(pixels)
+	if err != nil {
+		return nil, err
+	}
+	defer s.release()
+	hypotheses, err := decode.Decode(ctx, s, len(pixels), options)
+	if err != nil {
+		return nil, err
+	}
+	for _, of := range hypotheses {
+		for i := range of {
+			of[i].Text = p.vocabulary.Decode(of[i].Tokens)
+		}
+	}
+	return hypotheses, nil
+}
