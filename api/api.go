@@ -80,9 +80,9 @@ type Options struct {
 	Runs   RunClient
 	Models ModelLister
 	// ParseConfig reads a configuration in the format "json" or "yaml" over the
-	// defaults, strictly; CheckConfig applies the static rules. Required with Runs.
+	// defaults and applies the static rules; Invalid with all problems. Required
+	// with Runs.
 	ParseConfig func(data []byte, format string) (captioner.Config, error)
-	CheckConfig func(cfg captioner.Config) []captioner.Problem
 	// DataRoot is the folder that every path in a configuration must lie in.
 	// Empty means that no path can be named over HTTP, "/" that any can.
 	DataRoot string
@@ -133,8 +133,8 @@ func New(opts Options) (*Server, error) {
 	if opts.Captioner == nil {
 		return nil, errors.New("api: a captioner is required")
 	}
-	if opts.Runs != nil && (opts.ParseConfig == nil || opts.CheckConfig == nil) {
-		return nil, errors.New("api: runs need ParseConfig and CheckConfig")
+	if opts.Runs != nil && opts.ParseConfig == nil {
+		return nil, errors.New("api: runs need ParseConfig")
 	}
 	setDefaults(&opts)
 	s := &Server{

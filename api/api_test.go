@@ -27,6 +27,7 @@ import (
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/api"
+	"github.com/captioner/captioner/internal/config"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden replies in testdata")
@@ -139,35 +140,11 @@ func (f *fake) Alias(context.Context, string) (captioner.Alias, error) {
 	return f.alias, nil
 }
 
-// parse stands in for internal/config: strict JSON over the defaults. YAML is
-// only told apart.
-func parse(data []byte, format string) (captioner.Config, error) {
-	cfg := captioner.DefaultConfig()
-	if format == "yaml" {
-		cfg.Data.Seed = 7
-		return cfg, nil
-	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&cfg); err != nil {
-		return cfg, &captioner.Error{Kind: captioner.Invalid, Code: "invalid_config", Message: "the configuration cannot be read", Err: err,
-			Problems: []captioner.Problem{{Field: "traning", Line: 1, Column: 2, Message: `unknown field; did you mean "training"?`}}}
-	}
-	return cfg, nil
-}
-
-func check(cfg captioner.Config) []captioner.Problem {
-	if cfg.Training.Steps < 1 {
-		return []captioner.Problem{{Field: "training.steps", Message: "must be at least 1"}}
-	}
-	return nil
-}
-
 // newServer returns the API over f; change may alter the options.
 func newServer(t testing.TB, f *fake, change func(*api.Options)) *api.Server {
 	t.Helper()
 	opts := api.Options{
-		Captioner: f, Runs: f, Models: f, ParseConfig: parse, CheckConfig: check,
+		Captioner: f, Runs: f, Models: f, ParseConfig: config.Parse,
 		Version: "1.2.3", TracerProvider: sdktrace.NewTracerProvider(),
 		MetricsHandler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "captioner_up 1") }),
 		MaxUploadBytes: 64 << 10, MaxPixels: 1_000_000,

@@ -130,8 +130,8 @@ func finite(run captioner.Run) captioner.Run {
 	return run
 }
 
-// readConfig reads the body, and reports everything that is wrong with it at
-// once: fields, static rules, and paths outside the data root.
+// readConfig reads the body and reports all problems of its fields at once, or
+// then all paths outside the data root.
 func (s *Server) readConfig(r *http.Request) (captioner.Config, error) {
 	data, err := readAll(r.Body, maxConfigBytes)
 	if err != nil {
@@ -148,14 +148,13 @@ func (s *Server) readConfig(r *http.Request) (captioner.Config, error) {
 	if err != nil {
 		return cfg, err
 	}
-	problems := s.opts.CheckConfig(cfg)
-	outside, err := confine(s.opts.DataRoot, &cfg.Data)
+	problems, err := confine(s.opts.DataRoot, &cfg.Data)
 	if err != nil {
 		return cfg, err
 	}
-	if problems = append(problems, outside...); len(problems) > 0 {
+	if len(problems) > 0 {
 		return cfg, &captioner.Error{Kind: captioner.Invalid, Code: "invalid_config",
-			Message: "the configuration cannot work", Problems: problems}
+			Message: "the configuration is invalid", Problems: problems}
 	}
 	return cfg, nil
 }

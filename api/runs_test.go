@@ -50,8 +50,10 @@ func TestRuns(t *testing.T) {
 				Problems: []captioner.Problem{{Field: "data.images", Message: "does not exist"}, {Field: "data.captions", Message: "cannot be read"}}}
 		}), nil, 0),
 		post("dry run misspelt", "/runs?dry_run=perhaps", "{}", jsonHeader),
-		seen(post("unknown field", "/runs", `{"traning": {}}`, jsonHeader), nil, 0),
-		seen(post("all problems at once", "/runs", `{"training": {"steps": 0}, "data": {"images": "/etc", "captions": "a.csv"}}`, jsonHeader), nil, 0),
+		seen(post("all problems at once", "/runs", "{\"traning\": {},\n \"training\": {\"steps\": \"many\", \"batch_size\": 0}}", jsonHeader), nil, 0),
+		seen(post("all problems of YAML", "/runs", "traning:\n  steps: 1\ndata:\n  seed: -1\n", map[string]string{"Content-Type": "text/yaml"}), nil, 0),
+		seen(post("not JSON", "/runs", "{", jsonHeader), nil, 0),
+		seen(post("all paths at once", "/runs", `{"data": {"images": "/etc", "captions": "a.csv"}}`, jsonHeader), nil, 0),
 		post("form", "/runs", "a=b", map[string]string{"Content-Type": "application/x-www-form-urlencoded"}),
 		post("too large", "/runs", `{"data": {"images": "`+strings.Repeat("x", 65<<10)+`"}}`, jsonHeader),
 		post("bad key", "/runs", "{}", key("schlüssel")),
@@ -116,7 +118,7 @@ func TestPathsAreConfined(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFake()
-			body := `{"data": {"images": "` + strings.ReplaceAll(tt.path, "\x00", `\u0000`) + `"}}`
+			body := `{"data": {"captions": "captions.txt", "images": "` + strings.ReplaceAll(tt.path, "\x00", `\u0000`) + `"}}`
 			w := serve(newServer(t, f, func(o *api.Options) { o.DataRoot = tt.root }),
 				scenario{method: http.MethodPost, path: "/runs", body: body, header: map[string]string{"Content-Type": "application/json"}})
 			if tt.want == "" {

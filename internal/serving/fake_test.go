@@ -80,8 +80,8 @@ func (e *engine) Caption(ctx context.Context, req captioner.CaptionRequest) (cap
 	return captioner.CaptionReply{Results: results}, nil
 }
 
-// store holds one alias and the replicas in memory.
-type store struct {
+// memory is a Store that holds one alias and the replicas in memory.
+type memory struct {
 	mu       sync.Mutex
 	alias    captioner.Alias
 	replicas map[string]captioner.Replica
@@ -89,7 +89,7 @@ type store struct {
 	away     bool
 }
 
-func (s *store) Alias(context.Context, string) (captioner.Alias, error) {
+func (s *memory) Alias(context.Context, string) (captioner.Alias, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -101,7 +101,7 @@ func (s *store) Alias(context.Context, string) (captioner.Alias, error) {
 	return s.alias, nil
 }
 
-func (s *store) SeeReplica(_ context.Context, r captioner.Replica) error {
+func (s *memory) SeeReplica(_ context.Context, r captioner.Replica) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.away {
@@ -112,27 +112,27 @@ func (s *store) SeeReplica(_ context.Context, r captioner.Replica) error {
 	return nil
 }
 
-func (s *store) ForgetReplica(_ context.Context, id string) error {
+func (s *memory) ForgetReplica(_ context.Context, id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.replicas, id)
 	return nil
 }
 
-func (s *store) move(v captioner.Digest) {
+func (s *memory) move(v captioner.Digest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.alias.Name, s.alias.Version = captioner.Production, v
 	s.alias.Generation++
 }
 
-func (s *store) setAway(away bool) {
+func (s *memory) setAway(away bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.away = away
 }
 
-func (s *store) replica() (captioner.Replica, bool) {
+func (s *memory) replica() (captioner.Replica, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r, ok := s.replicas["r1"]
@@ -142,7 +142,7 @@ func (s *store) replica() (captioner.Replica, bool) {
 // world is a server with all that surrounds it.
 type world struct {
 	t      testing.TB
-	store  *store
+	store  *memory
 	server *serving.Server
 
 	mu      sync.Mutex
@@ -213,7 +213,7 @@ func newWorld(t testing.TB, versions ...captioner.Digest) *world {
 
 func newWorldPolling(t testing.TB, interval time.Duration, versions ...captioner.Digest) *world {
 	t.Helper()
-	w := &world{t: t, store: &store{replicas: map[string]captioner.Replica{}}, corrupt: map[string]bool{}}
+	w := &world{t: t, store: &memory{replicas: map[string]captioner.Replica{}}, corrupt: map[string]bool{}}
 	root := t.TempDir()
 	for _, v := range versions {
 		writeBundle(t, filepath.Join(root, string(v)), nil)

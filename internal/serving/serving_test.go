@@ -437,26 +437,22 @@ func TestDecodingSettings(t *testing.T) {
 
 func TestFixed(t *testing.T) {
 	tests := []struct {
-		name    string
-		golden  map[string]string
-		corrupt bool
-		want    string // of WaitReady; empty: ready
+		name     string
+		corrupt  bool
+		startErr error
+		want     string // of WaitReady; empty: ready
 	}{
 		{name: "plain"},
-		{name: "golden", golden: map[string]string{
-			"golden/golden.json": `[{"file": "a.jpg", "tokens": [4, 5], "log_probability": -1.5004}]`, "golden/a.jpg": "picture"}},
-		{name: "other weights", want: "instead of -1.60000", golden: map[string]string{
-			"golden/golden.json": `[{"file": "a.jpg", "tokens": [4, 5], "log_probability": -1.6}]`, "golden/a.jpg": "picture"}},
-		{name: "escaping golden picture", want: "could not be loaded", golden: map[string]string{
-			"golden/golden.json": `[{"file": "../config.yaml", "log_probability": -1.5}]`}},
+		{name: "refused by the engine", startErr: captioner.Errorf(captioner.Corrupt, "golden picture 1 gets other tokens"),
+			want: "golden picture 1 gets other tokens"},
 		{name: "corrupt", corrupt: true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t)
 			dir := t.TempDir() + "/bundle"
-			writeBundle(t, dir, tt.golden)
-			w.corrupt["bundle"] = tt.corrupt
+			writeBundle(t, dir, nil)
+			w.corrupt["bundle"], w.startErr = tt.corrupt, tt.startErr
 			server, err := serving.NewFixed(serving.Options{Verify: w.verify, Start: w.start}, dir)
 			if tt.corrupt {
 				if captioner.KindOf(err) != captioner.Corrupt {
