@@ -46,7 +46,7 @@ func ScoreFile(r io.Reader, tokenizerName string) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	s, err := Score(hyps, refs, Signature{Tokenizer: tokenizerName})
+	s, err := score(hyps, refs, Signature{Tokenizer: tokenizerName})
 	if err != nil {
 		return Result{}, err
 	}

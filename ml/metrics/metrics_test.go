@@ -220,11 +220,11 @@ func TestSignature(t *testing.T) {
 func TestScore(t *testing.T) {
 	captions := []string{"A dog runs over grass .", "a cat sits", "a cat sits"}
 	references := [][]string{{"a dog runs over grass .", "one dog"}, {"a cat sits"}, {"a cat, sits!", "the cat"}}
-	got, err := metrics.Score(captions, references, metrics.Signature{Algorithm: "greedy"})
+	got, err := metrics.Score("greedy", captioner.DigestOf(nil), captioner.EvaluationConfig{BeamWidth: 3, NoRepeatNGram: 2}, captions, references)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Algorithm != "greedy" || got.Images != 3 || !strings.Contains(got.Signature, "|nrefs:1-2|tok:split|") {
+	if got.Algorithm != "greedy" || got.Images != 3 || got.Signature != "split:e3b0c44298fc|algo:greedy|nrn:2|nrefs:1-2|tok:split|smooth:none,method1|impl:nltk-3.10" {
 		t.Errorf("scores %+v", got)
 	}
 	// By hand: 6 of 6, 3 of 3 and 2 of 3 words, since "sits" is "sits!" in the
@@ -235,8 +235,8 @@ func TestScore(t *testing.T) {
 	if !near(got.CollapseShare, 2.0/3) || !near(got.CollapseReferenceShare, 2.0/5) {
 		t.Errorf("collapse %v and %v, want 2/3 and 2/5", got.CollapseShare, got.CollapseReferenceShare)
 	}
-	if _, err := metrics.Score(captions, references, metrics.Signature{Tokenizer: "magic"}); captioner.CodeOf(err) != "unknown_tokenizer" {
-		t.Errorf("unknown tokenizer: error %v", err)
+	if _, err := metrics.Score("greedy", "", captioner.EvaluationConfig{}, captions, references[1:]); captioner.KindOf(err) != captioner.Invalid {
+		t.Errorf("fewer references: error %v, want Invalid", err)
 	}
 }
 

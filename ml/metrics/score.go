@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -87,19 +86,26 @@ func (s Signature) String() string {
 	return strings.Join(parts, "|")
 }
 
-// Score compares the captions of a split with its references and completes
-// the signature by the number of references.
+// Score compares the captions that an algorithm gave a split with the split's
+// references, tokenized by [Split]. The settings in cfg go into the signature.
 //
 //	captions    [pictures]
 //	references  [pictures][references]
 //
-// Errors are those of [Count], and Invalid for an unknown tokenizer.
-func Score(captions []string, references [][]string, sig Signature) (captioner.Scores, error) {
-	tokenize, err := tokenizer(cmp.Or(sig.Tokenizer, Split))
+// The errors are those of [Count].
+func Score(algorithm string, split captioner.Digest, cfg captioner.EvaluationConfig, captions []string, references [][]string) (captioner.Scores, error) {
+	return score(captions, references, Signature{
+		Split: split, Algorithm: algorithm, Tokenizer: Split,
+		BeamWidth: cfg.BeamWidth, LengthPenalty: cfg.LengthPenalty, NoRepeatNGram: cfg.NoRepeatNGram,
+	})
+}
+
+// score completes the signature by the number of references.
+func score(captions []string, references [][]string, sig Signature) (captioner.Scores, error) {
+	tokenize, err := tokenizer(sig.Tokenizer)
 	if err != nil {
 		return captioner.Scores{}, err
 	}
-	sig.Tokenizer = cmp.Or(sig.Tokenizer, Split)
 	hyps, refs := make([][]string, len(captions)), make([][][]string, len(references))
 	for i, caption := range captions {
 		hyps[i] = tokenize(caption)
