@@ -86,13 +86,13 @@ func parseLine(line string) (CaptionLine, *captioner.Quarantined) {
 		return CaptionLine{}, &captioner.Quarantined{Reason: ReasonInvalidName, Detail: "the line does not begin with the name of a file below the images folder"}
 	}
 	caption = strings.ToValidUTF8(unquote(strings.TrimSpace(caption)), string(utf8.RuneError))
-	if len(text.Fields(caption)) == 0 {
+	switch {
+	case text.HasWords(caption):
+		return CaptionLine{Image: name, Caption: caption}, nil
+	case len(text.Fields(caption)) == 0:
 		return CaptionLine{}, &captioner.Quarantined{Image: shownName(name), Reason: ReasonEmptyCaption, Detail: "the caption is empty"}
 	}
-	if text.Clean(caption) == "" {
-		return CaptionLine{}, &captioner.Quarantined{Image: shownName(name), Reason: ReasonNoWords, Detail: "the caption holds punctuation only"}
-	}
-	return CaptionLine{Image: name, Caption: caption}, nil
+	return CaptionLine{}, &captioner.Quarantined{Image: shownName(name), Reason: ReasonNoWords, Detail: "the caption holds punctuation only"}
 }
 
 // validName reports whether name can be a file below a folder: relative, with

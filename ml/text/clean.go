@@ -20,6 +20,11 @@ func Clean(caption string) string {
 	return strings.Join(Fields(strings.Map(dropPunctuation, Lower(caption))), " ")
 }
 
+// HasWords reports whether Clean leaves anything of the caption, at less cost.
+func HasWords(caption string) bool {
+	return strings.ContainsFunc(caption, func(r rune) bool { return !isSpace(r) && dropPunctuation(r) == r })
+}
+
 // Lower returns s in lower case under Unicode's full mapping, the final sigma
 // and the dotted capital I included, whatever the language. Bytes that are
 // not UTF-8 become U+FFFD.

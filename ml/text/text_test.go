@@ -212,6 +212,9 @@ func checkClean(t fataler, raw string) string {
 	if !utf8.ValidString(c) || strings.Join(text.Fields(c), " ") != c || strings.ContainsAny(c, "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~") {
 		t.Fatalf("Clean(%+q) = %+q is not clean", raw, c)
 	}
+	if text.HasWords(raw) != (c != "") {
+		t.Fatalf("HasWords(%+q) = %t, and Clean gives %+q", raw, text.HasWords(raw), c)
+	}
 	return c
 }
 
