@@ -1,0 +1,540 @@
+package activities_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.temporal.io/sdk/interceptor"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/worker"
+
+	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/activities"
+	"github.com/captioner/captioner/activities/activitiestest"
+	"github.com/captioner/captioner/internal/registry"
+)
+
+// prepared runs the steps before training.
+type prepared struct {
+	cfg    captioner.Config
+	data   activities.PreparedData
+	shards []captioner.Digest
+}
+
+func prepare(t *testing.T, f *activitiestest.Fixture) prepared {
+	t.Helper()
+	ctx := t.Context()
+	config, err := json.Marshal(f.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	valid, err := f.Activities.ValidateConfig(ctx, activities.ValidateConfigInput{Config: config, RunID: "run"})
+	if err != nil {
+		t.Fatalf("ValidateConfig: %v", err)
+	}
+	data, err := f.Activities.PrepareData(ctx, activities.PrepareDataInput{Data: valid.Config.Data})
+	if err != nil {
+		t.Fatalf("PrepareData: %v", err)
+	}
+	p := prepared{cfg: valid.Config, data: data.PreparedData}
+	for shard := range 3 {
+		out, err := f.Activities.ExtractFeatures(ctx, extractInput(p, shard))
+		if err != nil {
+			t.Fatalf("ExtractFeatures of shard %d: %v", shard, err)
+		}
+		p.shards = append(p.shards, out.Shard)
+	}
+	return p
+}
+
+func extractInput(p prepared, shard int) activities.ExtractFeaturesInput {
+	return activities.ExtractFeaturesInput{
+		Dataset: p.data.Dataset, Shard: shard, ShardSize: p.cfg.Data.ShardSize, ImagesDir: p.cfg.Data.Images,
+		MaxPixels: p.cfg.Data.MaxPixels, Model: p.cfg.Model, Threads: 1,
+	}
+}
+
+func (p prepared) train() activities.TrainInput {
+	return activities.TrainInput{Dataset: p.data.Dataset, Shards: p.shards, Config: p.cfg}
+}
+
+// execute runs an activity as a worker does.
+func execute[In, Out any](t *testing.T, f *activitiestest.Fixture, activity func(context.Context, In) (Out, error), in In) (out Out, err error) {
+	t.Helper()
+	var suite testsuite.WorkflowTestSuite
+	env := suite.NewTestActivityEnvironment()
+	env.SetWorkerOptions(worker.Options{Interceptors: []interceptor.WorkerInterceptor{&activities.Interceptor{}}})
+	env.RegisterActivity(f.Activities)
+	value, err := env.ExecuteActivity(activity, in)
+	if err != nil {
+		return out, err
+	}
+	return out, value.Get(&out)
+}
+
+func TestPureStepIsFound(t *testing.T) {
+	f := activitiestest.New(t)
+	p := prepare(t, f)
+	before := f.Engine.Log()
+	for shard := range 3 {
+		out, err := f.Activities.ExtractFeatures(t.Context(), extractInput(p, shard))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !out.Cached || out.Shard != p.shards[shard] {
+			t.Errorf("shard %d: cached %v, digest %s; want it found as %s", shard, out.Cached, out.Shard.Short(), p.shards[shard].Short())
+		}
+	}
+	if diff := cmp.Diff(before, f.Engine.Log()); diff != "" {
+		t.Errorf("the engine was asked again (-before +after):\n%s", diff)
+	}
+}
+
+// TestPureStepMissingBlob: a result whose blob is gone or damaged is made again.
+func TestPureStepMissingBlob(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		spoil func(path string) error
+	}{
+		{"gone", os.Remove},
+		{"damaged", func(path string) error {
+			return errors.Join(os.Chmod(path, 0o644), os.WriteFile(path, []byte("rubbish"), 0o644))
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := activitiestest.New(t)
+			p := prepare(t, f)
+			path, err := f.Blobs.Local(t.Context(), p.shards[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := test.spoil(path); err != nil {
+				t.Fatal(err)
+			}
+			out, err := f.Activities.ExtractFeatures(t.Context(), extractInput(p, 1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if out.Cached || out.Shard != p.shards[1] {
+				t.Errorf("cached %v, digest %s; want it made again as %s", out.Cached, out.Shard.Short(), p.shards[1].Short())
+			}
+			if _, err := f.Blobs.Local(t.Context(), out.Shard); err != nil {
+				t.Errorf("the blob is not whole again: %v", err)
+			}
+		})
+	}
+}
+
+// TestKeysHoldNoPath: the same data at another path, in another data directory,
+// gives the same keys and the same version.
+func TestKeysHoldNoPath(t *testing.T) {
+	type outcome struct {
+		train   string
+		shards  []captioner.Digest
+		dataset captioner.Digest
+		version captioner.Digest
+	}
+	var outcomes []outcome
+	for range 2 {
+		f := activitiestest.New(t)
+		p := prepare(t, f)
+		version, trained := register(t, f, p, "run-"+t.Name())
+		outcomes = append(outcomes, outcome{trained.Key, p.shards, p.data.Dataset, version})
+	}
+	if diff := cmp.Diff(outcomes[0], outcomes[1], cmp.AllowUnexported(outcome{})); diff != "" {
+		t.Errorf("the second outcome differs (-first +second):\n%s", diff)
+	}
+}
+
+// register trains, evaluates and registers.
+func register(t *testing.T, f *activitiestest.Fixture, p prepared, runID string) (captioner.Digest, activities.TrainResult) {
+	t.Helper()
+	ctx := t.Context()
+	trained, err := f.Activities.Train(ctx, p.train())
+	if err != nil {
+		t.Fatalf("Train: %v", err)
+	}
+	evaluation := evaluate(t, f, p, trained.Model)
+	out, err := f.Activities.RegisterVersion(ctx, activities.RegisterVersionInput{
+		RunID: runID, Model: trained.Model, Training: trained.Training, Evaluation: evaluation,
+		Dataset: p.data.Dataset, Config: p.cfg, ConfigDigest: "c", ResultVersions: map[string]int{"Train": 1},
+	})
+	if err != nil {
+		t.Fatalf("RegisterVersion: %v", err)
+	}
+	return out.Version, trained
+}
+
+func evaluate(t *testing.T, f *activitiestest.Fixture, p prepared, model captioner.Digest) captioner.Evaluation {
+	t.Helper()
+	var captions []captioner.Digest
+	for _, shard := range p.shards {
+		out, err := f.Activities.CaptionShard(t.Context(), activities.CaptionShardInput{
+			Model: model, Dataset: p.data.Dataset, Shard: shard, Evaluation: p.cfg.Evaluation,
+		})
+		if err != nil {
+			t.Fatalf("CaptionShard: %v", err)
+		}
+		captions = append(captions, out.Captions)
+	}
+	out, err := f.Activities.Evaluate(t.Context(), activities.EvaluateInput{
+		Dataset: p.data.Dataset, Captions: captions, Evaluation: p.cfg.Evaluation, ImagesDir: p.cfg.Data.Images,
+	})
+	if err != nil {
+		t.Fatalf("Evaluate: %v", err)
+	}
+	return out.Evaluation
+}
+
+func TestRegisterVersion(t *testing.T) {
+	f := activitiestest.New(t)
+	p := prepare(t, f)
+	version, _ := register(t, f, p, "run-1")
+
+	dir, err := registry.Materialise(t.Context(), f.Blobs, version, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files []string
+	err = filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			name, _ := filepath.Rel(dir, path)
+			files = append(files, name)
+			checkNoTraces(t, path, p.cfg.Data.Images, f.Activities.DataDir, "run-1")
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"config.yaml", "evaluation.json", "golden/1.png", "golden/2.png", "golden/3.png", "golden/golden.json",
+		"lineage.json", "manifest.json", "model.json", "saved_model/saved_model.pb", "training.json", "vocabulary.json",
+	}
+	if diff := cmp.Diff(want, files); diff != "" {
+		t.Errorf("files of the bundle (-want +got):\n%s", diff)
+	}
+
+	row, err := f.Store.ModelVersion(t.Context(), string(version))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if row.RunID != "run-1" || row.Lineage.Dataset != p.data.Dataset || row.Lineage.TensorFlow != "2.18.0" {
+		t.Errorf("row of the registry: %+v", row)
+	}
+}
+
+func checkNoTraces(t *testing.T, path string, traces ...string) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, trace := range traces {
+		if strings.Contains(string(data), trace) {
+			t.Errorf("%s of the bundle mentions %q", filepath.Base(path), trace)
+		}
+	}
+}
+
+func TestWorkFoldersAreRemoved(t *testing.T) {
+	f := activitiestest.New(t)
+	// What a killed attempt leaves: a folder that nobody holds the lock of.
+	p := prepare(t, f)
+	key, err := activities.TrainKey(p.train())
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := filepath.Join(f.Activities.DataDir, "runs", captioner.Digest(key).Short(), "attempt-1", "work")
+	if err := os.MkdirAll(left, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	register(t, f, p, "run")
+	entries, err := os.ReadDir(filepath.Join(f.Activities.DataDir, "runs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			t.Errorf("folder %s is left", e.Name())
+		}
+	}
+}
+
+func TestTrainResumes(t *testing.T) {
+	f := activitiestest.New(t)
+	p := prepare(t, f)
+	died := captioner.Errorf(captioner.Unavailable, "the engine died")
+	f.Engine.OnStep = func(_ context.Context, step int) error {
+		if step == 13 {
+			return died
+		}
+		return nil
+	}
+	if _, err := execute(t, f, f.Activities.Train, p.train()); err == nil {
+		t.Fatal("training did not fail")
+	}
+	f.Engine.OnStep = nil
+	out, err := execute(t, f, f.Activities.Train, p.train())
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := f.Engine.Log()
+	if diff := cmp.Diff([]string{"train 1-20", "train 11-20"}, log[len(log)-2:]); diff != "" {
+		t.Errorf("trainings (-want +got):\n%s", diff)
+	}
+	latest, err := f.Store.LatestMetrics(t.Context(), out.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]float64{"step": 20, "loss": 1. / 20, "validation_loss": 1.5} {
+		if math.Abs(latest[name]-want) > 1e-12 {
+			t.Errorf("metric %s = %v, want %v", name, latest[name], want)
+		}
+	}
+}
+
+// TestTrainCheckpointLost: without the checkpoint's blob training starts over.
+func TestTrainCheckpointLost(t *testing.T) {
+	f := activitiestest.New(t)
+	p := prepare(t, f)
+	key, err := activities.TrainKey(p.train())
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = f.Store.PutCheckpoint(t.Context(), captioner.Checkpoint{
+		RunKey: key, Attempt: 1, Blob: captioner.DigestOf([]byte("gone")), Step: 10,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := execute(t, f, f.Activities.Train, p.train()); err != nil {
+		t.Fatal(err)
+	}
+	if log := f.Engine.Log(); log[len(log)-1] != "train 1-20" {
+		t.Errorf("last training %q, want it to start over", log[len(log)-1])
+	}
+}
+
+// TestTrainFenced: an attempt that a newer one has replaced writes nothing more
+// and comes back with the other's result.
+func TestTrainFenced(t *testing.T) {
+	f := activitiestest.New(t)
+	p := prepare(t, f)
+	key, err := activities.TrainKey(p.train())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Engine.OnStep = func(ctx context.Context, step int) error {
+		if step != 7 {
+			return nil
+		}
+		if _, err := f.Store.ClaimAttempt(ctx, key); err != nil {
+			return err
+		}
+		_, err := f.Store.PutStepResult(ctx, key, "Train", []byte(`{"key":"theirs"}`))
+		return err
+	}
+	_, err = execute(t, f, f.Activities.Train, p.train())
+	if got := captioner.CodeOf(activities.FromFailure(err)); got != "superseded" {
+		t.Errorf("Train() = %v, code %q; want superseded", err, got)
+	}
+	checkpoint, err := f.Store.Checkpoint(t.Context(), key)
+	if err != nil || checkpoint.Step != 5 {
+		t.Errorf("checkpoint at step %d (%v), want the one before the other attempt, 5", checkpoint.Step, err)
+	}
+}
+
+func TestTrainErrors(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		err   error
+		kind  captioner.Kind
+		final bool
+	}{
+		{"engine died", captioner.Errorf(captioner.Unavailable, "the engine died"), captioner.Unavailable, false},
+		{"bad input", captioner.Errorf(captioner.Invalid, "no such layer"), captioner.Invalid, true},
+		{"damaged shard", captioner.Errorf(captioner.Corrupt, "shard 1 is damaged"), captioner.Corrupt, true},
+		{"unforeseen", errors.New("something"), captioner.Internal, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := activitiestest.New(t)
+			p := prepare(t, f)
+			f.Engine.OnStep = func(context.Context, int) error { return test.err }
+			_, err := execute(t, f, f.Activities.Train, p.train())
+			var failure *temporal.ApplicationError
+			if !errors.As(err, &failure) {
+				t.Fatalf("Train() = %v, want an ApplicationError", err)
+			}
+			if failure.Type() != string(test.kind) || failure.NonRetryable() != test.final {
+				t.Errorf("type %q, final %v; want %q, %v", failure.Type(), failure.NonRetryable(), test.kind, test.final)
+			}
+		})
+	}
+}
+
+func TestFailureRoundTrip(t *testing.T) {
+	problems := make([]captioner.Problem, 250)
+	for i := range problems {
+		problems[i] = captioner.Problem{Field: "data.images", Message: "m"}
+	}
+	cause := errors.New("open /secret/path: permission denied")
+	for _, test := range []struct {
+		name     string
+		err      error
+		attempt  int32
+		want     captioner.Error
+		problems int
+		final    bool
+	}{
+		{"invalid", &captioner.Error{Kind: captioner.Invalid, Code: "invalid_config", Message: "m", Problems: problems, Err: cause}, 1,
+			captioner.Error{Kind: captioner.Invalid, Code: "invalid_config", Message: "m"}, 201, true},
+		{"unavailable", captioner.Wrap(captioner.Unavailable, cause, "the database is away"), 100,
+			captioner.Error{Kind: captioner.Unavailable, Message: "the database is away"}, 0, false},
+		{"internal at first", cause, 1, captioner.Error{Kind: captioner.Internal, Message: "a step failed for a reason that nobody foresaw"}, 0, false},
+		{"internal at last", cause, 3, captioner.Error{Kind: captioner.Internal, Message: "a step failed for a reason that nobody foresaw"}, 0, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			failure := activities.ToFailure(test.err, test.attempt)
+			var application *temporal.ApplicationError
+			if !errors.As(failure, &application) || application.NonRetryable() != test.final {
+				t.Errorf("failure %v, final %v; want final %v", failure, application.NonRetryable(), test.final)
+			}
+			var got *captioner.Error
+			if !errors.As(activities.FromFailure(failure), &got) {
+				t.Fatalf("FromFailure() = %v, want a captioner.Error", activities.FromFailure(failure))
+			}
+			if got.Kind != test.want.Kind || got.Code != test.want.Code || got.Message != test.want.Message || len(got.Problems) != test.problems {
+				t.Errorf("got %s %q %q with %d problems, want %s %q %q with %d", got.Kind, got.Code, got.Message, len(got.Problems),
+					test.want.Kind, test.want.Code, test.want.Message, test.problems)
+			}
+		})
+	}
+}
+
+func TestValidateConfig(t *testing.T) {
+	f := activitiestest.New(t)
+	images, _ := json.Marshal(f.Data.Images)
+	captions, _ := json.Marshal(f.Data.Captions)
+	paths := `"images": ` + string(images) + `, "captions": ` + string(captions)
+	for _, test := range []struct {
+		name   string
+		config string
+		fields []string // that have problems
+	}{
+		{"only paths", `{"data": {` + paths + `}}`, nil},
+		{"partial", `{"data": {` + paths + `}, "training": {"steps": 500}}`, nil},
+		{"no data and no demonstration", `{}`, []string{"data.images", "data.captions"}},
+		{"nothing", ``, []string{"data.images", "data.captions"}},
+		{"all at once", `{"data": {"images": "/nowhere", "captions": "/nowhere.txt"}, "training": {"batch_size": 0}, "model": {"encodr": "conv"}}`,
+			[]string{"training.batch_size", "model.encodr", "data.images", "data.captions"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			out, err := f.Activities.ValidateConfig(t.Context(), activities.ValidateConfigInput{Config: json.RawMessage(test.config)})
+			var fields []string
+			for _, p := range captioner.ProblemsOf(err) {
+				fields = append(fields, p.Field)
+			}
+			slices.Sort(fields)
+			slices.Sort(test.fields)
+			if diff := cmp.Diff(test.fields, fields); diff != "" {
+				t.Errorf("problems in fields (-want +got):\n%s\n%v", diff, err)
+			}
+			if (err == nil) != out.Digest.Valid() {
+				t.Errorf("digest %q with error %v", out.Digest, err)
+			}
+		})
+	}
+}
+
+func TestExcludeImages(t *testing.T) {
+	f := activitiestest.New(t)
+	f.Engine.Undecodable = []string{"007.png"}
+	p := prepare(t, f)
+	first, err := f.Activities.ExtractFeatures(t.Context(), extractInput(p, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first.Images != 14 || first.Quarantined != 1 {
+		t.Fatalf("shard of %d pictures and %d in quarantine, want 14 and 1", first.Images, first.Quarantined)
+	}
+	in := activities.ExcludeImagesInput{Dataset: p.data.Dataset, Quarantine: []captioner.Digest{first.Quarantine}, Data: p.cfg.Data}
+	out, err := f.Activities.ExcludeImages(t.Context(), in)
+	if err != nil || out.Images != 39 {
+		t.Errorf("ExcludeImages() left %d pictures (%v), want 39", out.Images, err)
+	}
+	in.Data.MinUsable = 0.99
+	_, err = f.Activities.ExcludeImages(t.Context(), in)
+	if captioner.KindOf(err) != captioner.Invalid || captioner.CodeOf(err) != "unusable_data" {
+		t.Errorf("ExcludeImages() with 99 %% needed = %v, want Invalid, unusable_data", err)
+	}
+}
+
+func TestExtractFeaturesChangedPicture(t *testing.T) {
+	f := activitiestest.New(t)
+	f.Engine.OnExtract = func(_ context.Context, req captioner.ExtractRequest) error {
+		return os.WriteFile(filepath.Join(req.ImagesDir, "003.png"), []byte("other"), 0o644)
+	}
+	config, _ := json.Marshal(f.Config())
+	valid, err := f.Activities.ValidateConfig(t.Context(), activities.ValidateConfigInput{Config: config})
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := f.Activities.PrepareData(t.Context(), activities.PrepareDataInput{Data: valid.Config.Data})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.Activities.ExtractFeatures(t.Context(), extractInput(prepared{cfg: valid.Config, data: data.PreparedData}, 0))
+	if captioner.CodeOf(err) != "data_changed" {
+		t.Errorf("ExtractFeatures() = %v, want code data_changed", err)
+	}
+}
+
+func TestWriteDeploymentManifest(t *testing.T) {
+	f := activitiestest.New(t)
+	f.Activities.Now = func() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
+	version := captioner.DigestOf([]byte("version"))
+	for _, outcome := range []captioner.Outcome{captioner.Promote, captioner.Hold} {
+		runID := "runs/" + string(outcome)
+		out, err := f.Activities.WriteDeploymentManifest(t.Context(), activities.WriteDeploymentManifestInput{
+			RunID: runID, Version: version, Dataset: "d", Config: "c",
+			Evaluation: captioner.Evaluation{Scores: []captioner.Scores{{Algorithm: "beam", BLEU4: 0.5}}},
+			Decision:   captioner.Decision{Outcome: outcome, Reasons: []string{"why"}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		path, err := f.Blobs.Local(t.Context(), out.Deployment)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got activities.Deployment
+		if err := json.Unmarshal(data, &got); err != nil {
+			t.Fatal(err)
+		}
+		if got.Version != version || got.Decision.Outcome != outcome || got.Scores[0].BLEU4 != 0.5 || got.RunID != runID {
+			t.Errorf("deployment.json: %s", data)
+		}
+		if want := map[captioner.Outcome]int{captioner.Promote: 2}[outcome]; len(out.Files) != want {
+			t.Errorf("%s: %d deploy files, want %d", outcome, len(out.Files), want)
+		}
+	}
+	found, err := filepath.Glob(filepath.Join(f.Activities.DataDir, "runs", "run-*", "*"))
+	if err != nil || len(found) != 4 {
+		t.Errorf("files left for people: %v (%v), want 4", found, err)
+	}
+}

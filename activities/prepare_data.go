@@ -1,0 +1,85 @@
+package activities
+
+import (
+	"context"
+
+	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/ml/dataset"
+)
+
+// PrepareDataInput says where the data lies and how to prepare it.
+type PrepareDataInput struct {
+	Data captioner.DataConfig `json:"data"`
+}
+
+// PreparedData describes a prepared data set.
+type PreparedData struct {
+	// Dataset is the blob of the captioner.Dataset.
+	Dataset captioner.Digest `json:"dataset"`
+	// Images counts the usable pictures, Splits those of each split.
+	Images int                     `json:"images"`
+	Splits map[captioner.Split]int `json:"splits"`
+	// Quarantined counts what was left out: pictures and caption lines.
+	Quarantined int `json:"quarantined"`
+	// Vocabulary is the number of tokens.
+	Vocabulary int `json:"vocabulary"`
+}
+
+// PrepareDataResult is the prepared data set.
+type PrepareDataResult struct {
+	Provenance
+	PreparedData
+}
+
+// PrepareData reads captions and pictures and makes the data set's manifest:
+// cleaned captions, splits, vocabulary, digests, quarantine. Its key is made of
+// a fingerprint of the files, so that unchanged ones are not read again.
+func (a *Activities) PrepareData(ctx context.Context, in PrepareDataInput) (PrepareDataResult, error) {
+	files, err := dataset.Fingerprint(ctx, in.Data)
+	if err != nil {
+		return PrepareDataResult{}, err
+	}
+	return step[PrepareDataResult, *PrepareDataResult]{
+		Name: StepPrepareData,
+		Inputs: struct {
+			Files captioner.Digest     `json:"files"`
+			Data  captioner.DataConfig `json:"data"`
+		}{files, withoutPaths(in.Data)},
+		Present: func(ctx context.Context, out PrepareDataResult) (bool, error) {
+			return a.present(ctx, out.Dataset)
+		},
+		Compute: func(ctx context.Context, _ string) (PrepareDataResult, error) {
+			ds, err := dataset.Prepare(ctx, in.Data, func(done, total int) {
+				report(ctx, ShardProgress{Done: done, Total: total})
+			})
+			if err != nil {
+				return PrepareDataResult{}, err
+			}
+			prepared, err := a.putDataset(ctx, ds)
+			return PrepareDataResult{PreparedData: prepared}, err
+		},
+	}.run(ctx, a)
+}
+
+// putDataset stores a data set and describes it.
+func (a *Activities) putDataset(ctx context.Context, ds captioner.Dataset) (PreparedData, error) {
+	digest, err := a.putJSON(ctx, ds)
+	if err != nil {
+		return PreparedData{}, err
+	}
+	p := PreparedData{
+		Dataset: digest, Images: len(ds.Examples), Splits: map[captioner.Split]int{},
+		Quarantined: len(ds.Quarantine), Vocabulary: len(ds.Vocabulary),
+	}
+	for _, e := range ds.Examples {
+		p.Splits[e.Split]++
+	}
+	return p, nil
+}
+
+// withoutPaths is what of the section data changes a prepared data set.
+func withoutPaths(data captioner.DataConfig) captioner.DataConfig {
+	data.Images, data.Captions, data.SplitFiles = "", "", captioner.SplitFiles{}
+	data.ShardSize = 0
+	return data
+}

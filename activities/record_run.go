@@ -1,0 +1,36 @@
+package activities
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/captioner/captioner"
+)
+
+// RecordRunInput is how a run ended.
+type RecordRunInput struct {
+	RunID string `json:"run_id"`
+	// Config and Actor are recorded where ValidateConfig did not come to it.
+	Config json.RawMessage      `json:"config"`
+	Actor  string               `json:"actor"`
+	State  captioner.RunState   `json:"state"`
+	Result *captioner.RunResult `json:"result,omitempty"`
+	// Message says why a run failed, in a sentence for a person.
+	Message string `json:"message,omitempty"`
+}
+
+// RecordRunResult is empty; fields may come.
+type RecordRunResult struct{}
+
+// RecordRun writes the outcome of a run into its record, which outlives the
+// history that Temporal keeps. It is the last step, also of failed and of
+// cancelled runs.
+func (a *Activities) RecordRun(ctx context.Context, in RecordRunInput) (RecordRunResult, error) {
+	_, _, err := a.Store.PutRun(ctx, captioner.RunRecord{
+		ID: in.RunID, Config: in.Config, CreatedAt: a.now(), Actor: in.Actor, State: captioner.RunRunning,
+	})
+	if err != nil {
+		return RecordRunResult{}, err
+	}
+	return RecordRunResult{}, a.Store.FinishRun(ctx, in.RunID, in.State, in.Result, in.Message)
+}

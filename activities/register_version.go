@@ -1,0 +1,200 @@
+package activities
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/config"
+	"github.com/captioner/captioner/internal/registry"
+)
+
+const (
+	// The files of a bundle beside what training writes.
+	modelFile      = "model.json"
+	configFile     = "config.yaml"
+	evaluationFile = "evaluation.json"
+	lineageFile    = "lineage.json"
+	goldenDir      = "golden"
+	goldenFile     = "golden.json"
+
+	// goldenPictures is how many pictures a bundle carries with the answers
+	// that it must give; maxGoldenBytes is how large each may be.
+	goldenPictures = 3
+	maxGoldenBytes = 1 << 20
+	// goldenDecimals is how exactly a log-probability is written: well within
+	// the 1e-3 to which it is checked, and coarse enough to be the same again.
+	goldenDecimals = 1e4
+)
+
+// RegisterVersionInput is all that a version is made of.
+type RegisterVersionInput struct {
+	RunID      string                `json:"run_id"`
+	Model      captioner.Digest      `json:"model"`
+	Training   captioner.TrainResult `json:"training"`
+	Evaluation captioner.Evaluation  `json:"evaluation"`
+	Dataset    captioner.Digest      `json:"dataset"`
+	Config     captioner.Config      `json:"config"`
+	// ConfigDigest is that of the configuration without paths.
+	ConfigDigest captioner.Digest `json:"config_digest"`
+	// ResultVersions are those of the steps that made the version.
+	ResultVersions map[string]int `json:"result_versions"`
+}
+
+// RegisterVersionResult is the version.
+type RegisterVersionResult struct {
+	Provenance
+	Version captioner.Digest `json:"version"`
+}
+
+// golden is an entry of golden.json: a picture and what greedy search must
+// answer.
+type golden struct {
+	File           string  `json:"file"`
+	Tokens         []int32 `json:"tokens"`
+	LogProbability float64 `json:"log_probability"`
+}
+
+// RegisterVersion assembles the bundle, stores it, and adds the version to the
+// registry. The bundle holds no time, path, address or run ID: equal inputs
+// give an equal version. The registry's row links the version to its run.
+func (a *Activities) RegisterVersion(ctx context.Context, in RegisterVersionInput) (RegisterVersionResult, error) {
+	lineage := lineageOf(in)
+	out, err := step[RegisterVersionResult, *RegisterVersionResult]{
+		Name: StepRegisterVersion,
+		Inputs: struct {
+			Model      captioner.Digest     `json:"model"`
+			Evaluation captioner.Evaluation `json:"evaluation"`
+			Lineage    captioner.Lineage    `json:"lineage"`
+			Config     captioner.Config     `json:"config"`
+		}{in.Model, in.Evaluation, lineage, bundleConfig(in.Config)},
+		Present: func(ctx context.Context, out RegisterVersionResult) (bool, error) {
+			return a.treePresent(ctx, out.Version)
+		},
+		Compute: func(ctx context.Context, key string) (RegisterVersionResult, error) {
+			version, err := a.assemble(ctx, key, in, lineage)
+			return RegisterVersionResult{Version: version}, err
+		},
+	}.run(ctx, a)
+	if err != nil {
+		return RegisterVersionResult{}, err
+	}
+	// Also where the bundle was found: a row that is there stays as it is.
+	return out, a.Store.PutModelVersion(ctx, captioner.ModelVersion{
+		Version: out.Version, RunID: in.RunID, CreatedAt: a.now(),
+		Evaluation: in.Evaluation, Lineage: lineage, Training: in.Training,
+	})
+}
+
+func lineageOf(in RegisterVersionInput) captioner.Lineage {
+	lineage := captioner.Lineage{
+		Dataset: in.Dataset, Config: in.ConfigDigest, ResultVersions: in.ResultVersions,
+		TensorFlow: in.Training.TensorFlow, Threads: in.Training.Threads,
+	}
+	lineage.Seeds.Data = in.Config.Data.Seed
+	lineage.Seeds.Training = in.Config.Training.Seed
+	return lineage
+}
+
+// bundleConfig is the configuration as a bundle holds it: without paths, and
+// with the defaults of what changes no result, so that neither makes another
+// version.
+func bundleConfig(cfg captioner.Config) captioner.Config {
+	cfg = config.WithoutPaths(cfg)
+	defaults := captioner.DefaultConfig()
+	cfg.Data.ShardSize = defaults.Data.ShardSize
+	cfg.Training.CheckpointInterval = defaults.Training.CheckpointInterval
+	return cfg
+}
+
+// assemble builds the bundle's folder and stores it.
+func (a *Activities) assemble(ctx context.Context, key string, in RegisterVersionInput, lineage captioner.Lineage) (captioner.Digest, error) {
+	dir, release, err := a.workspace(key)
+	if err != nil {
+		return "", err
+	}
+	defer release()
+	bundle, err := registry.Materialise(ctx, a.Blobs, in.Model, dir)
+	if err != nil {
+		return "", err
+	}
+	if err := writeFile(filepath.Join(bundle, configFile), config.Marshal(bundleConfig(in.Config))); err != nil {
+		return "", err
+	}
+	if err := writeJSON(filepath.Join(bundle, evaluationFile), in.Evaluation); err != nil {
+		return "", err
+	}
+	if err := writeJSON(filepath.Join(bundle, lineageFile), lineage); err != nil {
+		return "", err
+	}
+	if err := a.writeGolden(ctx, bundle, in); err != nil {
+		return "", err
+	}
+	_, version, err := registry.StoreTree(ctx, a.Blobs, bundle)
+	return version, err
+}
+
+// writeGolden adds a few test pictures and what the model says about them.
+func (a *Activities) writeGolden(ctx context.Context, bundle string, in RegisterVersionInput) error {
+	ds, err := a.loadDataset(ctx, in.Dataset)
+	if err != nil {
+		return err
+	}
+	var entries []golden
+	var inputs []captioner.ImageInput
+	for _, e := range testExamples(ds) {
+		if len(entries) == goldenPictures {
+			break
+		}
+		data, err := readPicture(in.Config.Data.Images, picture{e.Image, e.SHA256})
+		if err != nil {
+			return err
+		}
+		if len(data) > maxGoldenBytes {
+			continue
+		}
+		name := fmt.Sprintf("%d%s", len(entries)+1, strings.ToLower(path.Ext(e.Image)))
+		if err := writeFile(filepath.Join(bundle, goldenDir, name), data); err != nil {
+			return err
+		}
+		entries = append(entries, golden{File: name})
+		inputs = append(inputs, captioner.ImageInput{Data: data})
+	}
+	if len(entries) > 0 {
+		if err := a.answerGolden(ctx, bundle, in.Config.Evaluation, inputs, entries); err != nil {
+			return err
+		}
+	}
+	return writeJSON(filepath.Join(bundle, goldenDir, goldenFile), entries)
+}
+
+// answerGolden fills in what greedy search answers.
+func (a *Activities) answerGolden(ctx context.Context, bundle string, cfg captioner.EvaluationConfig,
+	inputs []captioner.ImageInput, entries []golden,
+) error {
+	return a.withFolder(ctx, bundle, func(model captioner.Captioner) error {
+		best, err := captionBatchOf(ctx, model, cfg, "greedy", inputs)
+		if err != nil {
+			return err
+		}
+		for i, h := range best {
+			entries[i].Tokens = h.Tokens
+			entries[i].LogProbability = math.Round(h.LogProbability*goldenDecimals) / goldenDecimals
+		}
+		return nil
+	})
+}
+
+// writeJSON writes v, indented, for a bundle or for people.
+func writeJSON(path string, v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return captioner.Wrap(captioner.Internal, err, "encode %s", filepath.Base(path))
+	}
+	return writeFile(path, append(data, '\n'))
+}

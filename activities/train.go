@@ -1,0 +1,363 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/config"
+	"github.com/captioner/captioner/internal/registry"
+)
+
+const (
+	// maxStalledAttempts bounds how often in a row the engine may die without
+	// having reached a new checkpoint: memory that does not suffice today will
+	// not suffice tomorrow.
+	maxStalledAttempts = 5
+	// supersededPoll is how often a training that another run has taken over
+	// looks for its result; supersededWait is how long, before it takes over.
+	supersededPoll = 2 * time.Second
+	supersededWait = 10 * time.Minute
+	// maxPendingMetrics bounds the points kept while the database is away.
+	maxPendingMetrics = 10_000
+)
+
+// TrainInput is all that training reads.
+type TrainInput struct {
+	Dataset captioner.Digest   `json:"dataset"`
+	Shards  []captioner.Digest `json:"shards"`
+	// Config is the run's; training reads Model and Training.
+	Config captioner.Config `json:"config"`
+}
+
+// TrainResult is a trained model.
+type TrainResult struct {
+	Provenance
+	// Model is the digest of the tree that training wrote: saved_model/,
+	// vocabulary.json, model.json and training.json.
+	Model    captioner.Digest      `json:"model"`
+	Training captioner.TrainResult `json:"training"`
+}
+
+// TrainProgress is what the heartbeats of Train carry.
+type TrainProgress struct {
+	Step  int `json:"step"`
+	Steps int `json:"steps"`
+	Epoch int `json:"epoch"`
+	// Stalled counts the attempts in a row, before this one, that died without
+	// a new checkpoint.
+	Stalled int `json:"stalled,omitempty"`
+}
+
+// TrainKey returns the key of the training, under which its checkpoints and
+// metrics are kept: two runs with the same key share them. It is a pure
+// function, for the workflow to call.
+//
+// The shards are not part of it: the data set names the same pictures, however
+// they are cut.
+func TrainKey(in TrainInput) (string, error) {
+	training := in.Config.Training
+	training.CheckpointInterval = 0 // changes no result
+	return stepKey(StepTrain, struct {
+		Dataset    captioner.Digest         `json:"dataset"`
+		Extraction int                      `json:"extraction"`
+		Model      captioner.ModelConfig    `json:"model"`
+		Training   captioner.TrainingConfig `json:"training"`
+	}{in.Dataset, resultVersions[StepExtractFeatures], in.Config.Model, training})
+}
+
+// Train fits the model in the engine and stores what it exports. It goes on
+// from the last checkpoint of an earlier attempt, or of another run with the
+// same key. Only the newest attempt may write checkpoints and metrics.
+func (a *Activities) Train(ctx context.Context, in TrainInput) (TrainResult, error) {
+	key, err := TrainKey(in)
+	if err != nil {
+		return TrainResult{}, err
+	}
+	return step[TrainResult, *TrainResult]{
+		Name: StepTrain, Key: key,
+		Present: func(ctx context.Context, out TrainResult) (bool, error) {
+			return a.treePresent(ctx, out.Model)
+		},
+		Compute: func(ctx context.Context, key string) (TrainResult, error) {
+			return a.train(ctx, key, in)
+		},
+	}.run(ctx, a)
+}
+
+// train makes one attempt.
+func (a *Activities) train(ctx context.Context, key string, in TrainInput) (TrainResult, error) {
+	stalled := stalledBefore(ctx)
+	number, err := a.Store.ClaimAttempt(ctx, key)
+	if err != nil {
+		return TrainResult{}, err
+	}
+	dir, release, err := a.workspace(key)
+	if err != nil {
+		return TrainResult{}, err
+	}
+	defer release()
+	request, err := a.trainRequest(ctx, dir, in)
+	if err != nil {
+		return TrainResult{}, err
+	}
+	t := &training{a: a, key: key, attempt: number, progress: TrainProgress{Stalled: stalled}}
+	if request.Resume, t.checkpoint, err = a.resumePoint(ctx, key); err != nil {
+		return TrainResult{}, err
+	}
+
+	result, err := t.run(ctx, request)
+	if err != nil {
+		return TrainResult{}, a.explainTraining(ctx, t, err)
+	}
+	_, tree, err := registry.StoreTree(ctx, a.Blobs, request.OutputDir)
+	if err != nil {
+		return TrainResult{}, err
+	}
+	a.forget(ctx, t.checkpoint.Blob) // nobody resumes what is done
+	return TrainResult{Model: tree, Training: result}, nil
+}
+
+// trainRequest lays out the attempt's folder and finds the inputs' files.
+func (a *Activities) trainRequest(ctx context.Context, dir string, in TrainInput) (captioner.TrainRequest, error) {
+	request := captioner.TrainRequest{Config: config.WithoutPaths(in.Config)}
+	var err error
+	if request.WorkDir, err = makeFolder(dir, "work"); err != nil {
+		return request, err
+	}
+	if request.OutputDir, err = makeFolder(dir, "output"); err != nil {
+		return request, err
+	}
+	if request.Dataset, err = a.Blobs.Local(ctx, in.Dataset); err != nil {
+		return request, err
+	}
+	for _, shard := range in.Shards {
+		path, err := a.Blobs.Local(ctx, shard)
+		if err != nil {
+			return request, err
+		}
+		request.Shards = append(request.Shards, path)
+	}
+	return request, nil
+}
+
+// resumePoint returns the file of the latest checkpoint, or "" where there is
+// none or its blob is gone or damaged: then training starts over.
+func (a *Activities) resumePoint(ctx context.Context, key string) (string, captioner.Checkpoint, error) {
+	checkpoint, err := a.Store.Checkpoint(ctx, key)
+	if captioner.KindOf(err) == captioner.NotFound {
+		return "", captioner.Checkpoint{}, nil
+	}
+	if err != nil {
+		return "", captioner.Checkpoint{}, err
+	}
+	path, err := a.Blobs.Local(ctx, checkpoint.Blob)
+	switch captioner.KindOf(err) {
+	case "":
+		logger(ctx).Info("training resumes", "step", checkpoint.Step, "checkpoint", checkpoint.Blob.Short())
+		return path, checkpoint, nil
+	case captioner.NotFound, captioner.Corrupt:
+		logger(ctx).Warn("the checkpoint cannot be used, training starts over", "step", checkpoint.Step, "error", err)
+		return "", captioner.Checkpoint{}, nil
+	default:
+		return "", captioner.Checkpoint{}, err
+	}
+}
+
+// explainTraining decides what the end of an attempt means.
+func (a *Activities) explainTraining(ctx context.Context, t *training, err error) error {
+	switch {
+	case captioner.KindOf(t.fenced) == captioner.Conflict:
+		return a.awaitOther(ctx, t.key)
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case captioner.KindOf(err) != captioner.Unavailable || captioner.CodeOf(err) == codeStopped || t.advanced:
+		return err
+	}
+	// The engine died and this attempt has left no checkpoint.
+	t.progress.Stalled++
+	report(ctx, t.progress)
+	if t.progress.Stalled < maxStalledAttempts {
+		return err
+	}
+	return final{&captioner.Error{
+		Kind: captioner.Unavailable, Code: "training_stalled",
+		Message: "the training engine failed again and again without getting any further", Err: err,
+	}}
+}
+
+// awaitOther waits while another run, which has taken this training over, does
+// the work. The error it returns makes Temporal try again: by then the result
+// is there, or it is time to take the training over in turn.
+func (a *Activities) awaitOther(ctx context.Context, key string) error {
+	logger(ctx).Info("another run has taken this training over; waiting for its result", "key", key)
+	ticker := time.NewTicker(supersededPoll)
+	defer ticker.Stop()
+	deadline := time.NewTimer(supersededWait)
+	defer deadline.Stop()
+	stop := workerStop(ctx)
+	for {
+		if _, err := a.Store.StepResult(ctx, key); err == nil {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-stop:
+			return errStopping
+		case <-deadline.C:
+		case <-ticker.C:
+			continue
+		}
+		break
+	}
+	return &captioner.Error{Kind: captioner.Unavailable, Code: "superseded", Message: "another run has taken this training over"}
+}
+
+// stalledBefore reads how many attempts in a row have got nowhere.
+func stalledBefore(ctx context.Context) int {
+	var before TrainProgress
+	if lastProgress(ctx, &before) != nil {
+		return 0
+	}
+	return before.Stalled
+}
+
+// forget removes a checkpoint's blob where the store can; it is only a matter
+// of space.
+func (a *Activities) forget(ctx context.Context, blob captioner.Digest) {
+	remover, ok := a.Blobs.(interface {
+		Delete(ctx context.Context, d captioner.Digest) error
+	})
+	if !ok || blob == "" {
+		return
+	}
+	if err := remover.Delete(context.WithoutCancel(ctx), blob); err != nil {
+		logger(ctx).Warn("could not remove an old checkpoint", "blob", blob.Short(), "error", err)
+	}
+}
+
+// training is one attempt: it turns the engine's events into checkpoints,
+// metrics and progress.
+type training struct {
+	a       *Activities
+	key     string
+	attempt int64
+
+	progress   TrainProgress
+	checkpoint captioner.Checkpoint // the latest that is recorded
+	advanced   bool                 // this attempt has recorded one
+	pending    []captioner.Metric   // not yet in the database
+	fenced     error                // why this attempt may not go on
+}
+
+// run trains until the end, the worker's stop or the context's.
+func (t *training) run(ctx context.Context, request captioner.TrainRequest) (captioner.TrainResult, error) {
+	stop := workerStop(ctx)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	report(ctx, t.progress)
+	// A worker that stops has the engine save its state first.
+	finished := make(chan struct{})
+	asked := make(chan struct{})
+	go func() {
+		defer close(asked)
+		select {
+		case <-stop:
+			t.a.Trainer.Checkpoint()
+		case <-finished:
+		}
+	}()
+
+	result, err := t.a.Trainer.Train(ctx, request, func(e captioner.TrainEvent) {
+		if t.fenced != nil {
+			return
+		}
+		if t.fenced = t.event(ctx, e); t.fenced != nil {
+			cancel()
+		}
+	})
+	close(finished)
+	<-asked
+	return result, errors.Join(err, t.fenced)
+}
+
+// event handles one event. Its error ends the attempt; a store that is away
+// does not, since training is worth more than a point on a curve.
+func (t *training) event(ctx context.Context, e captioner.TrainEvent) error {
+	switch {
+	case e.Step != nil:
+		s := e.Step
+		t.progress.Step, t.progress.Steps, t.progress.Epoch = s.Step, s.Steps, s.Epoch
+		report(ctx, t.progress)
+		return t.metrics(ctx, s.Step, []namedValue{
+			{"step", float64(s.Step)}, {"steps", float64(s.Steps)},
+			{"epoch", float64(s.Epoch)}, {"epochs", float64(s.Epochs)},
+			{"loss", s.Loss}, {"learning_rate", s.LearningRate},
+			{"images_per_second", s.ImagesPerSecond}, {"seconds_left", s.SecondsLeft},
+		})
+	case e.Epoch != nil:
+		return t.metrics(ctx, e.Epoch.Step, []namedValue{
+			{"train_loss", e.Epoch.TrainLoss}, {"validation_loss", e.Epoch.ValidationLoss},
+		})
+	case e.Checkpoint != nil:
+		return t.save(ctx, *e.Checkpoint)
+	}
+	return nil
+}
+
+type namedValue struct {
+	name  string
+	value float64
+}
+
+// metrics appends points, and earlier ones that could not be written.
+func (t *training) metrics(ctx context.Context, step int, values []namedValue) error {
+	now := t.a.now()
+	for _, v := range values {
+		t.pending = append(t.pending, captioner.Metric{RunKey: t.key, Step: step, Name: v.name, Value: v.value, Time: now})
+	}
+	err := t.a.Store.AppendMetrics(ctx, t.attempt, t.pending)
+	switch captioner.KindOf(err) {
+	case "":
+		t.pending = t.pending[:0]
+	case captioner.Conflict:
+		return err
+	default:
+		logger(ctx).Warn("could not write metrics", "step", step, "error", err)
+		if over := len(t.pending) - maxPendingMetrics; over > 0 {
+			t.pending = t.pending[over:]
+		}
+	}
+	return nil
+}
+
+// save stores a checkpoint and records it; the one before it is removed.
+func (t *training) save(ctx context.Context, saved captioner.CheckpointSaved) error {
+	// A cancelled training may still leave its last state.
+	ctx = context.WithoutCancel(ctx)
+	blob, err := t.a.putFile(ctx, saved.Path)
+	if err == nil {
+		next := captioner.Checkpoint{RunKey: t.key, Attempt: t.attempt, Blob: blob, Step: saved.Step}
+		if err = t.a.Store.PutCheckpoint(ctx, next); err == nil {
+			t.replace(ctx, next)
+			return nil
+		}
+	}
+	if captioner.KindOf(err) == captioner.Conflict {
+		return err
+	}
+	logger(ctx).Warn("could not keep a checkpoint; the one before it stands", "step", saved.Step, "error", err)
+	return nil
+}
+
+// replace makes next the latest checkpoint.
+func (t *training) replace(ctx context.Context, next captioner.Checkpoint) {
+	before := t.checkpoint
+	t.checkpoint, t.advanced = next, true
+	t.progress.Stalled = 0
+	if before.Blob != next.Blob {
+		t.a.forget(ctx, before.Blob)
+	}
+}

@@ -1,0 +1,111 @@
+package activities
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+
+	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/config"
+)
+
+// ValidateConfigInput is the configuration as it was given.
+type ValidateConfigInput struct {
+	// Config is a JSON object that names what differs from the defaults. Empty
+	// and null mean an empty object.
+	Config json.RawMessage `json:"config"`
+	// RunID is the run to record; empty records none.
+	RunID string `json:"run_id,omitempty"`
+	// Actor started the run.
+	Actor string `json:"actor,omitempty"`
+	// DryRun only checks: no demonstration data set is made.
+	DryRun bool `json:"dry_run,omitempty"`
+}
+
+// ValidateConfigResult is the configuration as the run uses it.
+type ValidateConfigResult struct {
+	Config captioner.Config `json:"config"`
+	// Digest is that of the configuration without paths and without what
+	// changes no result.
+	Digest captioner.Digest `json:"digest"`
+	// ResultVersions are those of the pure steps on this worker.
+	ResultVersions map[string]int `json:"result_versions"`
+}
+
+// ValidateConfig fills in the defaults and checks everything that can be
+// checked before the work begins, where the data is: all problems come back at
+// once, in one Invalid error. A configuration that names no data gets the
+// demonstration data set. The run is recorded in the store.
+func (a *Activities) ValidateConfig(ctx context.Context, in ValidateConfigInput) (ValidateConfigResult, error) {
+	cfg, err := config.Parse(in.Config, config.JSON)
+	if err != nil {
+		return ValidateConfigResult{}, a.withMachineProblems(in.Config, err)
+	}
+	demonstration := cfg.Data.Images == "" && cfg.Data.Captions == ""
+	dataRoot := a.DataRoot
+	if demonstration {
+		if cfg.Data, err = a.demonstrationData(ctx, cfg.Data, in.DryRun); err != nil {
+			return ValidateConfigResult{}, err
+		}
+		dataRoot = "" // the program's own data, wherever users' data must lie
+	}
+	if err := config.Error(config.CheckMachine(cfg, dataRoot, a.DataDir)); err != nil {
+		return ValidateConfigResult{}, err
+	}
+	digest, err := config.Digest(cfg)
+	if err != nil {
+		return ValidateConfigResult{}, err
+	}
+
+	if in.RunID != "" {
+		if err := a.recordStart(ctx, in.RunID, in.Actor, cfg); err != nil {
+			return ValidateConfigResult{}, err
+		}
+	}
+	return ValidateConfigResult{Config: cfg, Digest: digest, ResultVersions: maps.Clone(resultVersions)}, nil
+}
+
+// withMachineProblems adds to the error of a configuration that cannot be read
+// what this machine has to say about the part that can, so that nobody has to
+// correct it twice.
+func (a *Activities) withMachineProblems(raw json.RawMessage, err error) error {
+	cfg := captioner.DefaultConfig()
+	_ = json.Unmarshal(raw, &cfg) // goes on after a wrong type, and err says what is wrong
+	problems := config.CheckMachine(cfg, a.DataRoot, a.DataDir)
+	if len(problems) == 0 || captioner.KindOf(err) != captioner.Invalid {
+		return err
+	}
+	return config.Error(append(captioner.ProblemsOf(err), problems...))
+}
+
+// demonstrationData returns data with the demonstration's places filled in, and
+// makes the pictures where they are missing; not for a dry run.
+func (a *Activities) demonstrationData(ctx context.Context, data captioner.DataConfig, dryRun bool) (captioner.DataConfig, error) {
+	if a.Demonstration == nil {
+		return data, config.Error([]captioner.Problem{
+			{Field: "data.images", Message: "name the folder of pictures: this worker has no demonstration data set"},
+			{Field: "data.captions", Message: "name the captions file"},
+		})
+	}
+	if dryRun {
+		return data, nil
+	}
+	places, err := a.Demonstration(ctx)
+	if err != nil {
+		return data, err
+	}
+	data.Images, data.Captions, data.SplitFiles = places.Images, places.Captions, places.SplitFiles
+	return data, nil
+}
+
+// recordStart records the run. One that the API has recorded stays as it is.
+func (a *Activities) recordStart(ctx context.Context, runID, actor string, cfg captioner.Config) error {
+	normalised, err := json.Marshal(cfg)
+	if err != nil {
+		return captioner.Wrap(captioner.Internal, err, "encode the configuration")
+	}
+	_, _, err = a.Store.PutRun(ctx, captioner.RunRecord{
+		ID: runID, Config: normalised, CreatedAt: a.now(), Actor: actor, State: captioner.RunRunning,
+	})
+	return err
+}
