@@ -1,0 +1,430 @@
+package workflows
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	commonpb "go.temporal.io/api/common/v1"
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	workflowpb "go.temporal.io/api/workflow/v1"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/activities"
+)
+
+const (
+	// queryTimeout bounds the wait for a worker to answer a query: without a
+	// worker a run is shown without its stages.
+	queryTimeout = 2 * time.Second
+	// dryRunTimeout bounds the wait for a worker to check a configuration.
+	dryRunTimeout = 30 * time.Second
+	// pageSize is how many runs are asked for at a time.
+	pageSize = 100
+)
+
+// Client starts runs and follows them. All of its errors carry a
+// captioner.Kind; Unavailable when Temporal cannot be reached.
+type Client struct {
+	Temporal client.Client
+	Store    captioner.Store
+	// UIURL is the address of Temporal's Web UI; empty makes no links.
+	UIURL string
+	// Namespace is Temporal's; empty means "default".
+	Namespace string
+	// Actor is noted as who starts runs; empty means "api".
+	Actor string
+}
+
+// NewRunID returns the ID of a new run, which equals that of its workflow.
+// IDs sort by time.
+func NewRunID() string { return runIDPrefix + strings.ToLower(ulid.Make().String()) }
+
+// RunIDFor returns the ID of the run that belongs to an idempotency key.
+func RunIDFor(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return runIDPrefix + strings.ToLower(ulid.ULID(sum[:16]).String())
+}
+
+const runIDPrefix = "train-"
+
+// Start begins a run. A key that was used before gives the run that it began,
+// or Conflict when that was asked for with another configuration; an empty key
+// always begins a new one.
+func (c *Client) Start(ctx context.Context, cfg captioner.Config, key string) (captioner.Run, error) {
+	id := NewRunID()
+	if key != "" {
+		id = RunIDFor(key)
+	}
+	input, err := json.Marshal(cfg)
+	if err != nil {
+		return captioner.Run{}, captioner.Wrap(captioner.Internal, err, "encode the configuration")
+	}
+	asked := string(captioner.DigestOf(input))
+	actor := c.Actor
+	if actor == "" {
+		actor = "api"
+	}
+
+	started, err := c.Temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+		ID: id, TaskQueue: TaskQueue,
+		WorkflowIDReusePolicy:                    enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
+		WorkflowExecutionErrorWhenAlreadyStarted: true,
+		Memo:                                     map[string]any{memoActor: actor, memoConfig: asked},
+	}, TrainAndDeployName, json.RawMessage(input))
+	var already *serviceerror.WorkflowExecutionAlreadyStarted
+	switch {
+	case errors.As(err, &already):
+		return c.existing(ctx, id, asked)
+	case err != nil:
+		return captioner.Run{}, unavailable(err, "start the run")
+	}
+	return captioner.Run{
+		ID: id, TemporalRunID: started.GetRunID(), State: captioner.RunRunning, StartedAt: time.Now().UTC(),
+		Stages: pendingStages(), TemporalURL: c.link(id, started.GetRunID()),
+	}, nil
+}
+
+// existing returns the run that a key began, if it was for the same configuration.
+func (c *Client) existing(ctx context.Context, id, asked string) (captioner.Run, error) {
+	described, err := c.describe(ctx, id)
+	if err != nil {
+		return captioner.Run{}, err
+	}
+	info := described.GetWorkflowExecutionInfo()
+	if before := memo(info.GetMemo(), memoConfig); before != asked {
+		return captioner.Run{}, &captioner.Error{
+			Kind: captioner.Conflict, Code: "idempotency_key_reused",
+			Message: "this idempotency key was used before, with another configuration",
+		}
+	}
+	return c.Describe(ctx, id)
+}
+
+// Describe returns a run with its stages, latest metrics and outcome; NotFound.
+func (c *Client) Describe(ctx context.Context, id string) (captioner.Run, error) {
+	described, err := c.describe(ctx, id)
+	if captioner.KindOf(err) == captioner.NotFound {
+		return c.fromRecord(ctx, id, err)
+	}
+	if err != nil {
+		return captioner.Run{}, err
+	}
+	info := described.GetWorkflowExecutionInfo()
+	run := c.runOf(info)
+	progress, known := c.progress(ctx, info)
+	if known {
+		run.Stages = progress.Stages
+	}
+	noteRetries(run.Stages, described)
+	if progress.RunKey != "" {
+		if run.Metrics, err = c.Store.LatestMetrics(ctx, progress.RunKey); err != nil {
+			return run, err
+		}
+	}
+	return c.withOutcome(ctx, run)
+}
+
+// describe asks Temporal about a run of ours.
+func (c *Client) describe(ctx context.Context, id string) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
+	described, err := c.Temporal.DescribeWorkflowExecution(ctx, id, "")
+	if err != nil {
+		return nil, notFoundOr(err, id, "describe the run")
+	}
+	if described.GetWorkflowExecutionInfo().GetType().GetName() != TrainAndDeployName {
+		return nil, noRun(id)
+	}
+	return described, nil
+}
+
+// runOf translates what Temporal knows about a run at a glance.
+func (c *Client) runOf(info *workflowpb.WorkflowExecutionInfo) captioner.Run {
+	execution := info.GetExecution()
+	run := captioner.Run{
+		ID: execution.GetWorkflowId(), TemporalRunID: execution.GetRunId(),
+		State: stateOf(info.GetStatus()), StartedAt: info.GetStartTime().AsTime(),
+		TemporalURL: c.link(execution.GetWorkflowId(), execution.GetRunId()),
+	}
+	if run.State != captioner.RunRunning {
+		finished := info.GetCloseTime().AsTime()
+		run.FinishedAt = &finished
+	}
+	return run
+}
+
+func stateOf(status enumspb.WorkflowExecutionStatus) captioner.RunState {
+	switch status {
+	case enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, enumspb.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW:
+		return captioner.RunRunning
+	case enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED:
+		return captioner.RunCompleted
+	case enumspb.WORKFLOW_EXECUTION_STATUS_CANCELED, enumspb.WORKFLOW_EXECUTION_STATUS_TERMINATED:
+		return captioner.RunCancelled
+	default:
+		return captioner.RunFailed
+	}
+}
+
+// progress asks the workflow how far it is; known is false when no worker
+// answers in time.
+func (c *Client) progress(ctx context.Context, info *workflowpb.WorkflowExecutionInfo) (p captioner.Progress, known bool) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	execution := info.GetExecution()
+	value, err := c.Temporal.QueryWorkflow(ctx, execution.GetWorkflowId(), execution.GetRunId(), ProgressQuery)
+	if err != nil || value.Get(&p) != nil {
+		return captioner.Progress{}, false
+	}
+	return p, true
+}
+
+// noteRetries says of each running stage why its step is being tried again.
+func noteRetries(stages []captioner.Stage, described *workflowservice.DescribeWorkflowExecutionResponse) {
+	for _, pending := range described.GetPendingActivities() {
+		if pending.GetAttempt() < 2 || pending.GetLastFailure() == nil {
+			continue
+		}
+		cause := temporal.GetDefaultFailureConverter().FailureToError(pending.GetLastFailure())
+		for i := range stages {
+			if stages[i].Name == pending.GetActivityType().GetName() && stages[i].State == stateRunning {
+				stages[i].Error = fmt.Sprintf("attempt %d; the one before: %s", pending.GetAttempt(), sentence(cause))
+			}
+		}
+	}
+}
+
+// withOutcome adds the result, or the reason of a failure, of a closed run.
+// A record that does not know yet that the run has ended, since the run was
+// terminated from outside, learns it here.
+func (c *Client) withOutcome(ctx context.Context, run captioner.Run) (captioner.Run, error) {
+	if run.State == captioner.RunRunning {
+		return run, nil
+	}
+	var result captioner.RunResult
+	err := c.Temporal.GetWorkflow(ctx, run.ID, run.TemporalRunID).Get(ctx, &result)
+	if ctx.Err() != nil {
+		return run, ctx.Err()
+	}
+	switch {
+	case err == nil:
+		run.Result = &result
+	case run.State == captioner.RunCancelled:
+	default:
+		run.Error, run.Problems = sentence(err), captioner.ProblemsOf(activities.FromFailure(err))
+	}
+	return run, c.reconcile(ctx, run)
+}
+
+// reconcile writes the outcome of a run into a record that says that it runs.
+func (c *Client) reconcile(ctx context.Context, run captioner.Run) error {
+	record, err := c.Store.RunRecord(ctx, run.ID)
+	if captioner.KindOf(err) == captioner.NotFound || err == nil && record.State != captioner.RunRunning {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return c.Store.FinishRun(ctx, run.ID, run.State, run.Result, run.Error)
+}
+
+// fromRecord returns a run whose history Temporal no longer keeps.
+func (c *Client) fromRecord(ctx context.Context, id string, notFound error) (captioner.Run, error) {
+	record, err := c.Store.RunRecord(ctx, id)
+	if captioner.KindOf(err) == captioner.NotFound {
+		return captioner.Run{}, notFound
+	}
+	if err != nil {
+		return captioner.Run{}, err
+	}
+	return recorded(record), nil
+}
+
+// recorded translates a record. One that still says "running" is of a run whose
+// end nobody has seen.
+func recorded(r captioner.RunRecord) captioner.Run {
+	run := captioner.Run{
+		ID: r.ID, State: r.State, StartedAt: r.CreatedAt, FinishedAt: r.FinishedAt, Result: r.Result, Error: r.Message,
+	}
+	if run.State == captioner.RunRunning {
+		run.State, run.Error = captioner.RunFailed, "the run's history is gone, and its outcome was never recorded"
+	}
+	return run
+}
+
+// List returns the newest runs first, without their stages: those that Temporal
+// knows, and then those that only the records know.
+func (c *Client) List(ctx context.Context, limit int) ([]captioner.Run, error) {
+	var runs []captioner.Run
+	known := map[string]bool{}
+	var page []byte
+	for len(runs) < limit {
+		response, err := c.Temporal.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{
+			Query: "WorkflowType = '" + TrainAndDeployName + "'", PageSize: int32(min(pageSize, limit)), NextPageToken: page,
+		})
+		if err != nil {
+			return nil, unavailable(err, "list the runs")
+		}
+		for _, info := range response.GetExecutions() {
+			if id := info.GetExecution().GetWorkflowId(); !known[id] {
+				known[id] = true
+				runs = append(runs, c.runOf(info))
+			}
+		}
+		if page = response.GetNextPageToken(); len(page) == 0 {
+			break
+		}
+	}
+	records, err := c.Store.RunRecords(ctx, limit)
+	if err != nil {
+		return nil, err
+	}
+	return merge(runs, records, limit), nil
+}
+
+// merge adds to the runs what their records say, and the runs that only have a
+// record.
+func merge(runs []captioner.Run, records []captioner.RunRecord, limit int) []captioner.Run {
+	at := map[string]int{}
+	for i, run := range runs {
+		at[run.ID] = i
+	}
+	for _, record := range records {
+		i, known := at[record.ID]
+		switch {
+		case !known && record.State != captioner.RunRunning:
+			runs = append(runs, recorded(record))
+		case known && runs[i].State == record.State:
+			runs[i].Result, runs[i].Error = record.Result, record.Message
+		}
+	}
+	slices.SortStableFunc(runs, func(a, b captioner.Run) int { return b.StartedAt.Compare(a.StartedAt) })
+	return runs[:min(limit, len(runs))]
+}
+
+// Cancel asks a run to stop; NotFound, or Conflict when it has ended. The run
+// is over when Describe says so: at the latest some seconds later.
+func (c *Client) Cancel(ctx context.Context, id string) error {
+	described, err := c.describe(ctx, id)
+	if err != nil {
+		return err
+	}
+	ended := captioner.Errorf(captioner.Conflict, "run %s has ended already", id)
+	if described.GetWorkflowExecutionInfo().GetStatus() != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
+		return ended
+	}
+	err = c.Temporal.CancelWorkflow(ctx, id, "")
+	var gone *serviceerror.NotFound
+	if errors.As(err, &gone) {
+		return ended
+	}
+	if err != nil {
+		return unavailable(err, "cancel the run")
+	}
+	return nil
+}
+
+// WaitResult waits until the run has ended and returns its result or, as an
+// error of the kind of the step's, why it failed. A cancelled run is Conflict,
+// code "cancelled".
+func (c *Client) WaitResult(ctx context.Context, id string) (captioner.RunResult, error) {
+	var result captioner.RunResult
+	err := c.Temporal.GetWorkflow(ctx, id, "").Get(ctx, &result)
+	switch {
+	case err == nil:
+		return result, nil
+	case ctx.Err() != nil:
+		return result, ctx.Err()
+	case temporal.IsCanceledError(err) || isTerminated(err):
+		return result, &captioner.Error{Kind: captioner.Conflict, Code: "cancelled", Message: "the run was cancelled"}
+	}
+	var failed *temporal.WorkflowExecutionError
+	if errors.As(err, &failed) {
+		return result, activities.FromFailure(err)
+	}
+	return result, notFoundOr(err, id, "wait for the run")
+}
+
+func isTerminated(err error) bool {
+	var terminated *temporal.TerminatedError
+	return errors.As(err, &terminated)
+}
+
+// DryRun checks a configuration on a worker, where the data is. Invalid with
+// all problems when it cannot work; Unavailable when no worker answers.
+func (c *Client) DryRun(ctx context.Context, cfg captioner.Config) error {
+	input, err := json.Marshal(cfg)
+	if err != nil {
+		return captioner.Wrap(captioner.Internal, err, "encode the configuration")
+	}
+	started, err := c.Temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+		ID:        "validate-" + strings.ToLower(ulid.Make().String()),
+		TaskQueue: TaskQueue, WorkflowExecutionTimeout: dryRunTimeout,
+	}, ValidateOnlyName, json.RawMessage(input))
+	if err != nil {
+		return unavailable(err, "check the configuration on a worker")
+	}
+	err = started.Get(ctx, nil)
+	var timeout *temporal.TimeoutError
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.As(err, &timeout):
+		return captioner.Wrap(captioner.Unavailable, err, "no worker has checked the configuration within %v", dryRunTimeout)
+	}
+	return activities.FromFailure(err)
+}
+
+// link is the run's page in Temporal's Web UI.
+func (c *Client) link(id, temporalRunID string) string {
+	if c.UIURL == "" {
+		return ""
+	}
+	namespace := c.Namespace
+	if namespace == "" {
+		namespace = client.DefaultNamespace
+	}
+	return strings.TrimSuffix(c.UIURL, "/") + "/namespaces/" + url.PathEscape(namespace) +
+		"/workflows/" + url.PathEscape(id) + "/" + url.PathEscape(temporalRunID) + "/history"
+}
+
+// memo reads a string of a run's memo, "" where it has none.
+func memo(m *commonpb.Memo, name string) (value string) {
+	if payload, ok := m.GetFields()[name]; ok {
+		_ = converter.GetDefaultDataConverter().FromPayload(payload, &value) // "" if it is no string
+	}
+	return value
+}
+
+func noRun(id string) error {
+	return captioner.Errorf(captioner.NotFound, "there is no run %q", id)
+}
+
+func notFoundOr(err error, id, what string) error {
+	var notFound *serviceerror.NotFound
+	if errors.As(err, &notFound) {
+		return noRun(id)
+	}
+	var invalid *serviceerror.InvalidArgument
+	if errors.As(err, &invalid) {
+		return noRun(id) // an ID that no run can have
+	}
+	return unavailable(err, what)
+}
+
+func unavailable(err error, what string) error {
+	return captioner.Wrap(captioner.Unavailable, err, "cannot %s: the workflow service does not answer", what)
+}

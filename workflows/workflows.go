@@ -1,0 +1,119 @@
+// Package workflows puts the steps of package activities in order, durably:
+// [TrainAndDeploy] is a run, from a configuration to a version that is served.
+// Temporal executes it, remembers each step's result, and goes on after the
+// death of any machine. [Client] starts runs and follows them.
+//
+// A workflow is deterministic: it decides by its steps' results alone, and
+// touches no file, clock or network. A change to it is checked against recorded
+// histories in testdata.
+package workflows
+
+import (
+	"encoding/json"
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/activities"
+)
+
+const (
+	// TrainAndDeployName is the workflow's type, as any Temporal client names it.
+	TrainAndDeployName = "TrainAndDeploy"
+	// ValidateOnlyName is the type of the workflow behind a dry run.
+	ValidateOnlyName = "ValidateOnly"
+
+	// TaskQueue is where workflows and the steps of the control plane run.
+	TaskQueue = "captioner"
+	// EngineTaskQueue is where the steps run that need an engine: workers of
+	// this queue take one job per device at a time.
+	EngineTaskQueue = "captioner-engine"
+
+	// ProgressQuery returns a captioner.Progress.
+	ProgressQuery = "progress"
+
+	// memoActor and memoConfig are what Client notes about a run: who started
+	// it, and the digest of what was asked for.
+	memoActor  = "actor"
+	memoConfig = "config"
+)
+
+// TrainAndDeploy is a run: it trains a model, scores it, registers it as a
+// version and, if it is good enough, makes it live. The input is a configuration
+// as a JSON object that names what differs from the defaults; {} and no input at
+// all mean the defaults. The workflow's ID is the run's.
+//
+// The query "progress" tells how far it has come. When a step fails for good the
+// run fails with that step's failure, whose details are an activities.Failure.
+// However it ends, the outcome is written into the run's record.
+func TrainAndDeploy(ctx workflow.Context, config json.RawMessage) (captioner.RunResult, error) {
+	r, err := newRun(ctx, config)
+	if err != nil {
+		return captioner.RunResult{}, err
+	}
+	for _, step := range []func(workflow.Context) error{
+		r.validateConfig,
+		r.prepareData,
+		r.extractFeatures,
+		r.train,
+		r.captionTestSplit,
+		r.evaluate,
+		r.registerVersion,
+		r.decideAndDeploy,
+	} {
+		if err = step(ctx); err != nil {
+			break
+		}
+	}
+	return r.result, r.record(ctx, err)
+}
+
+// ValidateOnly checks a configuration where the data is, and does nothing else.
+func ValidateOnly(ctx workflow.Context, config json.RawMessage) (captioner.Config, error) {
+	ctx = workflow.WithActivityOptions(ctx, validateOptions)
+	var out activities.ValidateConfigResult
+	in := activities.ValidateConfigInput{Config: config, DryRun: true}
+	err := workflow.ExecuteActivity(ctx, act.ValidateConfig, in).Get(ctx, &out)
+	return out.Config, err
+}
+
+// act names the activities; it is never called.
+var act *activities.Activities
+
+// retries tries again for as long as it takes, every 30 s in the end. Which
+// errors are worth it is decided by their kind.
+var retries = &temporal.RetryPolicy{
+	InitialInterval:        time.Second,
+	BackoffCoefficient:     2,
+	MaximumInterval:        30 * time.Second,
+	NonRetryableErrorTypes: activities.NonRetryable,
+}
+
+const (
+	// heartbeatTimeout is how long a step may be silent before it is taken for
+	// dead and tried elsewhere. Workers pass a heartbeat on every 4 s, so that
+	// it rides out an outage of 4 s with room to spare.
+	heartbeatTimeout = 15 * time.Second
+	// moment bounds steps that only read and write records.
+	moment = time.Minute
+)
+
+// onControl and onEngine are the options of a step that may take up to limit.
+// A cancelled step is waited for: when the run has ended, so has its work.
+func onControl(limit time.Duration) workflow.ActivityOptions {
+	return workflow.ActivityOptions{
+		TaskQueue:           TaskQueue,
+		StartToCloseTimeout: limit,
+		HeartbeatTimeout:    heartbeatTimeout,
+		WaitForCancellation: true,
+		RetryPolicy:         retries,
+	}
+}
+
+func onEngine(limit time.Duration) workflow.ActivityOptions {
+	o := onControl(limit)
+	o.TaskQueue = EngineTaskQueue
+	return o
+}
