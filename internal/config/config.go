@@ -24,23 +24,60 @@ const (
 // types, values out of range and contradictions are all reported, in one error
 // of kind Invalid with code "invalid_config", in the order of the file.
 func Parse(data []byte, format string) (captioner.Config, error) {
-	return merge(captioner.DefaultConfig(), data, format)
+	return merge(captioner.DefaultConfig(), data, format, nil)
+}
+
+// Machine is where a configuration is going to be used.
+type Machine struct {
+	// Base is the folder that relative paths are relative to; empty leaves
+	// them as they are, relative to this process.
+	Base string
+	// DataRoot and WorkDirs are those of CheckMachine.
+	DataRoot string
+	WorkDirs []string
+}
+
+// ParseOn is Parse, Resolve and CheckMachine in one, so that what is wrong with
+// the file and what this machine lacks are reported together, each with its
+// place in the file.
+func ParseOn(data []byte, format string, here Machine) (captioner.Config, error) {
+	resolve := func(c captioner.Config) captioner.Config {
+		if here.Base == "" {
+			return c
+		}
+		return Resolve(c, here.Base)
+	}
+	c, err := merge(captioner.DefaultConfig(), data, format, func(c captioner.Config) []captioner.Problem {
+		return CheckMachine(resolve(c), here.DataRoot, here.WorkDirs...)
+	})
+	if err != nil {
+		return captioner.Config{}, err
+	}
+	return resolve(c), nil
 }
 
 // Merge reads a JSON object over base, as strictly as Parse does: what the
 // object does not name stays as it is. Empty input and null change nothing.
 func Merge(base captioner.Config, partial []byte) (captioner.Config, error) {
-	return merge(base, partial, JSON)
+	return merge(base, partial, JSON, nil)
 }
 
-// merge decodes data over base and checks the outcome.
-func merge(base captioner.Config, data []byte, format string) (captioner.Config, error) {
+// merge decodes data over base and checks the outcome, also by the rules of a
+// machine where there are any.
+func merge(base captioner.Config, data []byte, format string, machine func(captioner.Config) []captioner.Problem) (captioner.Config, error) {
 	tree, problems := read(data, format)
-	d := decoder{problems: problems, at: map[string]position{}, broken: map[string]bool{}}
-	if len(problems) == 0 {
-		d.decode(&base, tree)
+	if len(problems) > 0 {
+		return captioner.Config{}, Error(problems)
 	}
-	for _, f := range check(base).findings {
+	d := decoder{at: map[string]position{}, broken: map[string]bool{}}
+	d.decode(&base, tree)
+	findings := check(base).findings
+	if machine != nil {
+		for _, p := range machine(base) {
+			findings = append(findings, finding{Problem: p})
+		}
+	}
+	for _, f := range findings {
 		if d.concernsBroken(f) {
 			continue
 		}

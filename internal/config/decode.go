@@ -17,7 +17,7 @@ import (
 
 // decoder fills a configuration from a tree and collects what is wrong.
 type decoder struct {
-	problems []captioner.Problem
+	problems []captioner.Problem // found so far
 	at       map[string]position // of the values, by field
 	broken   map[string]bool     // fields whose value could not be read
 }

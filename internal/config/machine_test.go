@@ -72,6 +72,43 @@ func TestCheckMachine(t *testing.T) {
 	}
 }
 
+// TestParseOn finds what is wrong with the file and with the machine at once.
+func TestParseOn(t *testing.T) {
+	dir := dataFolder(t)
+	here := Machine{Base: dir, WorkDirs: []string{dir}}
+	got, err := ParseOn([]byte("data:\n  images: ./Images\n  captions: captions.txt\n"), YAML, here)
+	must(t, err)
+	if got.Data.Images != filepath.Join(dir, "Images") || got.Data.Captions != filepath.Join(dir, "captions.txt") {
+		t.Errorf("%+v", got.Data)
+	}
+
+	_, err = ParseOn([]byte(`data:
+  images: nowhere
+  captions: 5
+  split_files: {train: void.txt, validation: ../x, test: test.txt}
+  sed: 1
+model:
+  heads: 5
+`), YAML, here)
+	want := []captioner.Problem{
+		{Field: "data.images", Line: 2, Column: 11, Message: "does not exist"},
+		{Field: "data.captions", Line: 3, Column: 13, Message: "must be text, is 5: put it in quotes"},
+		{Field: "data.split_files.train", Line: 4, Column: 24, Message: "is an empty file"},
+		{Field: "data.split_files.validation", Line: 4, Column: 46, Message: "does not exist"},
+		{Field: "data.sed", Line: 5, Column: 3, Message: `is unknown: did you mean "seed"?`},
+		{Field: "model.heads", Line: 7, Column: 10, Message: "must divide model.width, and 5 does not divide 128"},
+	}
+	if diff := cmp.Diff(want, captioner.ProblemsOf(err)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	here.DataRoot = dir
+	_, err = ParseOn([]byte(`{"data": {"images": "Images", "captions": "../captions.txt"}}`), JSON, here)
+	want = []captioner.Problem{{Field: "data.captions", Line: 1, Column: 43, Message: string(outside)}}
+	if diff := cmp.Diff(want, captioner.ProblemsOf(err)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestCheckMachineUnreadable(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("nothing is unreadable for root")
