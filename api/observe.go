@@ -3,6 +3,7 @@ package api
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -92,7 +93,7 @@ func (s *Server) recover(c *gin.Context) {
 		if r == nil {
 			return
 		}
-		if r == http.ErrAbortHandler {
+		if err, ok := r.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 			panic(r) // net/http's own way of dropping a connection
 		}
 		s.opts.Logger.ErrorContext(c.Request.Context(), "panic in a handler", "panic", r, "stack", string(debug.Stack()))

@@ -191,7 +191,7 @@ func (s *Server) readPart(part *multipart.Part, form *predictForm) (err error) {
 // readField reads a short text.
 func readField(part *multipart.Part) (string, error) {
 	data, err := readAll(part, maxFieldBytes)
-	if err == errBodyTooLarge {
+	if errors.Is(err, errBodyTooLarge) {
 		return "", invalid("malformed_body", part.FormName(), fmt.Sprintf("must be at most %d bytes long", maxFieldBytes))
 	}
 	return string(data), err

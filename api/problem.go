@@ -84,7 +84,7 @@ func fail(c *gin.Context, err error) {
 		c.Header("Retry-After", strconv.Itoa(max(1, retryAfter[p.Code])))
 	}
 	c.Set(keyCode, p.Code)
-	writeAs(c, p.Status, "application/problem+json", p)
+	_ = writeAs(c, p.Status, "application/problem+json", p) // texts and numbers always are JSON
 }
 
 // describe says what a client is told about err.
