@@ -1,0 +1,37 @@
+// Package encoder has the image encoders, by name. An encoder turns a picture
+// into a feature map: a grid of locations with a vector each, which the
+// decoder attends to. A new one is a file with its function and its line in
+// the registry.
+package encoder
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/ml/nn"
+	"github.com/captioner/captioner/ml/tf"
+)
+
+// Encoder adds an image encoder to a tower.
+//
+//	pixels  [B, S, S, 3]  in -1…1
+//	result  [B, L, D]     L locations, row by row
+type Encoder func(t *nn.Tower, pixels tf.Output) tf.Output
+
+// registry has every encoder under the name that configurations use.
+var registry = map[string]Encoder{
+	"conv": Conv,
+}
+
+// Named returns the encoder of that name; an unknown one is an Invalid error.
+func Named(name string) (Encoder, error) {
+	if e, ok := registry[name]; ok {
+		return e, nil
+	}
+	return nil, captioner.Errorf(captioner.Invalid, "there is no encoder %q, only %s", name, strings.Join(Names(), ", "))
+}
+
+// Names returns the names of all encoders, sorted.
+func Names() []string { return slices.Sorted(maps.Keys(registry)) }

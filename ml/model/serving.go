@@ -1,0 +1,181 @@
+package model
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/ml/nn"
+	"github.com/captioner/captioner/ml/text"
+	"github.com/captioner/captioner/ml/tf"
+)
+
+// auxiliaryPrefix begins the names of weights that only training needs.
+const auxiliaryPrefix = "auxiliary/"
+
+func isAuxiliary(name string) bool { return strings.HasPrefix(name, auxiliaryPrefix) }
+
+// IsServed says whether the exported model has the variable of that name.
+func IsServed(name string) bool {
+	return !isAuxiliary(name) && !strings.HasPrefix(name, "adam/")
+}
+
+// preprocess turns an encoded picture into the square that is stored and encoded.
+//
+//	data         string []
+//	orientation  [] int32
+//	result       [P, P, 3] uint8
+func preprocess(s *tf.Scope, data, orientation tf.Output, side int) tf.Output {
+	return preprocessPixels(s, nn.DecodeImage(s, data), orientation, side)
+}
+
+// preprocessPixels does the same for a decoded picture, [height, width, 3]
+// uint8. It is turned after it has become small.
+func preprocessPixels(s *tf.Scope, pixels, orientation tf.Output, side int) tf.Output {
+	return nn.Reshape(s, nn.Orient(s, nn.ResizeSquare(s, pixels, side), orientation), side, side, 3)
+}
+
+// Export writes the model with the given weights as a SavedModel into dir.
+// tokens are the words, by ID. Its signatures:
+//
+//	preprocess         image_bytes string [], orientation int32 [] → pixels uint8 [P, P, 3]
+//	preprocess_pixels  raw_pixels uint8 [height, width, 3], orientation int32 [] → pixels uint8 [P, P, 3]
+//	encode             pixels uint8 [B, P, P, 3] → memory float32 [B, L, layers·2·M],
+//	                   state float32 [B, layers·2, 0, M]
+//	step               tokens, parents, rows int32 [K], position, candidates int32 [], memory, state →
+//	                   ids int32 [K, C], log_probs float32 [K, C], attention float32 [K, L],
+//	                   state float32 [K, layers·2, T+1, M]
+//	serving_default    image_bytes string [] → ids int32 [MaxTokens-1], text string [],
+//	                   log_probability float32 []
+//
+// In step, parents[k] is the row of state that hypothesis k continues and
+// rows[k] the row of memory that it describes. The padding and start tokens
+// are never proposed.
+func (m *Model) Export(dir string, weights map[string]*tf.Tensor, tokens []string) error {
+	s := tf.NewScope()
+	t := &nn.Tower{Scope: s.SubScope("model"), Weights: nn.NewConstants(weights)}
+	signatures := map[string]tf.Signature{
+		"preprocess":        m.preprocessSignature(s.SubScope("preprocess")),
+		"preprocess_pixels": m.pixelsSignature(s.SubScope("preprocess_pixels")),
+		"encode":            m.encodeSignature(s.SubScope("encode"), t),
+		"step":              m.stepSignature(s.SubScope("step"), t),
+		"serving_default":   m.captionSignature(s.SubScope("serving_default"), t, tokens),
+	}
+	graph, err := s.Finalize()
+	if err != nil {
+		return captioner.Wrap(captioner.Internal, err, "build the serving graph")
+	}
+	return tf.WriteSavedModel(dir, graph, signatures)
+}
+
+func input(s *tf.Scope, name string, kind tf.DataType, dims ...int64) tf.Output {
+	return tf.Placeholder(s.SubScope(name), kind, dims...)
+}
+
+func (m *Model) preprocessSignature(s *tf.Scope) tf.Signature {
+	data, orientation := input(s, "image_bytes", tf.String), input(s, "orientation", tf.Int32)
+	return tf.Signature{
+		Inputs:  map[string]tf.Output{"image_bytes": data, "orientation": orientation},
+		Outputs: map[string]tf.Output{"pixels": tf.Named(s, "pixels", preprocess(s, data, orientation, Pixels(m.ModelConfig)))},
+	}
+}
+
+func (m *Model) pixelsSignature(s *tf.Scope) tf.Signature {
+	raw, orientation := input(s, "raw_pixels", tf.Uint8, -1, -1, 3), input(s, "orientation", tf.Int32)
+	return tf.Signature{
+		Inputs:  map[string]tf.Output{"raw_pixels": raw, "orientation": orientation},
+		Outputs: map[string]tf.Output{"pixels": tf.Named(s, "pixels", preprocessPixels(s, raw, orientation, Pixels(m.ModelConfig)))},
+	}
+}
+
+// within returns the tower with its operations in s.
+func within(t *nn.Tower, s *tf.Scope) *nn.Tower {
+	moved := *t
+	moved.Scope = s
+	return &moved
+}
+
+// encoded returns memory and empty state of pixels [B, P, P, 3].
+func (m *Model) encoded(t *nn.Tower, pixels tf.Output) (memory, state tf.Output) {
+	s := t.Scope
+	memory = m.memory(t.Sub("decoder"), m.grid(t, pixels))
+	shape := nn.Pack(s, nn.Size(s, pixels, 0), tf.Int(s, int32(m.Layers*2)), tf.Int(s, 0), tf.Int(s, int32(m.Width)))
+	return memory, tf.Out(s, "Fill", nil, shape, tf.Scalar(s, 0))
+}
+
+func (m *Model) encodeSignature(s *tf.Scope, t *nn.Tower) tf.Signature {
+	side := int64(Pixels(m.ModelConfig))
+	pixels := input(s, "pixels", tf.Uint8, -1, side, side, 3)
+	memory, state := m.encoded(within(t, s), pixels)
+	return tf.Signature{
+		Inputs:  map[string]tf.Output{"pixels": pixels},
+		Outputs: map[string]tf.Output{"memory": tf.Named(s, "memory", memory), "state": tf.Named(s, "state", state)},
+	}
+}
+
+func (m *Model) stepSignature(s *tf.Scope, t *nn.Tower) tf.Signature {
+	inputs := map[string]tf.Output{
+		"tokens": input(s, "tokens", tf.Int32, -1), "parents": input(s, "parents", tf.Int32, -1),
+		"rows": input(s, "rows", tf.Int32, -1), "position": input(s, "position", tf.Int32),
+		"candidates": input(s, "candidates", tf.Int32),
+		"memory":     input(s, "memory", tf.Float, -1, -1, int64(m.Layers*2*m.Width)),
+		"state":      input(s, "state", tf.Float, -1, int64(m.Layers*2), -1, int64(m.Width)),
+	}
+	logProbs, seen, next := m.proposals(within(t, s), inputs["tokens"], inputs["position"],
+		nn.Gather(s, inputs["memory"], inputs["rows"]), nn.Gather(s, inputs["state"], inputs["parents"]))
+	count := tf.Out(s, "Minimum", nil, inputs["candidates"], tf.Int(s, int32(m.Vocabulary)))
+	top := tf.Add(s, "TopKV2", nil, logProbs, count)
+	return tf.Signature{Inputs: inputs, Outputs: map[string]tf.Output{
+		"ids": tf.Named(s, "ids", top.Output(1)), "log_probs": tf.Named(s, "log_probs", top.Output(0)),
+		"attention": tf.Named(s, "attention", seen), "state": tf.Named(s, "state", next),
+	}}
+}
+
+// proposals returns the log-probability of every token as the next one, [K, V].
+func (m *Model) proposals(t *nn.Tower, tokens, position, memory, state tf.Output) (logProbs, seen, next tf.Output) {
+	s := t.Scope
+	logits, seen, next := m.step(t.Sub("decoder"), tokens, position, memory, state)
+	never := make([]float32, m.Vocabulary)
+	never[text.Pad], never[text.Start] = -1e9, -1e9
+	return tf.Out(s, "LogSoftmax", nil, nn.Add(s, logits, tf.Floats(s, never))), seen, next
+}
+
+// captionSignature is greedy decoding with all its steps in the graph, for
+// programs that know nothing of this one.
+func (m *Model) captionSignature(s *tf.Scope, t *nn.Tower, tokens []string) tf.Signature {
+	data := input(s, "image_bytes", tf.String)
+	pixels := preprocess(s, data, tf.Int(s, 1), Pixels(m.ModelConfig))
+	memory, state := m.encoded(within(t, s), nn.ExpandDims(s, pixels, 0))
+
+	token, done, total := tf.Ints(s, text.Start), tf.Ints(s, 0), tf.Floats(s, []float32{0}) // [1] each
+	ids := make([]tf.Output, m.MaxTokens-1)
+	for i := range ids {
+		t := within(t, s.SubScope(fmt.Sprintf("step%d", i)))
+		var logProbs tf.Output
+		logProbs, _, state = m.proposals(t, token, tf.Int(t.Scope, int32(i)), memory, state) // [1, V]
+		token = nn.Cast(t.Scope, tf.Out(t.Scope, "ArgMax", nil, logProbs, tf.Int(t.Scope, 1)), tf.Int32)
+		open := nn.Sub(t.Scope, tf.Ints(t.Scope, 1), done) // 1 until the end token has come
+		best := tf.Out(t.Scope, "Max", nil, logProbs, tf.Ints(t.Scope, 1))
+		total = nn.Add(t.Scope, total, nn.Mul(t.Scope, best, nn.Cast(t.Scope, open, tf.Float)))
+		ids[i] = nn.Mul(t.Scope, token, open) // the padding token is 0
+		ended := nn.Cast(t.Scope, tf.Out(t.Scope, "Equal", nil, token, tf.Ints(t.Scope, text.End)), tf.Int32)
+		done = tf.Out(t.Scope, "Maximum", nil, done, ended)
+	}
+	sequence := nn.Concat(s, 0, ids...)
+
+	// Padding and end become empty words, whose spaces are stripped.
+	words := make([]string, len(tokens))
+	copy(words, tokens)
+	words[text.Pad], words[text.Start], words[text.End] = "", "", ""
+	table := tf.FromStrings(words, int64(len(words)))
+	defer table.Release()
+	joined := tf.Out(s, "ReduceJoin", tf.Attrs{"separator": " "}, nn.Gather(s, tf.Const(s, table), sequence), tf.Int(s, 0))
+	return tf.Signature{
+		Inputs: map[string]tf.Output{"image_bytes": data},
+		Outputs: map[string]tf.Output{
+			"ids":             tf.Named(s, "ids", sequence),
+			"text":            tf.Named(s, "text", tf.Out(s, "StringStrip", nil, joined)),
+			"log_probability": tf.Named(s, "log_probability", nn.Sum(s, total, 0)),
+		},
+	}
+}

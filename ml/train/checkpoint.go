@@ -1,0 +1,138 @@
+package train
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/ml/model"
+	"github.com/captioner/captioner/ml/tf"
+)
+
+// state is everything that training knows beside its variables.
+type state struct {
+	// Inputs names what is trained on what: a checkpoint of other inputs is refused.
+	Inputs captioner.Digest `json:"inputs"`
+	// Threads computed all steps so far.
+	Threads int `json:"threads"`
+	// Step is the number of steps done.
+	Step int `json:"step"`
+	// LossSum and LossSteps add up the current epoch's training loss.
+	LossSum   float64 `json:"loss_sum"`
+	LossSteps int     `json:"loss_steps"`
+	// History has an entry for every epoch done.
+	History []Epoch `json:"history"`
+	// Best is the place in History of the lowest validation loss, -1 before the first.
+	Best int `json:"best"`
+}
+
+// Epoch is an entry of the history in training.json.
+type Epoch struct {
+	Epoch int `json:"epoch"`
+	// Step is the last step of the epoch.
+	Step int `json:"step"`
+	// TrainLoss and ValidationLoss are means in nats per token.
+	TrainLoss      float64 `json:"train_loss"`
+	ValidationLoss float64 `json:"validation_loss"`
+	// LearningRate is that of the last step.
+	LearningRate float64 `json:"learning_rate"`
+}
+
+// bestPrefix begins the names of the best epoch's weights in a checkpoint.
+const bestPrefix = "best/"
+
+// inputs digests all that decides the result of a training but the threads.
+func inputs(c captioner.Config, dataset captioner.Digest) (captioner.Digest, error) {
+	training := c.Training
+	training.CheckpointInterval, training.Threads = 0, 0
+	return captioner.DigestJSON(struct {
+		Model      captioner.ModelConfig
+		Training   captioner.TrainingConfig
+		Dataset    captioner.Digest
+		TensorFlow string
+	}{c.Model, training, dataset, tf.Version()})
+}
+
+// readCheckpoint reads a checkpoint: its state, the variables and the best weights.
+func readCheckpoint(path string, want captioner.Digest) (st state, variables, best map[string]*tf.Tensor, err error) {
+	tensors, metadata, err := tf.ReadTensors(path)
+	if err != nil {
+		return st, nil, nil, err
+	}
+	if err := json.Unmarshal([]byte(metadata["state"]), &st); err != nil {
+		tf.ReleaseMap(tensors)
+		return st, nil, nil, captioner.Wrap(captioner.Corrupt, err, "checkpoint %s has no readable state", filepath.Base(path))
+	}
+	if st.Inputs != want {
+		tf.ReleaseMap(tensors)
+		return st, nil, nil, captioner.Errorf(captioner.Invalid, "checkpoint %s belongs to another training: its data, configuration or TensorFlow differ", filepath.Base(path))
+	}
+	variables, best = make(map[string]*tf.Tensor), make(map[string]*tf.Tensor)
+	for name, t := range tensors {
+		if short, ok := strings.CutPrefix(name, bestPrefix); ok {
+			best[short] = t
+		} else {
+			variables[name] = t
+		}
+	}
+	return st, variables, best, nil
+}
+
+// save writes a checkpoint and removes all but the last two of this training.
+func (r *run) save() error {
+	if r.savedStep == r.state.Step && len(r.saved) > 0 {
+		return nil // nothing happened since
+	}
+	variables, err := r.graph.Weights.All().Read(r.session)
+	if err != nil {
+		return err
+	}
+	defer tf.ReleaseMap(variables)
+	tensors := maps.Clone(variables)
+	for name, t := range r.best {
+		tensors[bestPrefix+name] = t
+	}
+	text, err := json.Marshal(r.state)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(r.req.WorkDir, fmt.Sprintf("checkpoint-%08d.safetensors", r.state.Step))
+	if err := tf.WriteTensors(path, tensors, map[string]string{"state": string(text)}); err != nil {
+		return err
+	}
+	r.saved, r.savedStep = append(r.saved, path), r.state.Step
+	for len(r.saved) > 2 {
+		if err := os.Remove(r.saved[0]); err != nil && !os.IsNotExist(err) {
+			return fmt.Errorf("remove old checkpoint: %w", err)
+		}
+		r.saved = r.saved[1:]
+	}
+	r.emit(captioner.TrainEvent{Checkpoint: &captioner.CheckpointSaved{Path: path, Step: r.state.Step}})
+	return nil
+}
+
+// keepBest remembers the current weights as the best.
+func (r *run) keepBest() error {
+	var names []string
+	for _, v := range r.graph.Weights.All().All() {
+		if model.IsServed(v.Name) {
+			names = append(names, v.Name)
+		}
+	}
+	values, err := r.graph.Weights.All().Read(r.session, names...)
+	if err != nil {
+		return err
+	}
+	defer tf.ReleaseMap(values)
+	tf.ReleaseMap(r.best)
+	r.best = make(map[string]*tf.Tensor, len(values))
+	for name, t := range values {
+		// A tensor that was read can share the variable's memory.
+		r.best[name] = tf.FromFloat32(t.Float32s(), t.Shape()...)
+	}
+	return nil
+}

@@ -1,0 +1,46 @@
+package train
+
+import (
+	"time"
+
+	"github.com/captioner/captioner"
+)
+
+// reportInterval is the shortest time between two reports within an epoch.
+const reportInterval = time.Second
+
+// meter measures what progress reports say. Nothing in it reaches the result.
+type meter struct {
+	start     time.Time
+	startStep int
+
+	last  time.Time
+	loss  float64
+	steps int
+}
+
+func newMeter(now time.Time, step int) meter { return meter{start: now, startStep: step, last: now} }
+
+func (m *meter) add(loss float64) {
+	m.loss += loss
+	m.steps++
+}
+
+// report sends a TrainStep event if one is due.
+func (r *run) report(epochEnds bool) {
+	m, now := &r.meter, time.Now()
+	since := now.Sub(m.last)
+	if m.steps == 0 || (!epochEnds && since < reportInterval) {
+		return
+	}
+	step := r.state.Step
+	perStep := now.Sub(m.start).Seconds() / float64(step-m.startStep)
+	r.emit(captioner.TrainEvent{Step: &captioner.TrainStep{
+		Step: step, Steps: r.steps,
+		Epoch: (step-1)/r.stepsPerEpoch + 1, Epochs: r.epochs,
+		Loss: m.loss / float64(m.steps), LearningRate: r.schedule.Rate(step),
+		ImagesPerSecond: float64(m.steps*r.batch) / max(since.Seconds(), 1e-9),
+		SecondsLeft:     perStep * float64(r.steps-step),
+	}})
+	m.last, m.loss, m.steps = now, 0, 0
+}

@@ -1,0 +1,255 @@
+package train
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"path/filepath"
+	"time"
+
+	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/ml/model"
+	"github.com/captioner/captioner/ml/optim"
+	"github.com/captioner/captioner/ml/tf"
+)
+
+// CodeStopped is the code of the Unavailable error of a training that saved
+// its state and ended because it was asked to.
+const CodeStopped = "stopped"
+
+// CodeDiverged is the code of the Invalid error of a training whose loss is no
+// longer a number.
+const CodeDiverged = "diverged"
+
+// validationBatch is how many pictures are validated at a time.
+const validationBatch = 32
+
+// run is one call of Run.
+type run struct {
+	req      captioner.TrainRequest
+	progress func(captioner.TrainEvent)
+
+	data     *data
+	model    *model.Model
+	graph    *model.Training
+	session  *tf.Session
+	schedule optim.Schedule
+
+	batch         int // pictures a step
+	stepsPerEpoch int
+	steps, epochs int
+
+	state     state
+	best      map[string]*tf.Tensor // the best epoch's weights
+	order     []int                 // of the epoch that is going on
+	saved     []string              // the checkpoints that are kept, oldest first
+	savedStep int
+
+	meter meter
+}
+
+// Run trains the model that the request describes, from the seed or from a
+// checkpoint, and exports the best epoch's weights. It calls progress from
+// this goroutine. When stop is closed it saves a checkpoint and returns an
+// Unavailable error with code "stopped"; when ctx ends it returns ctx's error
+// after at most one step.
+func Run(ctx context.Context, req captioner.TrainRequest, stop <-chan struct{}, progress func(captioner.TrainEvent)) (captioner.TrainResult, error) {
+	r := &run{req: req, progress: progress}
+	defer r.close()
+	if err := r.open(); err != nil {
+		return captioner.TrainResult{}, err
+	}
+	if err := r.loop(ctx, stop); err != nil {
+		return captioner.TrainResult{}, err
+	}
+	return r.export()
+}
+
+// open reads the data, builds the graph and brings its variables to where
+// training starts.
+func (r *run) open() error {
+	c := r.req.Config
+	var err error
+	if r.data, err = load(r.req); err != nil {
+		return err
+	}
+	r.plan()
+	if r.model, err = model.New(c.Model, r.data.vocabulary.Size(), r.data.maxTokens); err != nil {
+		return err
+	}
+	if r.graph, err = model.NewTraining(r.model, c.Training, r.data.labels); err != nil {
+		return err
+	}
+	digest, err := inputs(c, r.data.digest)
+	if err != nil {
+		return err
+	}
+	r.state = state{Inputs: digest, Threads: tf.Threads(c.Training.Threads), Best: -1}
+	var values map[string]*tf.Tensor
+	if r.req.Resume == "" {
+		values = r.graph.Initial()
+	} else {
+		if r.state, values, r.best, err = readCheckpoint(r.req.Resume, digest); err != nil {
+			return err
+		}
+		if filepath.Dir(r.req.Resume) == filepath.Clean(r.req.WorkDir) {
+			r.saved, r.savedStep = []string{r.req.Resume}, r.state.Step
+		}
+	}
+	defer tf.ReleaseMap(values)
+	if r.session, err = tf.NewSession(r.graph.Graph, r.state.Threads); err != nil {
+		return err
+	}
+	if want, have := len(r.graph.Weights.All().All()), len(values); want != have {
+		return captioner.Errorf(captioner.Corrupt, "the checkpoint holds %d variables, and the model has %d", have, want)
+	}
+	return r.graph.Weights.All().Assign(r.session, values)
+}
+
+// plan derives the numbers of steps and epochs.
+func (r *run) plan() {
+	c := r.req.Config.Training
+	r.batch = max(1, min(c.BatchSize, len(r.data.train)))
+	r.stepsPerEpoch = len(r.data.train) / r.batch
+	if c.Epochs > 0 {
+		r.epochs, r.steps = c.Epochs, c.Epochs*r.stepsPerEpoch
+	} else {
+		r.steps = max(1, c.Steps)
+		r.epochs = (r.steps + r.stepsPerEpoch - 1) / r.stepsPerEpoch
+	}
+	r.schedule = optim.Schedule{
+		Peak: c.LearningRate, Warmup: min(c.WarmupSteps, r.steps/2), Steps: r.steps, Floor: c.MinLearningRateRatio,
+	}
+}
+
+func (r *run) close() {
+	if r.session != nil {
+		r.session.Close()
+	}
+	tf.ReleaseMap(r.best)
+	if r.data != nil {
+		r.data.close()
+	}
+}
+
+func (r *run) emit(e captioner.TrainEvent) {
+	if r.progress != nil {
+		r.progress(e)
+	}
+}
+
+// loop takes the steps that are left.
+func (r *run) loop(ctx context.Context, stop <-chan struct{}) error {
+	r.meter = newMeter(time.Now(), r.state.Step)
+	lastSave := time.Now()
+	for r.state.Step < r.steps && !r.stoppedEarly() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		select {
+		case <-stop:
+			if err := r.save(); err != nil {
+				return err
+			}
+			return &captioner.Error{Kind: captioner.Unavailable, Code: CodeStopped, Message: "training was stopped and can be resumed"}
+		default:
+		}
+		if err := r.step(); err != nil {
+			return err
+		}
+		epochEnds := r.state.Step%r.stepsPerEpoch == 0 || r.state.Step == r.steps
+		r.report(epochEnds)
+		if epochEnds {
+			if err := r.endEpoch(ctx); err != nil {
+				return err
+			}
+		}
+		if epochEnds || time.Since(lastSave) >= time.Duration(r.req.Config.Training.CheckpointInterval) {
+			if err := r.save(); err != nil {
+				return err
+			}
+			lastSave = time.Now()
+		}
+	}
+	return nil
+}
+
+// step takes the next optimiser step.
+func (r *run) step() error {
+	c := r.req.Config.Training
+	step, at := r.state.Step+1, r.state.Step%r.stepsPerEpoch
+	if at == 0 || r.order == nil {
+		r.order = order(c.Seed, r.state.Step/r.stepsPerEpoch, len(r.data.train))
+	}
+	examples := make([]*example, r.batch)
+	for i := range examples {
+		examples[i] = &r.data.train[r.order[at*r.batch+i]]
+	}
+	batch := r.data.trainBatch(c, r.model.ImageSize, examples, step)
+	loss, err := r.graph.Step(r.session, batch, step, r.schedule.Rate(step))
+	if err != nil {
+		return fmt.Errorf("training step %d: %w", step, err)
+	}
+	if math.IsNaN(loss) || math.IsInf(loss, 0) {
+		return &captioner.Error{Kind: captioner.Invalid, Code: CodeDiverged, Message: fmt.Sprintf(
+			"the loss is no longer a number at step %d: lower training.learning_rate or training.clip_norm", step)}
+	}
+	r.state.Step = step
+	r.state.LossSum += loss
+	r.state.LossSteps++
+	r.meter.add(loss)
+	return nil
+}
+
+// endEpoch validates, compares with the best epoch and notes the history.
+func (r *run) endEpoch(ctx context.Context) error {
+	loss, err := r.validate(ctx)
+	if err != nil {
+		return err
+	}
+	st := &r.state
+	st.History = append(st.History, Epoch{
+		Epoch: len(st.History) + 1, Step: st.Step,
+		TrainLoss: st.LossSum / float64(st.LossSteps), ValidationLoss: loss, LearningRate: r.schedule.Rate(st.Step),
+	})
+	st.LossSum, st.LossSteps = 0, 0
+	epoch := st.History[len(st.History)-1]
+	best := st.Best < 0 || loss < st.History[st.Best].ValidationLoss
+	if best {
+		st.Best = len(st.History) - 1
+		if err := r.keepBest(); err != nil {
+			return err
+		}
+	}
+	r.emit(captioner.TrainEvent{Epoch: &captioner.TrainEpoch{
+		Epoch: epoch.Epoch, Step: epoch.Step, TrainLoss: epoch.TrainLoss, ValidationLoss: loss, Best: best,
+	}})
+	return nil
+}
+
+// validate returns the mean loss over the validation split, nats per token.
+func (r *run) validate(ctx context.Context) (float64, error) {
+	var sum float64
+	var tokens int
+	for rest := r.data.validation; len(rest) > 0; {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		n := min(validationBatch, len(rest))
+		batch := r.data.validationBatch(rest[:n])
+		loss, err := r.graph.Validate(r.session, batch)
+		if err != nil {
+			return 0, fmt.Errorf("validation: %w", err)
+		}
+		sum += loss
+		tokens += len(batch.Targets)
+		rest = rest[n:]
+	}
+	return sum / float64(tokens), nil
+}
+
+// stoppedEarly says whether the validation loss has not fallen for too long.
+func (r *run) stoppedEarly() bool {
+	patience := r.req.Config.Training.EarlyStoppingPatience
+	return patience > 0 && r.state.Best >= 0 && len(r.state.History)-1-r.state.Best >= patience
+}
