@@ -424,7 +424,7 @@ func TestMemoryStaysFlat(t *testing.T) {
 	}
 	p := open(t)
 	var file bytes.Buffer
-	if err := jpeg.Encode(&file, picture(500, 375, red), nil); err != nil {
+	if err := jpeg.Encode(&file, picture(100, 75, red), nil); err != nil {
 		t.Fatal(err)
 	}
 	caption := func(n int) {

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/engine/server"
+	"github.com/captioner/captioner/ml/model"
+	"github.com/captioner/captioner/ml/predict"
+	"github.com/captioner/captioner/ml/tf"
+	"github.com/captioner/captioner/ml/train"
+)
+
+// newBackend joins the packages that do the work to the server.
+func newBackend(o options, logger *slog.Logger) server.Backend {
+	return server.Backend{
+		Threads: o.threads,
+		Open:    func() (server.Loaded, error) { return open(o, logger) },
+		ExtractFeatures: func(ctx context.Context, req captioner.ExtractRequest, progress func(int)) (captioner.ExtractResult, error) {
+			p, err := model.NewPreprocessor(req.Model, o.threads)
+			if err != nil {
+				return captioner.ExtractResult{}, err
+			}
+			defer p.Close()
+			return predict.ExtractFeatures(ctx, p, p.Side(), req, progress)
+		},
+		Train: train.Run,
+	}
+}
+
+// open checks the library and loads the model, if there is one to load.
+func open(o options, logger *slog.Logger) (server.Loaded, error) {
+	if err := tf.CheckVersion(); err != nil {
+		return server.Loaded{}, err
+	}
+	loaded := server.Loaded{TensorFlow: tf.Version()}
+	if o.model == "" {
+		devices, err := tf.Devices(o.threads)
+		if err != nil {
+			return server.Loaded{}, err
+		}
+		loaded.Devices = devices
+	} else {
+		p, err := predict.Open(o.model, o.threads)
+		if err != nil {
+			return server.Loaded{}, err
+		}
+		// The model is in use until the process ends, which frees it.
+		loaded.Captioner, loaded.Devices = p, p.Model().Devices
+	}
+	logger.Info("engine ready", "version", version, "tensorflow", loaded.TensorFlow,
+		"devices", loaded.Devices, "threads", o.threads, "model", modelName(loaded.Captioner))
+	return loaded, nil
+}
+
+// modelName is the short name of the loaded version, for the log.
+func modelName(c captioner.Captioner) string {
+	if c == nil {
+		return "none"
+	}
+	if v := c.Model().Version; v != "" {
+		return v.Short()
+	}
+	return "unversioned"
+}
