@@ -235,7 +235,7 @@ func TestReferencesAreTrue(t *testing.T) {
 				}
 				before, end = objects, at[1]
 			}
-			if m := regexp.MustCompile(`on an? (\w+) (background|surface|backdrop)`).FindStringSubmatch(text); m != nil {
+			if m := onBackground.FindStringSubmatch(text); m != nil {
 				used["background"]++
 				if toneOf[m[1]] != s.Background.Tone {
 					t.Errorf("%s: %q, but it is %s", s.Image, r, s.Background.Tone)
@@ -263,15 +263,18 @@ func (s Scene) like(c Colour, shape Shape) []Object {
 
 // relationIn finds the relation said between two noun phrases.
 func relationIn(text string) string {
-	for rel, pattern := range map[string]string{
-		"left": `\bleft of`, "right": `\bright of`, "above": `above|over`, "below": `below|under`, "near": `near|next to|close to`,
+	for said, rel := range map[string]string{
+		"left of": "left", "right of": "right", "above": "above", "over": "above", "below": "below", "under": "below",
+		"near": "near", "next to": "near", "close to": "near",
 	} {
-		if regexp.MustCompile(pattern).MatchString(text) {
+		if strings.Contains(text, said) {
 			return rel
 		}
 	}
 	return ""
 }
+
+var onBackground = regexp.MustCompile(`on an? (\w+) (?:background|surface|backdrop)`)
 
 // plainlyTrue says by the outlines whether the relation holds for all: one
 // lies wholly before the other begins, but for a tenth of their radii.

@@ -77,7 +77,7 @@ func (v view) be() string {
 
 func (v view) where(often func(string, string) string) string {
 	return map[string]string{
-		"sea":    often("on the sea", "on the water"),
+		"sea":    often("on the sea", "on blue water"),
 		"field":  often("in a green field", "on the grass"),
 		"desert": often("in the desert", "on dry sand"),
 		"snow":   often("in deep snow", "on the white snow"),
@@ -95,7 +95,7 @@ func (v view) when(often func(string, string) string) string {
 	return map[string]string{
 		"day":    often("on a sunny day", "in bright sunshine"),
 		"sunset": often("at sunset", "under a red sky"),
-		"night":  often("at night", "under a black sky"),
+		"night":  often("at night", "late at night"),
 		"rain":   often("in the rain", "under dark clouds"),
 	}[v.time]
 }
