@@ -128,17 +128,22 @@ func openStage(dir string) (stage string, release func(), err error) {
 		return "", nil, err
 	}
 	removeStale(parent, prefix)
-	stage, err = os.MkdirTemp(parent, prefix)
-	if err != nil {
-		return "", nil, err
+	for {
+		if stage, err = os.MkdirTemp(parent, prefix); err != nil {
+			return "", nil, err
+		}
+		// The lock lives as long as this process: it tells stale from busy.
+		lock := flock.New(filepath.Join(stage, lockFile))
+		if err := lock.Lock(); err != nil {
+			os.RemoveAll(stage)
+			return "", nil, err
+		}
+		// Another process may have locked it first and taken it for stale.
+		if _, err := os.Stat(lock.Path()); err == nil {
+			return stage, func() { lock.Close(); os.RemoveAll(stage) }, nil
+		}
+		lock.Close()
 	}
-	// The lock lives as long as this process: it tells stale from busy.
-	lock := flock.New(filepath.Join(stage, lockFile))
-	if err := lock.Lock(); err != nil {
-		os.RemoveAll(stage)
-		return "", nil, err
-	}
-	return stage, func() { lock.Close(); os.RemoveAll(stage) }, nil
 }
 
 // removeStale deletes the stages whose makers are gone. Failure to do so
@@ -163,7 +168,6 @@ func publish(stage, dir string, opt Options) error {
 	if err := os.Chmod(stage, 0o755); err != nil {
 		return captioner.Wrap(captioner.Internal, err, "publish demonstration data set %q", dir)
 	}
-	os.Remove(filepath.Join(stage, lockFile))
 	os.Remove(dir) // an empty folder; the rename fails on any other
 	if err := os.Rename(stage, dir); err != nil {
 		if Complete(dir, opt) { // another process was quicker
@@ -171,6 +175,8 @@ func publish(stage, dir string, opt Options) error {
 		}
 		return captioner.Wrap(captioner.Internal, err, "publish demonstration data set %q", dir)
 	}
+	// Only now: a stage without its lock might be taken for stale.
+	os.Remove(filepath.Join(dir, lockFile))
 	return nil
 }
 
