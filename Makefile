@@ -46,7 +46,7 @@ build: preflight control engine ## Build both programs into bin/
 	@tools/temporal >/dev/null
 
 control: ## Build the control plane, bin/captioner
-	@CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/captioner ./cmd/captioner
+	@CGO_ENABLED=0 go build -ldflags "-X main.version=$(VERSION)" -o bin/captioner ./cmd/captioner
 
 engine: ## Build the TensorFlow process, bin/captioner-engine
 	@$(TENSORFLOW) go build -ldflags "-X main.version=$(VERSION)" -o bin/captioner-engine ./cmd/captioner-engine

@@ -86,13 +86,5 @@ func readConfig(cmd *cobra.Command, args []string) (captioner.Config, error) {
 			return captioner.Config{}, err
 		}
 	}
-	for _, path := range []*string{
-		&cfg.Data.Images, &cfg.Data.Captions,
-		&cfg.Data.SplitFiles.Train, &cfg.Data.SplitFiles.Validation, &cfg.Data.SplitFiles.Test,
-	} {
-		if *path != "" && !filepath.IsAbs(*path) {
-			*path = filepath.Join(base, *path)
-		}
-	}
-	return cfg, nil
+	return config.Resolve(cfg, base), nil
 }

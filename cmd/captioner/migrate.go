@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,18 +26,13 @@ func newMigrateCommand(g *global) *cobra.Command {
 		}
 		return app.DatabaseAddress(dir), os.MkdirAll(dir, 0o755)
 	}
-	run := func(use, short string, action func(cmd *cobra.Command, address string) error) *cobra.Command {
+	run := func(use, short string, action func(ctx context.Context, address string) (store.Status, error)) *cobra.Command {
 		return &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 			address, err := address()
 			if err != nil {
 				return err
 			}
-			if action != nil {
-				if err := action(cmd, address); err != nil {
-					return err
-				}
-			}
-			status, err := store.MigrationStatus(cmd.Context(), address)
+			status, err := action(cmd.Context(), address)
 			if err != nil {
 				return err
 			}
@@ -48,13 +44,11 @@ func newMigrateCommand(g *global) *cobra.Command {
 		}}
 	}
 	cmd.AddCommand(
-		run("up", "Bring the schema to the newest version", func(cmd *cobra.Command, address string) error {
-			return store.MigrateUp(cmd.Context(), address)
+		run("up", "Bring the schema to the newest version", store.MigrateUp),
+		run("down", "Take back the newest version of the schema", func(ctx context.Context, address string) (store.Status, error) {
+			return store.MigrateDown(ctx, address, 1)
 		}),
-		run("down", "Take back the newest version of the schema", func(cmd *cobra.Command, address string) error {
-			return store.MigrateDown(cmd.Context(), address)
-		}),
-		run("status", "Show the version of the schema", nil),
+		run("status", "Show the version of the schema", store.MigrationStatus),
 	)
 	return cmd
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"text/tabwriter"
 	"time"
@@ -110,7 +111,7 @@ func newModelsVerifyCommand(g *global) *cobra.Command {
 
 func verifyModel(g *global, cmd *cobra.Command, name string) (captioner.Digest, error) {
 	if filepath.Base(name) != name { // a path, not a version
-		version, err := registry.DirVersion(name)
+		version, err := registry.Version(name)
 		if err != nil {
 			return "", err
 		}
@@ -127,8 +128,13 @@ func verifyModel(g *global, cmd *cobra.Command, name string) (captioner.Digest, 
 	}
 	// The folder that servers load from is checked too, where there is one.
 	err = registry.VerifyBlobs(cmd.Context(), storage.Blobs, v.Version)
-	if dir := filepath.Join(storage.ModelCache(), string(v.Version)); registry.Exists(dir) {
+	if dir := filepath.Join(storage.ModelCache(), string(v.Version)); exists(dir) {
 		err = errors.Join(err, registry.VerifyDir(dir, v.Version))
 	}
 	return v.Version, err
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }

@@ -1,0 +1,316 @@
+// Package app is the composition root: it knows every implementation and joins
+// them into a process. An [App] is the local mode, an API server, a worker, or
+// the server of one bundle, by its [Options]; the code path is the same.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/gofrs/flock"
+	"go.temporal.io/sdk/client"
+
+	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/demodata"
+	"github.com/captioner/captioner/internal/serving"
+	"github.com/captioner/captioner/internal/telemetry"
+	"github.com/captioner/captioner/internal/temporaldev"
+)
+
+// Options say what the process is and where things are.
+type Options struct {
+	// Local starts a Temporal server as a child; API serves HTTP; Worker
+	// executes runs. Bundle, with API alone, serves the bundle in that folder
+	// without database and Temporal.
+	Local, API, Worker bool
+	Bundle             string
+
+	// DataDir holds the state; it is made where it is missing.
+	DataDir string
+	// Database is the address of the database; empty is DatabaseAddress.
+	Database string
+
+	// Listen is the API's address. DataRoot confines paths that arrive over
+	// HTTP; empty means anywhere for a loopback Listen, else DataDir.
+	Listen         string
+	DataRoot       string
+	CORSOrigins    []string
+	MaxUploadBytes int64
+	MaxPixels      int
+
+	// TemporalAddress, TemporalNamespace and TemporalUIURL name the cluster;
+	// the other fields are those of the local server.
+	TemporalAddress   string
+	TemporalNamespace string
+	TemporalUIURL     string
+	TemporalBinary    string
+	TemporalIP        string
+	TemporalPort      int
+	TemporalUIPort    int
+
+	// TaskQueues that a worker serves; empty means all.
+	TaskQueues []string
+
+	// EngineBinary is the path of captioner-engine; empty looks beside this
+	// program and on the PATH.
+	EngineBinary string
+	// ServeThreads is the number of CPU threads of the serving engine.
+	ServeThreads int
+
+	// DemonstrationProgress is told how far drawing the demonstration has come.
+	DemonstrationProgress func(done, total int)
+
+	Version string
+	Logger  *slog.Logger
+}
+
+// DefaultListen is the API's address: that of the variable PORT on all
+// interfaces, as container platforms set it, else port 8000 on the loopback.
+func DefaultListen() string {
+	if port := os.Getenv("PORT"); port != "" {
+		return ":" + port
+	}
+	return "127.0.0.1:8000"
+}
+
+// App is a process made of parts that start in order and stop in reverse.
+type App struct {
+	opts   Options
+	log    *slog.Logger
+	failed chan error
+	stops  []stopFunc
+
+	storage   *Storage
+	telemetry *telemetry.Telemetry
+	temporal  *temporaldev.Server
+	client    client.Client
+	serving   *serving.Server
+	apiURL    string
+}
+
+// stopFunc ends one part.
+type stopFunc struct {
+	name string
+	stop func(ctx context.Context) error
+}
+
+// New checks the options and finds the programs that will be started. It starts
+// nothing.
+func New(o Options) (*App, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	var err error
+	if o.DataDir, err = filepath.Abs(o.DataDir); err != nil {
+		return nil, err
+	}
+	if o.Worker || o.API {
+		if o.EngineBinary, err = findProgram(o.EngineBinary, "captioner-engine", "CAPTIONER_ENGINE", "build it with `make engine`, or name it with --engine"); err != nil {
+			return nil, err
+		}
+	}
+	if o.Local {
+		if o.TemporalBinary, err = findProgram(o.TemporalBinary, "temporal", "CAPTIONER_TEMPORAL", "`tools/temporal` builds it, or name it with --temporal"); err != nil {
+			return nil, err
+		}
+	}
+	return &App{opts: o, log: o.Logger, failed: make(chan error, 8)}, nil
+}
+
+// Start starts every part. After an error everything is stopped again.
+func (a *App) Start(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Stop(context.WithoutCancel(ctx)))
+		}
+	}()
+	if err := a.startTelemetry(ctx); err != nil {
+		return err
+	}
+	if a.opts.Bundle != "" {
+		return a.startBundle(ctx)
+	}
+	if err := a.openData(ctx); err != nil {
+		return err
+	}
+	// The port of the API is taken before anything long begins.
+	var listener net.Listener
+	if a.opts.API {
+		if listener, err = a.listen(); err != nil {
+			return err
+		}
+	}
+	if a.opts.Local {
+		if err := a.startTemporal(ctx); err != nil {
+			return err
+		}
+	}
+	if err := a.dialTemporal(ctx); err != nil {
+		return err
+	}
+	if a.opts.Worker {
+		if err := a.startWorker(); err != nil {
+			return err
+		}
+	}
+	if a.opts.API {
+		if err := a.startServing(); err != nil {
+			return err
+		}
+		return a.startAPI(listener)
+	}
+	return nil
+}
+
+// Stop ends every part in reverse order. It may be called twice.
+func (a *App) Stop(ctx context.Context) error {
+	var errs []error
+	for len(a.stops) > 0 {
+		last := a.stops[len(a.stops)-1]
+		a.stops = a.stops[:len(a.stops)-1]
+		if err := last.stop(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("stop %s: %w", last.name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Failed gives the error of a part that ended by itself.
+func (a *App) Failed() <-chan error { return a.failed }
+
+// APIURL is the address of the API, without a slash at the end.
+func (a *App) APIURL() string { return a.apiURL }
+
+// TemporalAddress is where Temporal clients connect.
+func (a *App) TemporalAddress() string {
+	if a.temporal != nil {
+		return a.temporal.Address()
+	}
+	return a.opts.TemporalAddress
+}
+
+// TemporalUIURL is the address of the Temporal Web UI, empty if unknown.
+func (a *App) TemporalUIURL() string {
+	if a.temporal != nil {
+		return a.temporal.UIURL()
+	}
+	return a.opts.TemporalUIURL
+}
+
+// Demonstration returns the place of the demonstration data set below the data
+// folder, and makes it first where it is missing.
+func (a *App) Demonstration(ctx context.Context) (captioner.DataConfig, error) {
+	dir := a.demonstrationDir()
+	err := demodata.Generate(ctx, dir, demodata.Options{Seed: demodata.DefaultSeed}, a.opts.DemonstrationProgress)
+	if err != nil {
+		return captioner.DataConfig{}, err
+	}
+	data := captioner.DefaultConfig().Data
+	data.Images = filepath.Join(dir, demodata.ImagesDir)
+	data.Captions = filepath.Join(dir, demodata.CaptionsFile)
+	data.SplitFiles = captioner.SplitFiles{
+		Train:      filepath.Join(dir, demodata.TrainFile),
+		Validation: filepath.Join(dir, demodata.ValidationFile),
+		Test:       filepath.Join(dir, demodata.TestFile),
+	}
+	return data, nil
+}
+
+// apiDataRoot is the folder that paths of a configuration must lie in when it
+// arrives over HTTP: who can reach a loopback address can read files anyway.
+func (a *App) apiDataRoot() string {
+	switch {
+	case a.opts.DataRoot != "":
+		return a.opts.DataRoot
+	case isLoopback(a.opts.Listen):
+		return "/"
+	default:
+		return a.opts.DataDir
+	}
+}
+
+func (a *App) demonstrationDir() string { return filepath.Join(a.opts.DataDir, "demo") }
+
+func (a *App) onStop(name string, stop func(ctx context.Context) error) {
+	a.stops = append(a.stops, stopFunc{name, stop})
+}
+
+// fail reports that a part ended by itself. It never blocks: the first errors
+// are what matters.
+func (a *App) fail(err error) {
+	select {
+	case a.failed <- err:
+	default:
+	}
+}
+
+func (a *App) startTelemetry(ctx context.Context) error {
+	t, err := telemetry.New(ctx, telemetry.Options{Version: a.opts.Version, Logger: a.log})
+	if err != nil {
+		return captioner.Wrap(captioner.Invalid, err, "set up telemetry from the OTEL_ variables")
+	}
+	a.telemetry = t
+	a.onStop("telemetry", t.Shutdown)
+	return nil
+}
+
+// openData makes the data folder this process' own and opens what is in it.
+func (a *App) openData(ctx context.Context) error {
+	if err := os.MkdirAll(a.opts.DataDir, 0o755); err != nil {
+		return captioner.Wrap(captioner.Invalid, err, "make the data folder (--data-dir)")
+	}
+	if a.opts.Local {
+		lock := flock.New(filepath.Join(a.opts.DataDir, "lock"))
+		locked, err := lock.TryLock()
+		if err != nil {
+			return captioner.Wrap(captioner.Invalid, err, "lock the data folder (--data-dir)")
+		}
+		if !locked {
+			return captioner.Errorf(captioner.Conflict, "another captioner works in the data folder %s: stop it, or take another folder with --data-dir", a.opts.DataDir)
+		}
+		a.onStop("data folder", func(context.Context) error { return lock.Unlock() })
+	}
+	storage, err := OpenStorage(ctx, StorageOptions{DataDir: a.opts.DataDir, Database: a.opts.Database})
+	if err != nil {
+		return err
+	}
+	a.storage = storage
+	a.onStop("storage", func(context.Context) error { return storage.Close() })
+	return nil
+}
+
+func (a *App) listen() (net.Listener, error) {
+	listener, err := net.Listen("tcp", a.opts.Listen)
+	if err != nil {
+		return nil, captioner.Wrap(captioner.Conflict, err, "the API cannot listen on %s: is another server running? Take another address with --listen", a.opts.Listen)
+	}
+	a.onStop("listener", func(context.Context) error {
+		if err := listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	a.apiURL = "http://" + reachable(listener.Addr().String())
+	return listener, nil
+}
+
+// reachable replaces an address that means "all interfaces" by the loopback.
+func reachable(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if ip := net.ParseIP(host); err == nil && (host == "" || ip != nil && ip.IsUnspecified()) {
+		return net.JoinHostPort("127.0.0.1", port)
+	}
+	return address
+}
+
+func isLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	ip := net.ParseIP(host)
+	return err == nil && (strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback())
+}

@@ -1,0 +1,188 @@
+package app
+
+import (
+	"context"
+	"net"
+	"path/filepath"
+
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/log"
+
+	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/activities"
+	"github.com/captioner/captioner/api"
+	"github.com/captioner/captioner/internal/config"
+	"github.com/captioner/captioner/internal/demodata"
+	"github.com/captioner/captioner/internal/engine"
+	"github.com/captioner/captioner/internal/registry"
+	"github.com/captioner/captioner/internal/serving"
+	"github.com/captioner/captioner/internal/temporaldev"
+	"github.com/captioner/captioner/worker"
+	"github.com/captioner/captioner/workflows"
+)
+
+// jobNiceness lowers the priority of job engines below serving ones.
+const jobNiceness = 10
+
+func (a *App) startTemporal(ctx context.Context) error {
+	server, err := temporaldev.Start(ctx, temporaldev.Options{
+		Binary: a.opts.TemporalBinary, DBFile: filepath.Join(a.opts.DataDir, "temporal.db"),
+		IP: a.opts.TemporalIP, Port: a.opts.TemporalPort, UIPort: a.opts.TemporalUIPort,
+		PortFlag: "--temporal-port", UIPortFlag: "--temporal-ui-port",
+		Logger: a.log.With("process", "temporal"),
+	})
+	if err != nil {
+		return err
+	}
+	a.temporal = server
+	a.onStop("Temporal server", func(context.Context) error { return server.Stop() })
+	go func() {
+		<-server.Done()
+		if err := server.Err(); err != nil {
+			a.fail(err)
+		}
+	}()
+	return nil
+}
+
+func (a *App) dialTemporal(ctx context.Context) error {
+	namespace := a.opts.TemporalNamespace
+	if a.temporal != nil {
+		namespace = temporaldev.Namespace
+	}
+	c, err := client.DialContext(ctx, client.Options{
+		HostPort: a.TemporalAddress(), Namespace: namespace, Logger: log.NewStructuredLogger(a.log),
+	})
+	if err != nil {
+		return captioner.Wrap(captioner.Unavailable, err, "no Temporal server answers at %s (--temporal-address)", a.TemporalAddress())
+	}
+	a.client = c
+	a.onStop("Temporal client", func(context.Context) error { c.Close(); return nil })
+	return nil
+}
+
+func (a *App) startWorker() error {
+	jobs := engine.NewJobs(engine.Options{
+		Binary: a.opts.EngineBinary, Nice: jobNiceness, Logger: a.log.With("process", "job engine"),
+	})
+	a.onStop("job engine", func(context.Context) error { return jobs.Close() })
+	w, err := worker.New(a.client, &activities.Activities{
+		Store: a.storage.Store, Blobs: a.storage.Blobs,
+		Extractor: jobs, Trainer: jobs, OpenModel: jobs.OpenModel,
+		DataDir: a.opts.DataDir, DataRoot: a.opts.DataRoot,
+		Demonstration: a.Demonstration, ScoreDemonstration: scoreDemonstration,
+	}, worker.Options{TaskQueues: a.opts.TaskQueues, Logger: a.log})
+	if err != nil {
+		return err
+	}
+	if err := w.Start(); err != nil {
+		return err
+	}
+	a.onStop("worker", w.Stop)
+	a.watch(w.Failed())
+	return nil
+}
+
+// watch passes on the error of a part that ends by itself.
+func (a *App) watch(failed <-chan error) {
+	stopped := make(chan struct{})
+	a.onStop("watch", func(context.Context) error { close(stopped); return nil })
+	go func() {
+		select {
+		case err := <-failed:
+			a.fail(err)
+		case <-stopped:
+		}
+	}()
+}
+
+// scoreDemonstration measures captions by the truth beside the pictures; it
+// finds none for any other data set.
+func scoreDemonstration(imagesDir string, hypotheses map[string]string, references map[string][]string) (map[string]float64, error) {
+	truth, err := demodata.LoadTruth(filepath.Dir(imagesDir))
+	if captioner.KindOf(err) == captioner.NotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	report, err := demodata.Score(hypotheses, references, truth)
+	if err != nil {
+		return nil, err
+	}
+	return report.Map(), nil
+}
+
+// startEngine starts a serving engine on a model's folder.
+func (a *App) startEngine(ctx context.Context, modelDir string) (serving.Engine, error) {
+	return engine.OpenModel(ctx, engine.Options{
+		Binary: a.opts.EngineBinary, Threads: a.opts.ServeThreads, Logger: a.log.With("process", "serving engine"),
+	}, modelDir)
+}
+
+func (a *App) servingOptions() serving.Options {
+	return serving.Options{
+		Verify: registry.VerifyDir, Start: a.startEngine,
+		Observer: a.telemetry.Metrics, Logger: a.log,
+	}
+}
+
+func (a *App) startServing() error {
+	opts := a.servingOptions()
+	opts.Store = a.storage.Store
+	opts.Materialise = func(ctx context.Context, version captioner.Digest) (string, error) {
+		return registry.Materialise(ctx, a.storage.Blobs, version, a.storage.ModelCache())
+	}
+	s, err := serving.New(opts)
+	if err != nil {
+		return err
+	}
+	s.Start()
+	a.serving = s
+	a.onStop("serving", s.Stop)
+	return nil
+}
+
+// startBundle serves one bundle, without database and Temporal.
+func (a *App) startBundle(ctx context.Context) error {
+	listener, err := a.listen()
+	if err != nil {
+		return err
+	}
+	s, err := serving.NewFixed(a.servingOptions(), a.opts.Bundle)
+	if err != nil {
+		return err
+	}
+	s.Start()
+	a.serving = s
+	a.onStop("serving", s.Stop)
+	return a.startAPI(listener)
+}
+
+func (a *App) startAPI(listener net.Listener) error {
+	opts := api.Options{
+		Captioner: a.serving, ParseConfig: config.Parse, DataRoot: a.apiDataRoot(),
+		Version: a.opts.Version, Logger: a.log, CORSOrigins: a.opts.CORSOrigins,
+		MetricsHandler: a.telemetry.Handler(), Observer: a.telemetry.Metrics,
+		TracerProvider: a.telemetry.TracerProvider, Propagator: a.telemetry.Propagator,
+		MaxUploadBytes: a.opts.MaxUploadBytes, MaxPixels: a.opts.MaxPixels,
+	}
+	if a.storage != nil {
+		opts.Models = a.storage.Store
+		opts.Runs = &workflows.Client{
+			Temporal: a.client, Store: a.storage.Store, UIURL: a.TemporalUIURL(), Namespace: a.opts.TemporalNamespace,
+		}
+	}
+	server, err := api.New(opts)
+	if err != nil {
+		return err
+	}
+	// Requests in flight still need the engine, which stops after the API.
+	a.onStop("API", server.Shutdown)
+	go func() {
+		if err := server.Start(listener); err != nil {
+			a.fail(err)
+		}
+	}()
+	return nil
+}
