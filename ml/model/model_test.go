@@ -1,0 +1,451 @@
+package model
+
+import (
+	"bytes"
+	"image"
+	"image/color"
+	"image/png"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/ml/text"
+	"github.com/captioner/captioner/ml/tf"
+)
+
+const testThreads = 2
+
+var testWords = []string{"<pad>", "<unk>", "startseq", "endseq", "a", "red", "blue", "dot", "on"}
+
+func testConfig() captioner.Config {
+	c := captioner.DefaultConfig()
+	c.Model.ImageSize, c.Model.Width, c.Model.Heads, c.Model.FeedForward = 32, 8, 2, 16
+	c.Training.Seed = 3
+	return c
+}
+
+func testModel(t testing.TB, config captioner.ModelConfig) *Model {
+	t.Helper()
+	m, err := New(config, len(testWords), 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func TestNewRefuses(t *testing.T) {
+	good := testConfig().Model
+	tests := map[string]func(c *captioner.ModelConfig){
+		"encoder":       func(c *captioner.ModelConfig) { c.Encoder = "none" },
+		"decoder":       func(c *captioner.ModelConfig) { c.Decoder = "none" },
+		"heads":         func(c *captioner.ModelConfig) { c.Heads = 3 },
+		"no layers":     func(c *captioner.ModelConfig) { c.Layers = 0 },
+		"small picture": func(c *captioner.ModelConfig) { c.ImageSize = 16 },
+	}
+	for name, change := range tests {
+		c := good
+		change(&c)
+		if _, err := New(c, 10, 10); captioner.KindOf(err) != captioner.Invalid {
+			t.Errorf("%s: error %v, want an invalid one", name, err)
+		}
+	}
+	if _, err := New(good, 4, 10); captioner.KindOf(err) != captioner.Invalid {
+		t.Errorf("a vocabulary of special tokens only: error %v", err)
+	}
+}
+
+func TestPixels(t *testing.T) {
+	for side, want := range map[int]int{32: 34, 64: 68, 96: 104, 100: 108} {
+		if got := Pixels(captioner.ModelConfig{ImageSize: side}); got != want {
+			t.Errorf("pixels for %d: %d, want %d", side, got, want)
+		}
+	}
+}
+
+// pixelsOf returns n squares that differ. Those of side 32 are the middle of
+// those of side 34.
+func pixelsOf(n, side int) []byte {
+	pixels := make([]byte, 0, n*side*side*3)
+	margin := (34 - side) / 2
+	for i := range n {
+		for y := margin; y < 34-margin; y++ {
+			for x := margin; x < 34-margin; x++ {
+				pixels = append(pixels, byte(x*7+i*90), byte(y*5), byte(x*y+i))
+			}
+		}
+	}
+	return pixels
+}
+
+// captionsBatch lays out captions by hand: 2 pictures, 2 captions of at most 4
+// tokens; the last picture has one caption only.
+func captionsBatch(side int) Batch {
+	return Batch{
+		Images: 2, Captions: 2, Length: 4, Pixels: pixelsOf(2, side),
+		Tokens:  []int32{2, 4, 5, 7, 2, 5, 7, 0, 2, 6, 0, 0, 0, 0, 0, 0},
+		Rows:    []int32{0, 1, 2, 3, 4, 5, 6, 8, 9},
+		Targets: []int32{4, 5, 7, 3, 5, 7, 3, 6, 3},
+		Labels:  []float32{1, 0, 0, 1},
+	}
+}
+
+type trainer struct {
+	*Training
+	session *tf.Session
+}
+
+func newTrainer(t testing.TB, c captioner.Config) trainer {
+	t.Helper()
+	g, err := NewTraining(testModel(t, c.Model), c.Training, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, err := tf.NewSession(g.Graph, testThreads)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { session.Close() })
+	initial := g.Initial()
+	defer tf.ReleaseMap(initial)
+	if err := g.Weights.All().Assign(session, initial); err != nil {
+		t.Fatal(err)
+	}
+	return trainer{g, session}
+}
+
+// An untrained model knows nothing; one batch can be learned by heart.
+func TestTrainingLearnsOneBatch(t *testing.T) {
+	for name, smoothing := range map[string]float64{"sharp": 0, "smoothed": 0.1} {
+		t.Run(name, func(t *testing.T) {
+			c := testConfig()
+			c.Training.LabelSmoothing = smoothing
+			g := newTrainer(t, c)
+			validation := captionsBatch(34)
+			start, err := g.Validate(g.session, validation)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// Nearly uniform over 9 words: ln 9 nats per token, give or take.
+			if mean := start / 9; math.Abs(mean-math.Log(9)) > 0.7 {
+				t.Errorf("untrained loss %.3f nats per token, want about %.3f", mean, math.Log(9))
+			}
+			var loss float64
+			for step := 1; step <= 120; step++ {
+				if loss, err = g.Step(g.session, captionsBatch(32), step, 1e-2); err != nil {
+					t.Fatal(err)
+				}
+			}
+			end, err := g.Validate(g.session, validation)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// The two captions of the first picture part at their first word:
+			// 2·ln 2 nats cannot be learned, spread over 9 tokens.
+			if floor := 2 * math.Ln2; end > floor+1.5 {
+				t.Errorf("loss after 120 steps: training %.3f, validation sum %.3f, want near %.3f", loss, end, floor)
+			}
+		})
+	}
+}
+
+// exported writes and loads a model with initial weights, as changed by change.
+func exported(t testing.TB, g trainer, change func(map[string]*tf.Tensor)) (*tf.SavedModel, string) {
+	t.Helper()
+	all, err := g.Weights.All().Read(g.session)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tf.ReleaseMap(all)
+	weights := make(map[string]*tf.Tensor)
+	for name, v := range all {
+		if IsServed(name) {
+			weights[name] = tf.FromFloat32(v.Float32s(), v.Shape()...)
+		}
+	}
+	defer tf.ReleaseMap(weights)
+	if change != nil {
+		change(weights)
+	}
+	if err := g.Weights.All().Assign(g.session, weights); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "saved_model")
+	if err := g.model.Export(dir, weights, testWords); err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := tf.LoadSavedModel(dir, testThreads)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { loaded.Close() })
+	return loaded, dir
+}
+
+// run calls a signature and returns its outputs, released with the test.
+func run(t testing.TB, m *tf.SavedModel, signature string, inputs map[string]*tf.Tensor, outputs ...string) []*tf.Tensor {
+	t.Helper()
+	results, err := m.Run(signature, inputs, outputs...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		tf.ReleaseAll(results)
+		tf.ReleaseMap(inputs)
+	})
+	return results
+}
+
+func ints(v ...int32) *tf.Tensor { return tf.FromInt32(v, int64(len(v))) }
+func scalar(v int32) *tf.Tensor  { return tf.FromInt32([]int32{v}) }
+
+// step calls the signature step for all tokens of the vocabulary and returns
+// each hypothesis' log-probabilities by token ID, and the state.
+func step(t testing.TB, m *tf.SavedModel, position int32, tokens, parents, rows []int32, memory, state *tf.Tensor) ([][]float32, *tf.Tensor) {
+	t.Helper()
+	results, err := m.Run("step", map[string]*tf.Tensor{
+		"tokens": ints(tokens...), "parents": ints(parents...), "rows": ints(rows...),
+		"position": scalar(position), "candidates": scalar(1000), "memory": memory, "state": state,
+	}, "ids", "log_probs", "attention", "state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tf.ReleaseAll(results) })
+	byID := make([][]float32, len(tokens))
+	for k := range byID {
+		byID[k] = make([]float32, len(testWords))
+		sum, seen := 0.0, 0.0
+		for j := range testWords {
+			at := k*len(testWords) + j
+			p := results[1].Float32s()[at]
+			byID[k][results[0].Int32s()[at]] = p
+			sum += math.Exp(float64(p))
+			if j > 0 && p > results[1].Float32s()[at-1] {
+				t.Errorf("position %d: proposals are not sorted", position)
+			}
+		}
+		locations := int(results[2].Shape()[1])
+		for _, w := range results[2].Float32s()[k*locations : (k+1)*locations] {
+			seen += float64(w)
+		}
+		if math.Abs(sum-1) > 1e-4 || math.Abs(seen-1) > 1e-4 {
+			t.Errorf("position %d: probabilities sum to %.5f, attention to %.5f", position, sum, seen)
+		}
+		if byID[k][text.Pad] > -1e6 || byID[k][text.Start] > -1e6 {
+			t.Errorf("position %d: padding or start was proposed", position)
+		}
+	}
+	return byID, results[3]
+}
+
+// never makes the model as good as never propose padding and start, which the
+// step signature rules out and teacher forcing does not.
+func never(weights map[string]*tf.Tensor) {
+	bias := weights["decoder/logits/bias"].Float32s()
+	bias[text.Pad], bias[text.Start] = -100, -100
+}
+
+// Steps with cached state give each caption the probability that the training
+// graph gives it in one pass, in any order of the hypotheses.
+func TestStepsEqualTeacherForcing(t *testing.T) {
+	g := newTrainer(t, testConfig())
+	m, _ := exported(t, g, never)
+	batch := captionsBatch(34)
+	want, err := g.Validate(g.session, batch)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	encoded := run(t, m, "encode", map[string]*tf.Tensor{"pixels": tf.FromBytes(batch.Pixels, 2, 34, 34, 3)}, "memory", "state")
+	memory, state := encoded[0], encoded[1]
+	if diff := cmp.Diff([]int64{2, 4, 0, 8}, state.Shape()); diff != "" {
+		t.Errorf("sizes of the empty state (-want +got):\n%s", diff)
+	}
+	captions := [][]int32{{2, 4, 5, 7, 3}, {2, 5, 7, 3}, {2, 6, 3}}
+	pictures := []int32{0, 0, 1}
+	// Hypotheses leave when they end and change places at every step.
+	parents := map[int32][]int32{0: {1, 0, 0}, 1: {2, 0, 1}, 2: {2, 0}, 3: {1}}
+	order := map[int32][]int{0: {2, 1, 0}, 1: {0, 2, 1}, 2: {1, 0}, 3: {0}}
+	got := 0.0
+	for position := range int32(4) {
+		var tokens, rows []int32
+		for _, c := range order[position] {
+			tokens, rows = append(tokens, captions[c][position]), append(rows, pictures[c])
+		}
+		var logProbs [][]float32
+		logProbs, state = step(t, m, position, tokens, parents[position], rows, memory, state)
+		for k, c := range order[position] {
+			got -= float64(logProbs[k][captions[c][position+1]])
+		}
+	}
+	if math.Abs(got-want) > 1e-3*want {
+		t.Errorf("steps give %.5f nats, teacher forcing %.5f", got, want)
+	}
+}
+
+func pngOf(t testing.TB, width, height int) string {
+	t.Helper()
+	picture := image.NewNRGBA(image.Rect(0, 0, width, height))
+	for y := range height {
+		for x := range width {
+			picture.Set(x, y, color.NRGBA{byte(x * 5), byte(y * 3), byte(x * y), 255})
+		}
+	}
+	var file bytes.Buffer
+	if err := png.Encode(&file, picture); err != nil {
+		t.Fatal(err)
+	}
+	return file.String()
+}
+
+// serving_default does in one graph what greedy steps do one by one.
+func TestServingDefault(t *testing.T) {
+	g := newTrainer(t, testConfig())
+	for i := range 30 { // away from the initial weights, which say one word
+		if _, err := g.Step(g.session, captionsBatch(32), i+1, 1e-2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m, _ := exported(t, g, nil)
+	file := pngOf(t, 50, 40)
+	all := run(t, m, "serving_default", map[string]*tf.Tensor{"image_bytes": tf.FromString(file)}, "ids", "text", "log_probability")
+
+	pixels := run(t, m, "preprocess", map[string]*tf.Tensor{"image_bytes": tf.FromString(file), "orientation": scalar(1)}, "pixels")[0]
+	encoded := run(t, m, "encode", map[string]*tf.Tensor{"pixels": tf.FromBytes(pixels.Bytes(), 1, 34, 34, 3)}, "memory", "state")
+	state, token, total := encoded[1], int32(text.Start), 0.0
+	want := make([]int32, 6)
+	var words []string
+	for position := range int32(6) {
+		var logProbs [][]float32
+		logProbs, state = step(t, m, position, []int32{token}, []int32{0}, []int32{0}, encoded[0], state)
+		for id, p := range logProbs[0] {
+			if p > logProbs[0][token] || token == text.Start {
+				token = int32(id)
+			}
+		}
+		best := token
+		for id, p := range logProbs[0] {
+			if p > logProbs[0][best] {
+				best = int32(id)
+			}
+		}
+		token = best
+		want[position] = token
+		total += float64(logProbs[0][token])
+		if token == text.End {
+			break
+		}
+		words = append(words, testWords[token])
+	}
+	if diff := cmp.Diff(want, all[0].Int32s()); diff != "" {
+		t.Errorf("ids (-steps +serving_default):\n%s", diff)
+	}
+	if got := all[1].Strings()[0]; got != strings.Join(words, " ") {
+		t.Errorf("text %q, want %q", got, words)
+	}
+	if got := float64(all[2].Float32s()[0]); math.Abs(got-total) > 1e-3 {
+		t.Errorf("log-probability %.5f, want %.5f", got, total)
+	}
+}
+
+func TestExportIsDeterministic(t *testing.T) {
+	g := newTrainer(t, testConfig())
+	var files [2][]byte
+	for i := range files {
+		_, dir := exported(t, g, nil)
+		data, err := os.ReadFile(filepath.Join(dir, "saved_model.pb"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[i] = data
+	}
+	if !bytes.Equal(files[0], files[1]) {
+		t.Error("equal weights gave different files")
+	}
+	if bytes.Contains(files[0], []byte("auxiliary")) || bytes.Contains(files[0], []byte("VarHandleOp")) {
+		t.Error("the export holds what only training needs")
+	}
+}
+
+// A grey model cannot tell two colours of one brightness apart; the usual one can.
+func TestGrayscale(t *testing.T) {
+	for _, grey := range []bool{true, false} {
+		c := testConfig()
+		c.Model.Grayscale = grey
+		m, _ := exported(t, newTrainer(t, c), nil)
+		pixels := make([]byte, 2*34*34*3)
+		for i := range 34 * 34 {
+			pixels[3*i] = 100          // 0.299 · 100 = 29.9
+			pixels[3*(34*34+i)+1] = 51 // 0.587 · 51 = 29.9…
+			pixels[3*(34*34+i)+2] = byte(0)
+		}
+		memory := run(t, m, "encode", map[string]*tf.Tensor{"pixels": tf.FromBytes(pixels, 2, 34, 34, 3)}, "memory")[0].Float32s()
+		half := len(memory) / 2
+		same := cmp.Equal(memory[:half], memory[half:], cmpopts.EquateApprox(0, 5e-3))
+		if same != grey {
+			t.Errorf("grayscale %v: red and green look the same: %v", grey, same)
+		}
+	}
+}
+
+func TestPreprocessor(t *testing.T) {
+	c := testConfig()
+	p, err := NewPreprocessor(c.Model, testThreads)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	m, _ := exported(t, newTrainer(t, c), nil)
+
+	file := pngOf(t, 50, 40)
+	upright, err := p.Bytes([]byte(file), 1)
+	if err != nil || len(upright) != p.Side()*p.Side()*3 {
+		t.Fatalf("Bytes() = %d bytes, %v", len(upright), err)
+	}
+	for orientation := int32(1); orientation <= 8; orientation++ {
+		got, err := p.Bytes([]byte(file), int(orientation))
+		if err != nil {
+			t.Fatal(err)
+		}
+		served := run(t, m, "preprocess", map[string]*tf.Tensor{"image_bytes": tf.FromString(file), "orientation": scalar(orientation)}, "pixels")[0]
+		if !bytes.Equal(got, served.Bytes()) {
+			t.Errorf("orientation %d: the exported model prepares other pixels", orientation)
+		}
+		if same := bytes.Equal(got, upright); same != (orientation == 1) {
+			t.Errorf("orientation %d: same as upright: %v", orientation, same)
+		}
+	}
+	raw := make([]byte, 0, 50*40*3)
+	for y := range 40 {
+		for x := range 50 {
+			raw = append(raw, byte(x*5), byte(y*3), byte(x*y))
+		}
+	}
+	decoded, err := p.Pixels(raw, 50, 40, 6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	turned, _ := p.Bytes([]byte(file), 6)
+	if !bytes.Equal(decoded, turned) {
+		t.Error("decoded pixels are prepared otherwise than the file")
+	}
+	served := run(t, m, "preprocess_pixels", map[string]*tf.Tensor{"raw_pixels": tf.FromBytes(raw, 40, 50, 3), "orientation": scalar(6)}, "pixels")[0]
+	if !bytes.Equal(decoded, served.Bytes()) {
+		t.Error("preprocess_pixels prepares other pixels")
+	}
+
+	if _, err := p.Bytes([]byte("no picture"), 1); captioner.CodeOf(err) != "image_corrupt" {
+		t.Errorf("garbage: %v, want code image_corrupt", err)
+	}
+	if _, err := p.Bytes([]byte(file[:60]), 1); captioner.CodeOf(err) != "image_corrupt" {
+		t.Errorf("a cut file: %v, want code image_corrupt", err)
+	}
+	if _, err := p.Pixels(raw, 50, 41, 1); err == nil {
+		t.Error("too few pixels were taken")
+	}
+}
