@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -109,8 +110,6 @@ func startLocal(t testing.TB, p programs, dataDir string) *local {
 func (l *local) start(t testing.TB) {
 	t.Helper()
 	l.cmd = l.command(context.Background(), l.args...)
-	// A group of its own, so that what a kill leaves behind can be seen.
-	l.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stdout, err := l.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -148,7 +147,7 @@ func (l *local) stop(t testing.TB) {
 	if l.cmd == nil {
 		return
 	}
-	group := l.cmd.Process.Pid
+	children := l.children(t, "")
 	l.cmd.Process.Signal(os.Interrupt)
 	select {
 	case <-l.ended:
@@ -160,9 +159,10 @@ func (l *local) stop(t testing.TB) {
 	if code := l.cmd.ProcessState.ExitCode(); code != 0 {
 		t.Errorf("the local mode ended with exit code %d", code)
 	}
-	if err := syscall.Kill(-group, 0); !errors.Is(err, syscall.ESRCH) {
-		t.Errorf("the local mode left processes behind")
-		syscall.Kill(-group, syscall.SIGKILL)
+	for _, pid := range children {
+		if alive(pid) {
+			t.Errorf("the local mode left process %d behind", pid)
+		}
 	}
 	l.cmd = nil
 }
@@ -170,14 +170,16 @@ func (l *local) stop(t testing.TB) {
 // kill ends the control plane with SIGKILL; its children must follow.
 func (l *local) kill(t testing.TB) {
 	t.Helper()
-	group := l.cmd.Process.Pid
+	children := l.children(t, "")
 	l.cmd.Process.Kill()
 	<-l.ended
 	eventually(t, 20*time.Second, "the children end with their parent", func() bool {
-		return errors.Is(syscall.Kill(-group, 0), syscall.ESRCH)
+		return !slices.ContainsFunc(children, alive)
 	})
 	l.cmd = nil
 }
+
+func alive(pid int) bool { return !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }
 
 func (l *local) logText() string {
 	l.mu.Lock()
@@ -185,7 +187,8 @@ func (l *local) logText() string {
 	return l.log.String()
 }
 
-// children returns the processes of the local mode whose command line contains text.
+// children returns the child processes of the local mode whose command line
+// contains text.
 func (l *local) children(t testing.TB, text string) []int {
 	t.Helper()
 	entries, err := filepath.Glob("/proc/[0-9]*")
@@ -200,7 +203,7 @@ func (l *local) children(t testing.TB, text string) []int {
 		}
 		// "pid (comm) state ppid pgrp …"; comm may contain spaces.
 		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-		if len(fields) < 3 || fields[2] != fmt.Sprint(l.cmd.Process.Pid) {
+		if len(fields) < 2 || fields[1] != fmt.Sprint(l.cmd.Process.Pid) {
 			continue
 		}
 		cmdline, _ := os.ReadFile(filepath.Join(entry, "cmdline"))

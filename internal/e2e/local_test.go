@@ -184,7 +184,7 @@ func TestLocalMode(t *testing.T) {
 // killServingEngine kills the serving engine under requests: every one of them
 // must be answered, by a fresh engine, within 5 s.
 func killServingEngine(t *testing.T, l *local, picture []byte, version captioner.Digest) {
-	pids := l.children(t, "--model")
+	pids := l.children(t, filepath.Join("cache", "models"))
 	if len(pids) != 1 {
 		t.Fatalf("serving engines = %v, want one", pids)
 	}
@@ -209,7 +209,7 @@ func killServingEngine(t *testing.T, l *local, picture []byte, version captioner
 			t.Errorf("a request took %s, want at most 5 s", worst)
 		}
 	}
-	if now := l.children(t, "--model"); len(now) != 1 || now[0] == pids[0] {
+	if now := l.children(t, filepath.Join("cache", "models")); len(now) != 1 || now[0] == pids[0] {
 		t.Errorf("serving engines after the kill = %v, want a new one", now)
 	}
 }

@@ -79,6 +79,12 @@ func Mean(s *tf.Scope, x tf.Output, keep bool, axes ...int32) tf.Output {
 
 // Concat joins the tensors along the axis.
 func Concat(s *tf.Scope, axis int32, xs ...tf.Output) tf.Output {
+	if len(xs) == 1 {
+		return xs[0] // ConcatV2 takes two or more
+	}
+	if len(xs) == 1 {
+		return xs[0] // ConcatV2 wants at least two
+	}
 	return tf.Out(s, "ConcatV2", nil, tf.OutputList(xs), tf.Int(s, axis))
 }
 
@@ -160,4 +166,9 @@ func width(s *tf.Scope, x tf.Output) int {
 		return 1
 	}
 	return int(dims[len(dims)-1])
+}
+
+// Size returns the size of x along the axis when the graph runs, int32 [].
+func Size(s *tf.Scope, x tf.Output, axis int32) tf.Output {
+	return Gather(s, tf.Out(s, "Shape", nil, x), tf.Int(s, axis))
 }
