@@ -40,18 +40,27 @@ func New(tb testing.TB) *Fixture {
 // Open makes a fixture in a data directory that may have been used before.
 func Open(tb testing.TB, dataDir string, data captioner.DataConfig) *Fixture {
 	tb.Helper()
-	s, err := store.Open(context.Background(), "sqlite:"+filepath.Join(dataDir, "captioner.db"))
+	f, err := Make(dataDir, data)
 	if err != nil {
-		tb.Fatalf("open a store: %v", err)
+		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
-		if err := s.Close(); err != nil {
+		if err := f.Store.Close(); err != nil {
 			tb.Errorf("close the store: %v", err)
 		}
 	})
+	return f
+}
+
+// Make is Open for a program that is no test. Its store stays open.
+func Make(dataDir string, data captioner.DataConfig) (*Fixture, error) {
+	s, err := store.Open(context.Background(), "sqlite:"+filepath.Join(dataDir, "captioner.db"))
+	if err != nil {
+		return nil, err
+	}
 	blobs, err := blob.NewDisk(filepath.Join(dataDir, "blobs"))
 	if err != nil {
-		tb.Fatalf("open a blob store: %v", err)
+		return nil, err
 	}
 	engine := &Engine{}
 	return &Fixture{
@@ -59,7 +68,7 @@ func Open(tb testing.TB, dataDir string, data captioner.DataConfig) *Fixture {
 			Store: s, Blobs: blobs, Extractor: engine, Trainer: engine, OpenModel: engine.OpenModel, DataDir: dataDir,
 		},
 		Engine: engine, Store: s, Blobs: blobs, Data: data,
-	}
+	}, nil
 }
 
 // Config is a configuration for the fixture's data set.

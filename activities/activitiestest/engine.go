@@ -15,11 +15,8 @@ import (
 	"github.com/captioner/captioner/ml/features"
 )
 
-const (
-	side = 4 // of the shards' pictures, in pixels
-	// checkpointEvery is how often, in steps, the engine saves its state.
-	checkpointEvery = 5
-)
+// side is that of the shards' pictures, in pixels.
+const side = 4
 
 // Engine stands in for the TensorFlow process: it writes the files that the
 // real one writes and computes nothing. "Training" counts steps. The fields are
@@ -37,6 +34,22 @@ type Engine struct {
 	mu    sync.Mutex
 	log   []string
 	stops []chan struct{}
+	asked chan struct{}
+}
+
+// Asked returns a channel that closes when Checkpoint is called.
+func (e *Engine) Asked() <-chan struct{} {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.askedChannel()
+}
+
+// askedChannel needs e.mu.
+func (e *Engine) askedChannel() chan struct{} {
+	if e.asked == nil {
+		e.asked = make(chan struct{})
+	}
+	return e.asked
 }
 
 // Log lists what the engine was asked for: "extract 15", "train 1-20",
@@ -82,8 +95,8 @@ func (e *Engine) ExtractFeatures(ctx context.Context, req captioner.ExtractReque
 	return out, w.Close()
 }
 
-// Train counts from the resumed step to the last, and writes a checkpoint every
-// five steps and what an export has.
+// Train counts from the resumed step to the last, reports twenty times and saves
+// its state four times on the way, and writes what an export has.
 func (e *Engine) Train(ctx context.Context, req captioner.TrainRequest, progress func(captioner.TrainEvent)) (captioner.TrainResult, error) {
 	stop := make(chan struct{}, 1)
 	e.mu.Lock()
@@ -115,7 +128,7 @@ func (e *Engine) Train(ctx context.Context, req captioner.TrainRequest, progress
 // step makes one step.
 func (e *Engine) step(ctx context.Context, stop <-chan struct{}, req captioner.TrainRequest, step, steps int, progress func(captioner.TrainEvent)) error {
 	if e.OnStep != nil {
-		if err := e.OnStep(ctx, step); err != nil && ctx.Err() == nil && !errors.Is(err, ErrStop) {
+		if err := e.OnStep(ctx, step); err != nil && ctx.Err() == nil {
 			return err
 		}
 	}
@@ -129,17 +142,16 @@ func (e *Engine) step(ctx context.Context, stop <-chan struct{}, req captioner.T
 		return &captioner.Error{Kind: captioner.Unavailable, Code: "stopped", Message: "training has stopped at a checkpoint"}
 	default:
 	}
-	progress(captioner.TrainEvent{Step: &captioner.TrainStep{
-		Step: step, Steps: steps, Epoch: 1, Epochs: 1, Loss: 1 / float64(step), LearningRate: 1e-3, ImagesPerSecond: 100,
-	}})
-	if step%checkpointEvery == 0 {
+	if step%max(1, steps/20) == 0 {
+		progress(captioner.TrainEvent{Step: &captioner.TrainStep{
+			Step: step, Steps: steps, Epoch: 1, Epochs: 1, Loss: 1 / float64(step), LearningRate: 1e-3, ImagesPerSecond: 100,
+		}})
+	}
+	if step%max(1, steps/4) == 0 {
 		return saveCheckpoint(req.WorkDir, step, progress)
 	}
 	return nil
 }
-
-// ErrStop may be returned by OnStep to have the engine look at Checkpoint.
-var ErrStop = errors.New("look whether to stop")
 
 // Checkpoint has every training save its state and end.
 func (e *Engine) Checkpoint() {
@@ -150,6 +162,11 @@ func (e *Engine) Checkpoint() {
 		case stop <- struct{}{}:
 		default:
 		}
+	}
+	select {
+	case <-e.askedChannel():
+	default:
+		close(e.asked)
 	}
 }
 

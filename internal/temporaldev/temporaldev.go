@@ -65,6 +65,10 @@ type Server struct {
 	uiURL   string
 }
 
+// startAttempts is how often a start is tried: besides the two ports that are
+// chosen here the server takes others at random, and may find one taken.
+const startAttempts = 3
+
 // Start starts a server and returns when it is ready for work. A port that is
 // taken is an error of kind Conflict that names the flag to change it; a server
 // that does not start is Unavailable, with its last lines as the cause.
@@ -72,6 +76,22 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if o.IP == "" {
 		o.IP = "127.0.0.1"
 	}
+	for attempt := 1; ; attempt++ {
+		s, err := start(ctx, o)
+		if err == nil {
+			return s, nil
+		}
+		if attempt == startAttempts || captioner.CodeOf(err) != codeEnded {
+			return nil, err
+		}
+	}
+}
+
+// codeEnded marks a server that ended before it was ready.
+const codeEnded = "temporal_ended"
+
+// start makes one attempt.
+func start(ctx context.Context, o Options) (*Server, error) {
 	var err error
 	if o.Port, err = choosePort(o.IP, o.Port, "Temporal server", o.PortFlag); err != nil {
 		return nil, err
@@ -79,7 +99,6 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if o.UIPort, err = choosePort(o.IP, o.UIPort, "Temporal Web UI", o.UIPortFlag); err != nil {
 		return nil, err
 	}
-
 	process, err := child.Start(ctx, child.Command{
 		Name: "Temporal", Path: o.Binary, Args: arguments(o), Env: environment(), Logger: o.Logger,
 	})
@@ -100,12 +119,12 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 
 // arguments gives the command line. The write-ahead log is worth a factor of 3
 // to 5 under load; with it, synchronous=1 (normal) loses nothing when the
-// process is killed.
+// process is killed. Warnings are routine at each start and stop.
 func arguments(o Options) []string {
 	args := []string{
 		"server", "start-dev",
 		"--ip", o.IP, "--port", strconv.Itoa(o.Port), "--ui-port", strconv.Itoa(o.UIPort),
-		"--namespace", Namespace, "--log-level", "warn",
+		"--namespace", Namespace, "--log-level", "error",
 	}
 	if o.DBFile != "" {
 		args = append(args, "--db-filename", filepath.Clean(o.DBFile),
@@ -184,7 +203,9 @@ func (s *Server) await(ctx context.Context, what string, check func() error) err
 		}
 		select {
 		case <-s.process.Done():
-			return captioner.Wrap(captioner.Unavailable, s.cause(), "the Temporal server did not start")
+			return &captioner.Error{
+				Kind: captioner.Unavailable, Code: codeEnded, Message: "the Temporal server did not start", Err: s.cause(),
+			}
 		case <-ctx.Done():
 			return captioner.Wrap(captioner.Unavailable, err, "the Temporal server took too long to %s", what)
 		case <-ticker.C:

@@ -1,0 +1,548 @@
+package workflows_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/interceptor"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/worker"
+
+	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/activities"
+	"github.com/captioner/captioner/activities/activitiestest"
+	"github.com/captioner/captioner/workflows"
+)
+
+// harness runs TrainAndDeploy in Temporal's test environment, where timers skip
+// ahead, with the activities of a fixture.
+type harness struct {
+	*testsuite.TestWorkflowEnvironment
+	fixture *activitiestest.Fixture
+
+	mu      sync.Mutex
+	started []string
+}
+
+func newHarness(t *testing.T, f *activitiestest.Fixture) *harness {
+	t.Helper()
+	var suite testsuite.WorkflowTestSuite
+	h := &harness{TestWorkflowEnvironment: suite.NewTestWorkflowEnvironment(), fixture: f}
+	h.SetWorkerOptions(worker.Options{
+		MaxHeartbeatThrottleInterval: 100 * time.Millisecond,
+		Interceptors:                 []interceptor.WorkerInterceptor{&activities.Interceptor{}},
+	})
+	h.SetTestTimeout(time.Minute)
+	h.RegisterWorkflow(workflows.TrainAndDeploy)
+	h.RegisterActivity(f.Activities)
+	h.SetOnActivityStartedListener(func(info *activity.Info, _ context.Context, _ converter.EncodedValues) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.started = append(h.started, info.ActivityType.Name+"@"+info.TaskQueue)
+	})
+	return h
+}
+
+// run executes the workflow with the configuration.
+func (h *harness) run(t *testing.T, cfg captioner.Config) (captioner.RunResult, error) {
+	t.Helper()
+	input, err := json.Marshal(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.ExecuteWorkflow(workflows.TrainAndDeploy, json.RawMessage(input))
+	if !h.IsWorkflowCompleted() {
+		t.Fatal("the workflow has not ended")
+	}
+	var result captioner.RunResult
+	if err := h.GetWorkflowError(); err != nil {
+		return result, err
+	}
+	return result, h.GetWorkflowResult(&result)
+}
+
+// progress asks the query.
+func (h *harness) progress(t *testing.T) captioner.Progress {
+	t.Helper()
+	value, err := h.QueryWorkflow(workflows.ProgressQuery)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p captioner.Progress
+	if err := value.Get(&p); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// states lists "Name state" of each stage.
+func states(p captioner.Progress) []string {
+	var list []string
+	for _, s := range p.Stages {
+		text := s.Name + " " + s.State
+		if s.Cached {
+			text += " cached"
+		}
+		list = append(list, text)
+	}
+	return list
+}
+
+// record returns the run's record; the test environment's workflow ID is fixed.
+func (h *harness) record(t *testing.T) captioner.RunRecord {
+	t.Helper()
+	r, err := h.fixture.Store.RunRecord(t.Context(), "default-test-workflow-id")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// complete runs a fixture's run to its end.
+func complete(t *testing.T, f *activitiestest.Fixture, cfg captioner.Config) captioner.RunResult {
+	t.Helper()
+	result, err := newHarness(t, f).run(t, cfg)
+	if err != nil {
+		t.Fatalf("the run failed: %v", err)
+	}
+	return result
+}
+
+func TestOrder(t *testing.T) {
+	f := activitiestest.New(t)
+	h := newHarness(t, f)
+	result, err := h.run(t, f.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"ValidateConfig@captioner", "PrepareData@captioner",
+		"ExtractFeatures@captioner-engine", "ExtractFeatures@captioner-engine", "ExtractFeatures@captioner-engine",
+		"Train@captioner-engine",
+		"CaptionShard@captioner-engine", "CaptionShard@captioner-engine", "CaptionShard@captioner-engine",
+		"Evaluate@captioner", "RegisterVersion@captioner-engine",
+		"DecidePromotion@captioner", "WriteDeploymentManifest@captioner", "Deploy@captioner", "RecordRun@captioner",
+	}
+	if diff := cmp.Diff(want, h.started); diff != "" {
+		t.Errorf("activities (-want +got):\n%s", diff)
+	}
+	for _, s := range h.progress(t).Stages {
+		if s.State != "completed" || s.StartedAt == nil || s.FinishedAt == nil || s.Cached {
+			t.Errorf("stage %+v, want it completed with its times", s)
+		}
+		if s.Name == "ExtractFeatures" && (s.Done != 3 || s.Total != 3) {
+			t.Errorf("%d of %d shards, want 3 of 3", s.Done, s.Total)
+		}
+	}
+	if !result.Version.Valid() || !result.Deployed || result.Decision.Outcome != captioner.Promote || len(result.Reused) != 0 {
+		t.Errorf("result %+v, want a version that is deployed", result)
+	}
+	if len(result.Evaluation.Scores) != 2 || result.Evaluation.Scores[0].BLEU1 < 0.5 || len(result.Evaluation.Samples) != 8 {
+		t.Errorf("evaluation %+v", result.Evaluation)
+	}
+	alias, err := f.Store.Alias(t.Context(), captioner.Production)
+	if err != nil || alias.Version != result.Version {
+		t.Errorf("alias %+v (%v), want version %s", alias, err, result.Version.Short())
+	}
+	if r := h.record(t); r.State != captioner.RunCompleted || r.Actor != "temporal" || r.Result == nil || r.Result.Version != result.Version {
+		t.Errorf("record %+v", r)
+	}
+	if _, err := f.Blobs.Local(t.Context(), result.Deployment); err != nil {
+		t.Errorf("deployment.json: %v", err)
+	}
+}
+
+// TestSecondRun: an equal run finds every pure step done.
+func TestSecondRun(t *testing.T) {
+	f := activitiestest.New(t)
+	first := complete(t, f, f.Config())
+	before := f.Engine.Log()
+
+	h := newHarness(t, f)
+	cfg := f.Config()
+	cfg.Training.CheckpointInterval = captioner.Duration(time.Hour) // changes no result
+	second, err := h.run(t, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second.Version != first.Version {
+		t.Errorf("version %s, want the first run's, %s", second.Version.Short(), first.Version.Short())
+	}
+	if diff := cmp.Diff(before, f.Engine.Log()); diff != "" {
+		t.Errorf("the engine worked again (-before +after):\n%s", diff)
+	}
+	want := []string{
+		"ValidateConfig completed", "PrepareData completed cached", "ExtractFeatures completed cached", "Train completed cached",
+		"CaptionShard completed cached", "Evaluate completed cached", "RegisterVersion completed cached",
+		"DecidePromotion completed", "WriteDeploymentManifest completed", "Deploy completed",
+	}
+	if diff := cmp.Diff(want, states(h.progress(t))); diff != "" {
+		t.Errorf("stages (-want +got):\n%s", diff)
+	}
+	if want := []string{"PrepareData", "ExtractFeatures", "Train", "CaptionShard", "Evaluate", "RegisterVersion"}; !slices.Equal(second.Reused, want) {
+		t.Errorf("reused %v, want %v", second.Reused, want)
+	}
+	alias, err := f.Store.Alias(t.Context(), captioner.Production)
+	if err != nil || alias.Generation != 1 {
+		t.Errorf("alias %+v (%v), want it not moved again", alias, err)
+	}
+}
+
+// TestShardSize: shards are a matter of speed.
+func TestShardSize(t *testing.T) {
+	f := activitiestest.New(t)
+	first := complete(t, f, f.Config())
+	cfg := f.Config()
+	cfg.Data.ShardSize = 100
+	if second := complete(t, f, cfg); second.Version != first.Version {
+		t.Errorf("version %s with one shard, %s with three", second.Version.Short(), first.Version.Short())
+	}
+}
+
+// fault makes a method of the store fail a number of times.
+type fault struct {
+	captioner.Store
+	mu    sync.Mutex
+	left  int
+	err   error
+	moved func() // called before an alias is moved
+}
+
+func (s *fault) PutStepResult(ctx context.Context, key, step string, output []byte) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if step == activities.StepTrain && s.left > 0 {
+		s.left--
+		return nil, s.err
+	}
+	return s.Store.PutStepResult(ctx, key, step, output)
+}
+
+func (s *fault) MoveAlias(ctx context.Context, name string, version captioner.Digest, generation int64, actor, reason string) (captioner.Alias, error) {
+	if s.moved != nil {
+		s.moved()
+	}
+	return s.Store.MoveAlias(ctx, name, version, generation, actor, reason)
+}
+
+func TestRetry(t *testing.T) {
+	away := captioner.Errorf(captioner.Unavailable, "the database is away")
+	for _, test := range []struct {
+		name   string
+		times  int
+		err    error
+		want   captioner.Kind // of the run's failure; empty for none
+		trains int
+	}{
+		{"unavailable for long", 8, away, "", 9},
+		{"unforeseen twice", 2, errors.New("a bug"), "", 3},
+		{"unforeseen again and again", 20, errors.New("a bug"), captioner.Internal, 3},
+		{"invalid", 1, captioner.Errorf(captioner.Invalid, "no"), captioner.Invalid, 1},
+		{"not found", 1, captioner.Errorf(captioner.NotFound, "gone"), captioner.NotFound, 1},
+		{"corrupt", 1, captioner.Errorf(captioner.Corrupt, "damaged"), captioner.Corrupt, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := activitiestest.New(t)
+			f.Activities.Store = &fault{Store: f.Store, left: test.times, err: test.err}
+			h := newHarness(t, f)
+			_, err := h.run(t, f.Config())
+			if got := captioner.KindOf(activities.FromFailure(err)); got != test.want {
+				t.Errorf("the run ended with %v, kind %q; want %q", err, got, test.want)
+			}
+			trains := 0
+			for _, line := range f.Engine.Log() {
+				if strings.HasPrefix(line, "train") {
+					trains++
+				}
+			}
+			if trains != test.trains {
+				t.Errorf("%d trainings, want %d", trains, test.trains)
+			}
+			if test.want == "" {
+				return
+			}
+			if r := h.record(t); r.State != captioner.RunFailed || r.Message == "" {
+				t.Errorf("record %+v, want it failed with a message", r)
+			}
+			if s := h.progress(t).Stages[3]; s.State != "failed" || s.Error == "" {
+				t.Errorf("stage %+v, want it failed with a reason", s)
+			}
+		})
+	}
+}
+
+func TestInvalidConfig(t *testing.T) {
+	f := activitiestest.New(t)
+	h := newHarness(t, f)
+	cfg := f.Config()
+	cfg.Data.Images, cfg.Training.BatchSize = "/nowhere", 0
+	_, err := h.run(t, cfg)
+	problems := captioner.ProblemsOf(activities.FromFailure(err))
+	if len(problems) != 2 {
+		t.Errorf("problems %v, want two", problems)
+	}
+	if want := []string{"ValidateConfig@captioner", "RecordRun@captioner"}; !slices.Equal(h.started, want) {
+		t.Errorf("activities %v, want %v", h.started, want)
+	}
+	if r := h.record(t); r.State != captioner.RunFailed {
+		t.Errorf("record %+v, want it failed", r)
+	}
+}
+
+// TestDefaults: {} , null and no input at all run the defaults.
+func TestDefaults(t *testing.T) {
+	for _, input := range []json.RawMessage{json.RawMessage(`{}`), json.RawMessage(`null`), nil} {
+		t.Run(fmt.Sprintf("%q", input), func(t *testing.T) {
+			f := activitiestest.New(t)
+			asked := 0
+			f.Activities.Demonstration = func(context.Context) (captioner.DataConfig, error) {
+				asked++
+				return f.Data, nil
+			}
+			h := newHarness(t, f)
+			// The default vocabulary needs words that occur five times.
+			h.ExecuteWorkflow(workflows.TrainAndDeploy, input)
+			if err := h.GetWorkflowError(); err != nil {
+				t.Fatal(err)
+			}
+			if asked != 1 {
+				t.Errorf("asked for the demonstration data %d times, want once", asked)
+			}
+			var cfg captioner.Config
+			if err := json.Unmarshal(h.record(t).Config, &cfg); err != nil || cfg.Training.Steps != captioner.DefaultConfig().Training.Steps {
+				t.Errorf("recorded %d steps (%v), want the default", cfg.Training.Steps, err)
+			}
+		})
+	}
+}
+
+// TestCancel: a cancelled run is recorded as such. That the cancellation reaches
+// the training in time is for the real server to show, see server_test.go.
+func TestCancel(t *testing.T) {
+	f := activitiestest.New(t)
+	h := newHarness(t, f)
+	training, over := make(chan struct{}), make(chan struct{})
+	f.Engine.OnStep = func(ctx context.Context, step int) error {
+		if step == 8 {
+			close(training)
+			select {
+			case <-ctx.Done():
+			case <-over:
+			}
+			return context.Canceled
+		}
+		return nil
+	}
+	go func() {
+		<-training
+		h.CancelWorkflow()
+	}()
+	_, err := h.run(t, f.Config())
+	close(over)
+	if !temporal.IsCanceledError(err) {
+		t.Errorf("the run ended with %v, want a cancellation", err)
+	}
+	if r := h.record(t); r.State != captioner.RunCancelled {
+		t.Errorf("record %+v, want it cancelled", r)
+	}
+}
+
+func TestQuarantine(t *testing.T) {
+	f := activitiestest.New(t)
+	f.Engine.Undecodable = []string{"007.png"}
+	h := newHarness(t, f)
+	if _, err := h.run(t, f.Config()); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(h.started, "ExcludeImages@captioner") {
+		t.Errorf("activities %v, want ExcludeImages", h.started)
+	}
+
+	f = activitiestest.New(t)
+	f.Engine.Undecodable = []string{"001.png", "007.png", "008.png"}
+	h = newHarness(t, f)
+	_, err := h.run(t, f.Config())
+	if got := captioner.CodeOf(activities.FromFailure(err)); got != "unusable_data" {
+		t.Errorf("the run ended with %v, code %q; want unusable_data", err, got)
+	}
+	if s := h.progress(t).Stages[2]; s.State != "failed" {
+		t.Errorf("stage %+v, want it failed", s)
+	}
+}
+
+// say makes a model that is right about a share of the pictures.
+func say(wrongEvery int) func(image, algorithm string) string {
+	return func(image, _ string) string {
+		var i int
+		_, _ = fmt.Sscanf(image, "%03d", &i)
+		if i%wrongEvery == 0 {
+			return fmt.Sprintf("%d things nobody can see", i)
+		}
+		colour := []string{"red", "green", "blue", "grey"}[i%4]
+		return fmt.Sprintf("a %s field with %d white dots", colour, i+1)
+	}
+}
+
+func TestPromotion(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		say     func(image, algorithm string) string
+		change  func(*captioner.Config)
+		outcome captioner.Outcome
+		reason  string
+		rescore bool
+	}{
+		{name: "better", say: say(1000), outcome: captioner.Promote, reason: "up to 1.00 less is allowed"},
+		{name: "worse", say: say(2), outcome: captioner.Hold, reason: "that of the live version"},
+		{name: "worse within the margin", say: say(2), change: func(c *captioner.Config) { c.Promotion.Margin = 1 }, outcome: captioner.Promote, reason: "100.00"},
+		{name: "collapsed", say: func(string, string) string { return "a dog" }, outcome: captioner.Reject, reason: "collapsed"},
+		{
+			name: "another signature", say: say(4), outcome: captioner.Promote, reason: "that of the live version", rescore: true,
+			change: func(c *captioner.Config) { c.Evaluation.BeamWidth = 5 },
+		},
+		{
+			name: "another test split and input size", say: say(4), outcome: captioner.Promote, reason: "that of the live version", rescore: true,
+			change: func(c *captioner.Config) { c.Data.Seed = 7; c.Model.ImageSize = 64 },
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := activitiestest.New(t)
+			f.Engine.Say = say(4)
+			live := complete(t, f, f.Config())
+
+			f.Engine.Say = test.say
+			cfg := f.Config()
+			cfg.Training.Seed = 43 // another model
+			if test.change != nil {
+				test.change(&cfg)
+			}
+			h := newHarness(t, f)
+			result, err := h.run(t, cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if result.Decision.Outcome != test.outcome || !strings.Contains(strings.Join(result.Decision.Reasons, " "), test.reason) {
+				t.Errorf("decision %+v, want %s because of %q", result.Decision, test.outcome, test.reason)
+			}
+			want := live.Version
+			if test.outcome == captioner.Promote {
+				want = result.Version
+			}
+			alias, err := f.Store.Alias(t.Context(), captioner.Production)
+			if err != nil || alias.Version != want || result.Deployed != (test.outcome == captioner.Promote) {
+				t.Errorf("alias %+v (%v), deployed %v; want %s live", alias, err, result.Deployed, want.Short())
+			}
+			deploy := h.progress(t).Stages[9]
+			if skipped := deploy.State == "skipped"; skipped != (test.outcome != captioner.Promote) {
+				t.Errorf("Deploy is %s after %s", deploy.State, test.outcome)
+			}
+			decisions := 0
+			for _, name := range h.started {
+				if strings.HasPrefix(name, "DecidePromotion") {
+					decisions++
+				}
+			}
+			if want := map[bool]int{false: 1, true: 2}[test.rescore]; decisions != want {
+				t.Errorf("%d decisions, want %d", decisions, want)
+			}
+		})
+	}
+}
+
+// TestDecideAgain: the alias moves between decision and deployment.
+func TestDecideAgain(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		moves    int
+		deployed bool
+	}{
+		{"once", 1, true},
+		{"again and again", 100, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := activitiestest.New(t)
+			first := complete(t, f, f.Config())
+			left := test.moves
+			f.Activities.Store = &fault{Store: f.Store, moved: func() {
+				if left == 0 {
+					return
+				}
+				left--
+				alias, err := f.Store.Alias(context.Background(), captioner.Production)
+				if err == nil {
+					_, err = f.Store.MoveAlias(context.Background(), captioner.Production, first.Version, alias.Generation, "someone", "by hand")
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}}
+			cfg := f.Config()
+			cfg.Training.Seed = 43
+			h := newHarness(t, f)
+			result, err := h.run(t, cfg)
+			if result.Deployed != test.deployed || (err == nil) != test.deployed {
+				t.Errorf("deployed %v, error %v; want deployed %v", result.Deployed, err, test.deployed)
+			}
+			if !test.deployed && captioner.KindOf(activities.FromFailure(err)) != captioner.Conflict {
+				t.Errorf("the run ended with %v, want a Conflict", err)
+			}
+			if test.deployed && result.Decision.Generation != 2 {
+				t.Errorf("decided against generation %d, want 2", result.Decision.Generation)
+			}
+		})
+	}
+}
+
+func TestDeployMovesBack(t *testing.T) {
+	f := activitiestest.New(t)
+	first := complete(t, f, f.Config())
+	f.Activities.DeployTimeout = 300 * time.Millisecond
+	stop := keepAlive(t, f, captioner.Replica{ID: "server-1", Version: first.Version, Generation: 1})
+	defer stop()
+
+	cfg := f.Config()
+	cfg.Training.Seed = 43
+	h := newHarness(t, f)
+	_, err := h.run(t, cfg)
+	if got := captioner.CodeOf(activities.FromFailure(err)); got != "deployment_failed" {
+		t.Fatalf("the run ended with %v, code %q; want deployment_failed", err, got)
+	}
+	moves, err := f.Store.AliasMoves(t.Context(), captioner.Production, 10)
+	if err != nil || len(moves) != 3 || moves[0].Version != first.Version || !strings.Contains(moves[0].Reason, "server-1") {
+		t.Errorf("moves %+v (%v), want the third to go back because of server-1", moves, err)
+	}
+}
+
+// keepAlive records a server's heartbeats until the returned function is called.
+func keepAlive(t *testing.T, f *activitiestest.Fixture, r captioner.Replica) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	done.Go(func() {
+		ticker := time.NewTicker(50 * time.Millisecond)
+		defer ticker.Stop()
+		for {
+			r.SeenAt = time.Now()
+			if err := f.Store.SeeReplica(context.Background(), r); err != nil {
+				t.Error(err)
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+		}
+	})
+	return func() { cancel(); done.Wait() }
+}
