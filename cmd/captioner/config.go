@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -36,12 +35,12 @@ func newConfigCommand(g *global) *cobra.Command {
 		Short: "Check a configuration and the paths it names, and list every problem",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := readConfig(cmd, args)
+			file, err := readConfigFile(cmd, args[0])
 			if err != nil {
 				return err
 			}
-			if problems := config.CheckMachine(cfg, ""); len(problems) > 0 {
-				return &captioner.Error{Kind: captioner.Invalid, Message: args[0] + " cannot be used on this machine", Problems: problems}
+			if _, err := config.ParseOn(file.data, file.format, config.Machine{Base: file.dir}); err != nil {
+				return err
 			}
 			if g.json {
 				return printJSON(cmd.OutOrStdout(), map[string]any{"ok": true})
@@ -60,31 +59,44 @@ func readConfig(cmd *cobra.Command, args []string) (captioner.Config, error) {
 	if len(args) == 0 || args[0] == "" {
 		return captioner.DefaultConfig(), nil
 	}
-	in, err := openInput(cmd, args[0])
+	file, err := readConfigFile(cmd, args[0])
 	if err != nil {
 		return captioner.Config{}, err
+	}
+	cfg, err := config.Parse(file.data, file.format)
+	if err != nil {
+		return captioner.Config{}, err
+	}
+	return config.Resolve(cfg, file.dir), nil
+}
+
+// configFile is a configuration that has not been parsed.
+type configFile struct {
+	data   []byte
+	format string
+	// dir is what relative paths are relative to: the folder of the file, or
+	// the working folder for standard input.
+	dir string
+}
+
+func readConfigFile(cmd *cobra.Command, name string) (configFile, error) {
+	in, err := openInput(cmd, name)
+	if err != nil {
+		return configFile{}, err
 	}
 	defer in.Close()
-	data, err := io.ReadAll(in)
-	if err != nil {
-		return captioner.Config{}, err
+	file := configFile{format: "yaml"}
+	if file.data, err = io.ReadAll(in); err != nil {
+		return configFile{}, captioner.Wrap(captioner.Invalid, err, "read %s", name)
 	}
-	format := "yaml"
-	if strings.EqualFold(filepath.Ext(args[0]), ".json") {
-		format = "json"
+	if strings.EqualFold(filepath.Ext(name), ".json") {
+		file.format = "json"
 	}
-	cfg, err := config.Parse(data, format)
-	if err != nil {
-		return captioner.Config{}, err
+	if name == "-" {
+		name = "."
+	} else {
+		name = filepath.Dir(name)
 	}
-	base, err := os.Getwd()
-	if err != nil {
-		return captioner.Config{}, err
-	}
-	if args[0] != "-" {
-		if base, err = filepath.Abs(filepath.Dir(args[0])); err != nil {
-			return captioner.Config{}, err
-		}
-	}
-	return config.Resolve(cfg, base), nil
+	file.dir, err = filepath.Abs(name)
+	return file, err
 }
