@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/captioner/captioner"
@@ -82,11 +83,30 @@ func readCheckpoint(path string, want captioner.Digest) (st state, variables, be
 	return st, variables, best, nil
 }
 
-// save writes a checkpoint and removes all but the last two of this training.
-func (r *run) save() error {
-	if r.savedStep == r.state.Step && len(r.saved) > 0 {
-		return nil // nothing happened since
+// checkpointName is the name of a checkpoint after a number of steps.
+const checkpointName = "checkpoint-%08d.safetensors"
+
+// findSaved lists the checkpoints that earlier attempts left in WorkDir, the
+// one that this attempt resumes from last, so that it goes last.
+func (r *run) findSaved() error {
+	found, err := filepath.Glob(filepath.Join(r.req.WorkDir, "checkpoint-*.safetensors"))
+	if err != nil {
+		return fmt.Errorf("look for checkpoints: %w", err)
 	}
+	resumed := filepath.Clean(r.req.Resume)
+	for _, path := range found {
+		if path != resumed {
+			r.saved = append(r.saved, path)
+		}
+	}
+	if slices.Contains(found, resumed) {
+		r.saved = append(r.saved, resumed)
+	}
+	return nil
+}
+
+// save writes a checkpoint and removes all but the last two.
+func (r *run) save() error {
 	variables, err := r.graph.Weights.All().Read(r.session)
 	if err != nil {
 		return err
@@ -100,11 +120,11 @@ func (r *run) save() error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(r.req.WorkDir, fmt.Sprintf("checkpoint-%08d.safetensors", r.state.Step))
+	path := filepath.Join(r.req.WorkDir, fmt.Sprintf(checkpointName, r.state.Step))
 	if err := tf.WriteTensors(path, tensors, map[string]string{"state": string(text)}); err != nil {
 		return err
 	}
-	r.saved, r.savedStep = append(r.saved, path), r.state.Step
+	r.saved = append(slices.DeleteFunc(r.saved, func(s string) bool { return s == path }), path)
 	for len(r.saved) > 2 {
 		if err := os.Remove(r.saved[0]); err != nil && !os.IsNotExist(err) {
 			return fmt.Errorf("remove old checkpoint: %w", err)

@@ -92,6 +92,9 @@ func (d *data) open(paths []string) (map[string][]byte, error) {
 			return nil, err
 		}
 		d.shards = append(d.shards, shard)
+		if err := shard.Verify(); err != nil {
+			return nil, err
+		}
 		if shard.Side() != d.side {
 			return nil, captioner.Errorf(captioner.Internal, "a shard holds squares of %d pixels, and the model takes %d", shard.Side(), d.side)
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"path/filepath"
 	"time"
 
 	"github.com/captioner/captioner"
@@ -39,11 +38,10 @@ type run struct {
 	stepsPerEpoch int
 	steps, epochs int
 
-	state     state
-	best      map[string]*tf.Tensor // the best epoch's weights
-	order     []int                 // of the epoch that is going on
-	saved     []string              // the checkpoints that are kept, oldest first
-	savedStep int
+	state state
+	best  map[string]*tf.Tensor // the best epoch's weights
+	order []int                 // of the epoch that is going on
+	saved []string              // the checkpoints in WorkDir, those to go first
 
 	meter meter
 }
@@ -92,9 +90,9 @@ func (r *run) open() error {
 		if r.state, values, r.best, err = readCheckpoint(r.req.Resume, digest); err != nil {
 			return err
 		}
-		if filepath.Dir(r.req.Resume) == filepath.Clean(r.req.WorkDir) {
-			r.saved, r.savedStep = []string{r.req.Resume}, r.state.Step
-		}
+	}
+	if err := r.findSaved(); err != nil {
+		return err
 	}
 	defer tf.ReleaseMap(values)
 	if r.session, err = tf.NewSession(r.graph.Graph, r.state.Threads); err != nil {

@@ -1,0 +1,116 @@
+package train
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/ml/model"
+)
+
+func TestOrder(t *testing.T) {
+	a := order(1, 0, 50)
+	if !cmp.Equal(a, order(1, 0, 50)) {
+		t.Error("the same seed and epoch gave another order")
+	}
+	if cmp.Equal(a, order(1, 1, 50)) || cmp.Equal(a, order(2, 0, 50)) {
+		t.Error("another epoch or seed gave the same order")
+	}
+	slices.Sort(a)
+	for i, v := range a {
+		if i != v {
+			t.Fatalf("no permutation: %v", a)
+		}
+	}
+}
+
+func TestDraw(t *testing.T) {
+	captions := [][]int32{{1}, {2}, {3}}
+	for step := range 20 {
+		drawn := draw(stream(1, stepStream, step), captions, 5)
+		seen := map[int32]int{}
+		for _, c := range drawn {
+			seen[c[0]]++
+		}
+		if len(drawn) != 5 || len(seen) != 3 {
+			t.Errorf("step %d: drew %v, want every caption before any comes again", step, drawn)
+		}
+	}
+	if captions[0][0] != 1 || captions[2][0] != 3 {
+		t.Error("drawing changed the captions")
+	}
+}
+
+// Two pictures; the second has one short caption, whose rest is no row.
+func TestFill(t *testing.T) {
+	b := model.Batch{Images: 2}
+	fill(&b, [][][]int32{{{2, 4, 5, 3}, {2, 6, 3}}, {{2, 3}}})
+	want := model.Batch{
+		Images: 2, Captions: 2, Length: 3,
+		Tokens:  []int32{2, 4, 5, 2, 6, 0, 2, 0, 0, 0, 0, 0},
+		Rows:    []int32{0, 1, 2, 3, 4, 6},
+		Targets: []int32{4, 5, 3, 6, 3, 3},
+	}
+	if diff := cmp.Diff(want, b); diff != "" {
+		t.Errorf("batch (-want +got):\n%s", diff)
+	}
+}
+
+// Crops stay inside the picture and keep left at the left.
+func TestTrainBatchCrops(t *testing.T) {
+	const side, inner = 6, 4
+	pixels := make([]byte, side*side*3)
+	for y := range side {
+		for x := range side {
+			pixels[(y*side+x)*3], pixels[(y*side+x)*3+1] = byte(x), byte(y)
+		}
+	}
+	d := &data{side: side, labels: 2}
+	e := &example{pixels: pixels, captions: [][]int32{{2, 4, 3}}, labels: []int{1}}
+	config := captioner.TrainingConfig{CaptionsPerImage: 1, Augmentation: true, Seed: 9}
+	seen := map[[2]byte]bool{}
+	for step := range 60 {
+		b := d.trainBatch(config, inner, []*example{e}, step)
+		left, top := b.Pixels[0], b.Pixels[1]
+		seen[[2]byte{left, top}] = true
+		for y := range inner {
+			for x := range inner {
+				at := (y*inner + x) * 3
+				if b.Pixels[at] != left+byte(x) || b.Pixels[at+1] != top+byte(y) {
+					t.Fatalf("step %d: the crop at %d, %d is torn", step, left, top)
+				}
+			}
+		}
+		if diff := cmp.Diff([]float32{0, 1}, b.Labels); diff != "" {
+			t.Fatalf("labels (-want +got):\n%s", diff)
+		}
+	}
+	if len(seen) != 9 {
+		t.Errorf("%d crops of 9 came in 60 steps", len(seen))
+	}
+	config.Augmentation = false
+	if b := d.trainBatch(config, inner, []*example{e}, 1); b.Pixels[0] != 1 || b.Pixels[1] != 1 {
+		t.Error("without augmentation the crop is not the middle")
+	}
+}
+
+func TestLabels(t *testing.T) {
+	// 4 is everywhere, 9 in one picture only, 1 is the unknown token.
+	examples := []example{
+		{captions: [][]int32{{2, 4, 5, 3}, {2, 4, 1, 6, 3}}},
+		{captions: [][]int32{{2, 4, 6, 5, 3}}},
+		{captions: [][]int32{{2, 4, 5, 9, 3}}},
+	}
+	// Left: 5 (3 of 3, too common), 4-5 (2), 6 (2).
+	if n := label(examples); n != 2 {
+		t.Fatalf("%d labels, want 2: the pair 4-5 and the word 6", n)
+	}
+	want := [][]int{{0, 1}, {1}, {0}}
+	for i, e := range examples {
+		if diff := cmp.Diff(want[i], e.labels); diff != "" {
+			t.Errorf("picture %d (-want +got):\n%s", i, diff)
+		}
+	}
+}
