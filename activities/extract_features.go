@@ -106,7 +106,7 @@ func (a *Activities) extract(ctx context.Context, key string, in ExtractFeatures
 		report(ctx, ShardProgress{Done: done, Total: len(pictures)})
 	})
 	if err != nil {
-		return ExtractFeaturesResult{}, err
+		return ExtractFeaturesResult{}, engineFailed(err)
 	}
 	// The key promises these contents.
 	if err := checkUnchanged(ctx, in.ImagesDir, pictures); err != nil {

@@ -15,6 +15,12 @@ const (
 	// maxInternalAttempts bounds how often a failure that nobody foresaw is
 	// tried: it may be a passing one, but it may as well be a bug.
 	maxInternalAttempts = 3
+	// maxEngineAttempts bounds how often work is given to an engine that dies of
+	// it: a picture may exist that ends the process. With the workflow's backoff
+	// that is some two minutes. Training counts differently, see train.go.
+	maxEngineAttempts = 8
+	// codeEngineFailed marks that the engine died or could not be started.
+	codeEngineFailed = "engine_failed"
 	// maxProblems bounds the list of problems in a failure, which Temporal
 	// keeps in the run's history.
 	maxProblems = 200
@@ -47,6 +53,17 @@ type final struct{ error }
 // Unwrap returns the error.
 func (f final) Unwrap() error { return f.error }
 
+// engineFailed marks an error of the engine's that says that it is not there,
+// unless it was asked to stop.
+func engineFailed(err error) error {
+	if captioner.KindOf(err) != captioner.Unavailable || captioner.CodeOf(err) == codeStopped {
+		return err
+	}
+	return &captioner.Error{
+		Kind: captioner.Unavailable, Code: codeEngineFailed, Message: "the engine failed while it worked on the step", Err: err,
+	}
+}
+
 // ToFailure turns an error into Temporal's form: the kind becomes the type,
 // message and problems the details. attempt counts from 1 and decides whether
 // an Internal error is tried again.
@@ -63,6 +80,7 @@ func ToFailure(err error, attempt int32) error {
 	options := temporal.ApplicationErrorOptions{
 		NonRetryable: slices.Contains(NonRetryable, string(f.Kind)) ||
 			f.Kind == captioner.Internal && attempt >= maxInternalAttempts ||
+			f.Code == codeEngineFailed && attempt >= maxEngineAttempts ||
 			errors.As(err, &final{}),
 		Details: []any{f},
 	}

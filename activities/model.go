@@ -22,8 +22,8 @@ func (a *Activities) withModel(ctx context.Context, dir string, tree captioner.D
 func (a *Activities) withFolder(ctx context.Context, folder string, use func(captioner.Captioner) error) (err error) {
 	model, closeModel, err := a.OpenModel(ctx, folder)
 	if err != nil {
-		return err
+		return engineFailed(err)
 	}
 	defer func() { err = errors.Join(err, closeModel()) }()
-	return use(model)
+	return engineFailed(use(model))
 }

@@ -265,3 +265,8 @@ func goodCaption(name string) string {
 	}
 	return strings.Join(words, " ")
 }
+
+// Dies is OpenModel of an engine that cannot be started.
+func (e *Engine) Dies(context.Context, string) (captioner.Captioner, func() error, error) {
+	return nil, nil, captioner.Errorf(captioner.Unavailable, "the engine ended before it had answered")
+}
