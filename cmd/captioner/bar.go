@@ -37,7 +37,7 @@ func (b *bar) update(done, total int) {
 				progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true),
 				progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
 		}
-		b.terminal.Set(done)
+		_ = b.terminal.Set(done) // a bar that cannot be drawn is no failure
 		return
 	}
 	now := time.Now()
@@ -52,7 +52,7 @@ func (b *bar) update(done, total int) {
 // done removes the bar from the terminal.
 func (b *bar) done() {
 	if b.terminal != nil {
-		b.terminal.Finish()
+		_ = b.terminal.Finish()
 	}
 }
 

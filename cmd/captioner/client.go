@@ -145,18 +145,24 @@ type prediction struct {
 
 // Predict captions one picture.
 func (c *apiClient) Predict(ctx context.Context, name string, data []byte, algorithm string, beamWidth, captions int) (prediction, error) {
+	fields := url.Values{"algorithm": {algorithm}, "num_captions": {fmt.Sprint(captions)}}
+	if beamWidth > 0 {
+		fields.Set("beam_width", fmt.Sprint(beamWidth))
+	}
 	var body bytes.Buffer
 	form := multipart.NewWriter(&body)
-	form.WriteField("algorithm", algorithm)
-	if beamWidth > 0 {
-		form.WriteField("beam_width", fmt.Sprint(beamWidth))
+	for field, values := range fields {
+		if err := form.WriteField(field, values[0]); err != nil {
+			return prediction{}, err
+		}
 	}
-	form.WriteField("num_captions", fmt.Sprint(captions))
 	part, err := form.CreateFormFile("file", filepath.Base(name))
 	if err != nil {
 		return prediction{}, err
 	}
-	part.Write(data)
+	if _, err := part.Write(data); err != nil {
+		return prediction{}, err
+	}
 	if err := form.Close(); err != nil {
 		return prediction{}, err
 	}
