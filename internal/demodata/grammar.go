@@ -283,8 +283,8 @@ func (w *writer) thing(g group, d detail) string {
 	if w.chance(d.texture) {
 		parts = append(parts, w.word(synonymsOf(textureWords, g.Texture), 0.7))
 	}
-	parts = append(parts, w.word(synonymsOf(colourWords, g.Colour), 0.8))
-	noun := w.word(synonymsOf(shapeWords, g.Shape), 0.75)
+	parts = append(parts, w.word(synonymsOf(colourWords, g.Colour), 0.85))
+	noun := w.word(synonymsOf(shapeWords, g.Shape), 0.8)
 	switch len(g.members) {
 	case 1:
 		return article(parts[0]) + " " + strings.Join(parts, " ") + " " + noun

@@ -35,9 +35,9 @@ func draw(r *rand.Rand, s Scene) *image.RGBA {
 
 // toneRange is the range of a background's OKLab lightness.
 var toneRange = map[Tone][2]float64{
-	Dark:  {0.12, 0.30},
-	Grey:  {0.46, 0.62},
-	Light: {0.88, 0.97},
+	Dark:  {0.12, 0.26},
+	Grey:  {0.38, 0.48},
+	Light: {0.90, 0.97},
 }
 
 // drawBackground fills the picture with an almost neutral colour. It touches
@@ -109,9 +109,9 @@ type style struct {
 // background, so that they cannot be taken for holes.
 func newStyle(r *rand.Rand, o Object, tone Tone) style {
 	ink := drawColour(r, o.Colour)
-	accent := ink.mix(rgb{1, 1, 1}, 0.72)
+	accent := ink.mix(rgb{1, 1, 1}, 0.6)
 	if tone == Light || tone == Grey && r.IntN(2) == 0 {
-		accent = ink.scale(0.35)
+		accent = ink.scale(0.5)
 	}
 	sin, cos := math.Sincos(math.Pi / 4 * float64(r.IntN(4)))
 	lightY, lightX := math.Sincos(2 * math.Pi * r.Float64())

@@ -86,9 +86,9 @@ var groupings = []struct {
 	sizes  []int
 	weight float64
 }{
-	{[]int{1}, 0.15}, {[]int{2}, 0.06}, {[]int{3}, 0.03},
-	{[]int{1, 1}, 0.32}, {[]int{2, 1}, 0.10}, {[]int{2, 2}, 0.03}, {[]int{3, 1}, 0.03},
-	{[]int{1, 1, 1}, 0.16}, {[]int{2, 1, 1}, 0.05}, {[]int{1, 1, 1, 1}, 0.07},
+	{[]int{1}, 0.22}, {[]int{2}, 0.08}, {[]int{3}, 0.05},
+	{[]int{1, 1}, 0.30}, {[]int{2, 1}, 0.10}, {[]int{2, 2}, 0.03}, {[]int{3, 1}, 0.03},
+	{[]int{1, 1, 1}, 0.10}, {[]int{2, 1, 1}, 0.04}, {[]int{1, 1, 1, 1}, 0.05},
 }
 
 // newScene draws a scene. Its first group is the given pair, unless that is
@@ -149,9 +149,9 @@ func drawPairs(r *rand.Rand, n int, first *Pair, avoid map[Pair]bool) []Pair {
 
 func drawTexture(r *rand.Rand) Texture {
 	switch u := r.Float64(); {
-	case u < 0.5:
+	case u < 0.56:
 		return Solid
-	case u < 0.75:
+	case u < 0.78:
 		return Striped
 	default:
 		return Dotted
@@ -159,14 +159,13 @@ func drawTexture(r *rand.Rand) Texture {
 }
 
 // radiusRange gives the smallest and largest radius of a size, in units of the
-// square root of the picture's area. A small object is about 15 pixels wide
-// after the picture is squashed to 96 × 96, which is about the least at which
-// shape and texture can be told; the gaps between the ranges keep the sizes
+// square root of the picture's area. A small object is 18 to 29 pixels wide
+// after the picture is squashed to 96 × 96, enough to tell shape and texture; the gaps between the ranges keep the sizes
 // apart.
 var radiusRange = map[Size][2]float64{
-	Small:  {0.090, 0.105},
-	Medium: {0.135, 0.155},
-	Large:  {0.190, 0.220},
+	Small:  {0.115, 0.125},
+	Medium: {0.155, 0.170},
+	Large:  {0.205, 0.225},
 }
 
 // place draws sizes and positions until nothing overlaps, and, for a scene of
@@ -198,7 +197,7 @@ func drawSizes(r *rand.Rand, s *Scene) {
 			lo, hi := radiusRange[o.Size][0], radiusRange[o.Size][1]
 			o.Radius = unit * (lo + (hi-lo)*r.Float64())
 		}
-		o.Rotation = (r.Float64()*2 - 1) * 12 * math.Pi / 180
+		o.Rotation = (r.Float64()*2 - 1) * 8 * math.Pi / 180
 	}
 }
 

@@ -124,7 +124,7 @@ func TestObjectsAreClear(t *testing.T) {
 	if len(numbers) != 4 {
 		t.Errorf("numbers of objects = %v, want 1 to 4", numbers)
 	}
-	if total := 8 * 8 * 3 * 3; len(combinations) < total*95/100 {
+	if total := 8 * 8 * 3 * 3; len(combinations) < total*9/10 {
 		t.Errorf("%d of %d combinations of colour, shape, size and texture occur", len(combinations), total)
 	}
 }
