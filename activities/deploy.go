@@ -84,10 +84,10 @@ func (a *Activities) moveForward(ctx context.Context, in DeployInput) (captioner
 	if err != nil {
 		return captioner.Alias{}, time.Time{}, err
 	}
-	switch own := ownMoves(moves, in); {
-	case own == 1:
+	switch ownMoves(moves, in) {
+	case 1:
 		return moves[0].Alias, moves[0].MovedAt, nil
-	case own == 2: // moved back by an attempt that could not report it
+	case 2: // moved back by an attempt that could not report it
 		return captioner.Alias{}, time.Time{}, notTaken("%s", moves[0].Reason)
 	default:
 		return captioner.Alias{}, time.Time{}, &captioner.Error{

@@ -24,7 +24,7 @@ func (a *Activities) workspace(key string) (dir string, release func(), err erro
 	}
 	release = func() {
 		_ = os.RemoveAll(dir)
-		_ = lock.Unlock()
+		_ = lock.Close()
 		_ = os.Remove(parent) // succeeds when no other attempt works there
 	}
 	return dir, release, nil
@@ -40,7 +40,7 @@ func makeWorkspace(root, parent string) (string, *flock.Flock, error) {
 	if err := gate.Lock(); err != nil {
 		return "", nil, err
 	}
-	defer gate.Unlock()
+	defer gate.Close()
 
 	left, err := filepath.Glob(filepath.Join(parent, "attempt-*"))
 	if err != nil {
@@ -72,7 +72,7 @@ func removeAbandoned(dir string) error {
 	if err != nil || !held {
 		return err
 	}
-	defer lock.Unlock()
+	defer lock.Close()
 	return os.RemoveAll(dir)
 }
 
