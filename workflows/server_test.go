@@ -324,6 +324,62 @@ func TestCancelOnServer(t *testing.T) {
 	}
 }
 
+// TestTerminated: a run that was terminated, or whose worker is away, is still
+// described, and its record learns of the end.
+func TestTerminated(t *testing.T) {
+	d := deploy(t)
+	training, over := make(chan struct{}), make(chan struct{})
+	d.fixture.Engine.OnStep = func(ctx context.Context, step int) error {
+		if step == 8 {
+			close(training)
+			select {
+			case <-ctx.Done():
+			case <-over:
+			}
+		}
+		return nil
+	}
+	stop := d.work(t)
+	run, err := d.runs.Start(t.Context(), d.fixture.Config(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-training
+	if err := d.temporal.TerminateWorkflow(t.Context(), run.ID, "", "for a test"); err != nil {
+		t.Fatal(err)
+	}
+	close(over)
+	stop()
+	described, err := d.runs.Describe(t.Context(), run.ID)
+	if err != nil || described.State != captioner.RunCancelled {
+		t.Errorf("described run %+v (%v), want it cancelled", described, err)
+	}
+	record, err := d.fixture.Store.RunRecord(t.Context(), run.ID)
+	if err != nil || record.State != captioner.RunCancelled {
+		t.Errorf("record %+v (%v), want it cancelled", record, err)
+	}
+	if _, err := d.runs.WaitResult(t.Context(), run.ID); captioner.CodeOf(err) != "cancelled" {
+		t.Errorf("WaitResult() = %v, want code cancelled", err)
+	}
+}
+
+// TestServerAway: without Temporal every answer is Unavailable.
+func TestServerAway(t *testing.T) {
+	d := deploy(t)
+	if err := d.server.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	_, err := d.runs.Start(ctx, d.fixture.Config(), "")
+	_, describeErr := d.runs.Describe(ctx, "train-x")
+	for name, err := range map[string]error{"Start": err, "Describe": describeErr} {
+		if captioner.KindOf(err) != captioner.Unavailable {
+			t.Errorf("%s() = %v, want Unavailable", name, err)
+		}
+	}
+}
+
 // TestWorkerStops: a worker that is stopped in the middle of a training has it
 // save its state, and the next worker goes on from there.
 func TestWorkerStops(t *testing.T) {
