@@ -53,6 +53,9 @@ type Command struct {
 	Nice int
 	// Logger gets each line that the process prints; nil discards them.
 	Logger *slog.Logger
+	// Level gives the level of a line that is no log record of its own; nil
+	// means info.
+	Level func(line string) slog.Level
 }
 
 // Process is a child that was started. Its methods may be called from any
@@ -82,8 +85,12 @@ func Start(ctx context.Context, c Command) (*Process, error) {
 		logger = slog.New(slog.DiscardHandler)
 	}
 	p := &Process{name: c.Name, tail: &tail{}, done: make(chan struct{})}
-	stdout := &lineWriter{line: func(line string) { forward(logger, line) }}
-	stderr := &lineWriter{line: func(line string) { p.tail.add(line); forward(logger, line) }}
+	level := c.Level
+	if level == nil {
+		level = func(string) slog.Level { return slog.LevelInfo }
+	}
+	stdout := &lineWriter{line: func(line string) { forward(logger, level, line) }}
+	stderr := &lineWriter{line: func(line string) { p.tail.add(line); forward(logger, level, line) }}
 
 	cmd := exec.Command(c.Path, c.Args...)
 	cmd.Env = c.Env

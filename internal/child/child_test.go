@@ -147,9 +147,16 @@ func start(t *testing.T, c child.Command) (*child.Process, *logLines) {
 }
 
 func TestOutputAndFailure(t *testing.T) {
-	p, log := start(t, command("print", nil))
+	c := command("print", nil)
+	c.Level = func(line string) slog.Level {
+		if strings.HasPrefix(line, "no") {
+			return slog.LevelDebug
+		}
+		return slog.LevelInfo
+	}
+	p, log := start(t, c)
 	<-p.Done()
-	for _, want := range []string{`level=INFO msg="out one"`, `level=WARN msg=careful answer=42`, `level=INFO msg="no newline"`} {
+	for _, want := range []string{`level=INFO msg="out one"`, `level=WARN msg=careful answer=42`, `level=DEBUG msg="no newline"`} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log lacks %q:\n%s", want, log)
 		}

@@ -57,14 +57,14 @@ func (w *lineWriter) emit(line []byte) {
 
 // forward logs a line of a child. A line that is a JSON log record, as slog and
 // zap write them, keeps its level, message and attributes; its time is the
-// logger's own. Any other line is a message of level info.
-func forward(logger *slog.Logger, line string) {
+// logger's own. Any other line is a message, whose level the function gives.
+func forward(logger *slog.Logger, level func(line string) slog.Level, line string) {
 	ctx := context.Background()
 	if level, message, attrs, ok := parseRecord(line); ok {
 		logger.LogAttrs(ctx, level, message, attrs...)
 		return
 	}
-	logger.LogAttrs(ctx, slog.LevelInfo, line)
+	logger.LogAttrs(ctx, level(line), line)
 }
 
 // recordTimes are the names under which slog and zap keep a record's time.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"time"
@@ -84,6 +85,11 @@ func Locate() (string, error) {
 		"%s is neither beside this program nor on the PATH: build it, or set %s", binaryName, BinaryVariable)
 }
 
+// errEnded is the cause of the error of a call to an engine that ended in order,
+// with status 0: it finishes what it has accepted first, so that it cannot have
+// accepted the call.
+var errEnded = errors.New("it exited with status 0")
+
 // engine is a running engine and the connection to it.
 type engine struct {
 	process *child.Process
@@ -145,8 +151,21 @@ func (o Options) command(binary, socket, modelDir string) child.Command {
 	if len(o.Env) > 0 {
 		env = slices.Concat(os.Environ(), o.Env)
 	}
-	return child.Command{Name: "engine", Path: binary, Args: args, Env: env, Nice: o.Nice, Logger: o.Logger}
+	return child.Command{Name: "engine", Path: binary, Args: args, Env: env, Nice: o.Nice, Logger: o.Logger, Level: libraryLevel}
 }
+
+// libraryLevel gives the level of what TensorFlow prints beside the engine's
+// own log: chatter, unless it calls it an error itself.
+func libraryLevel(line string) slog.Level {
+	if libraryError.MatchString(line) {
+		return slog.LevelError
+	}
+	return slog.LevelDebug
+}
+
+// libraryError matches TensorFlow's two formats, "E0000 …" and
+// "2024-10-24 12:00:00.000000: E tensorflow/…", and Go's own last words.
+var libraryError = regexp.MustCompile(`^([EF]\d{4} |[-\d]+ [:.\d]+: [EF] |panic: |fatal error: )`)
 
 // socketDir makes a folder that only this user can enter, with a path short
 // enough for a socket in it.
@@ -243,7 +262,7 @@ func (e *engine) explain(ctx context.Context, err error) error {
 	}
 	cause := e.process.Err()
 	if cause == nil {
-		cause = errors.New("it exited with status 0")
+		cause = errEnded
 	}
 	return captioner.Wrap(captioner.Unavailable, cause, "the engine ended before it had answered")
 }

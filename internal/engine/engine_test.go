@@ -38,7 +38,7 @@ func options(t *testing.T, mode string) (engine.Options, *logLines) {
 	})
 	log := &logLines{lines: make(chan string, 100)}
 	return engine.Options{
-		Binary: os.Args[0], Threads: 2, Logger: slog.New(slog.NewTextHandler(log, nil)),
+		Binary: os.Args[0], Threads: 2, Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Env: []string{fakeVariable + "=" + mode},
 	}, log
 }
@@ -154,14 +154,18 @@ func TestEngineDies(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			m, _, log := openFake(t)
+			result := make(chan error, 1)
+			go func() {
+				_, err := m.Caption(t.Context(), request(test.order))
+				result <- err
+			}()
 			if test.kill {
-				go func() {
-					log.await(t, "hanging")
-					_ = syscall.Kill(m.PID(), syscall.SIGKILL)
-				}()
+				log.await(t, "hanging")
+				if err := syscall.Kill(m.PID(), syscall.SIGKILL); err != nil {
+					t.Fatal(err)
+				}
 			}
-			_, err := m.Caption(t.Context(), request(test.order))
-			if captioner.KindOf(err) != captioner.Unavailable || !strings.Contains(err.Error(), test.reason) {
+			if err := <-result; captioner.KindOf(err) != captioner.Unavailable || !strings.Contains(err.Error(), test.reason) {
 				t.Errorf("got %v, want Unavailable because of %q", err, test.reason)
 			}
 			<-m.Done()
@@ -178,13 +182,13 @@ func TestEngineDies(t *testing.T) {
 // TestCloseDrains: Close lets the call finish that the engine is answering.
 func TestCloseDrains(t *testing.T) {
 	m, dir, log := openFake(t)
-	result := make(chan error)
+	result := make(chan error, 1)
 	go func() {
 		_, err := m.Caption(t.Context(), request("wait"))
 		result <- err
 	}()
 	log.await(t, "waiting")
-	closed := make(chan error)
+	closed := make(chan error, 1)
 	go func() { closed <- m.Close() }()
 	if err := os.WriteFile(filepath.Join(dir, "go"), nil, 0o644); err != nil {
 		t.Fatal(err)
@@ -248,6 +252,30 @@ func TestLongTempDir(t *testing.T) {
 	if err := m.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestLibraryLevels: what TensorFlow prints is no more than chatter, unless
+// TensorFlow calls it an error.
+func TestLibraryLevels(t *testing.T) {
+	o, log := options(t, "")
+	m, err := engine.OpenModel(t.Context(), o, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	_, err = m.Caption(t.Context(), request(
+		"print:I0000 00:00:1795476591.158410   31551 mlir_graph_optimization_pass.cc:401] MLIR V1",
+		"print:E0000 00:00:1795476591.158410   31551 cuda.cc:1] no driver",
+		"print:2024-10-24 12:00:00.000000: E tensorflow/core/x.cc:1] failed",
+		"print:2024-10-24 12:00:00.000000: I tensorflow/core/x.cc:1] AVX512",
+	))
+	if err != nil {
+		t.Fatal(err)
+	}
+	log.await(t, `level=DEBUG msg="I0000`)
+	log.await(t, `level=ERROR msg="E0000`)
+	log.await(t, `level=ERROR msg="2024-10-24 12:00:00.000000: E`)
+	log.await(t, `level=DEBUG msg="2024-10-24 12:00:00.000000: I`)
 }
 
 func TestLocate(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,6 +43,8 @@ func serveFake(mode string) error {
 	if mode == "crash" {
 		return errors.New("the library is broken")
 	}
+	logger := slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	slog.SetDefault(logger)
 	ctx, cancel := server.UntilParentEnds(os.Stdin)
 	defer cancel()
 	backend := server.Backend{
@@ -64,7 +67,7 @@ func serveFake(mode string) error {
 		ExtractFeatures: fakeExtract,
 		Train:           fakeTrain,
 	}
-	return server.New(backend, slog.New(slog.NewJSONHandler(os.Stderr, nil))).Run(ctx, *socket)
+	return server.New(backend, logger).Run(ctx, *socket)
 }
 
 // fakeModel captions a picture with its size, and obeys what some of them say.
@@ -94,6 +97,8 @@ func (m fakeModel) Caption(ctx context.Context, req captioner.CaptionRequest) (c
 			slog.Info("hanging")
 			<-ctx.Done()
 			return reply, ctx.Err()
+		case strings.HasPrefix(order, "print:"):
+			fmt.Fprintln(os.Stderr, strings.TrimPrefix(order, "print:"))
 		case order == "wait": // until the file that is named appears
 			slog.Info("waiting")
 			awaitFile(filepath.Join(m.dir, "go"))

@@ -72,29 +72,12 @@ func (j *Jobs) ExtractFeatures(ctx context.Context, req captioner.ExtractRequest
 	if err != nil {
 		return captioner.ExtractResult{}, err
 	}
-	e, release, err := j.acquire(ctx, nil, req.Threads, "")
-	if err != nil {
-		return captioner.ExtractResult{}, err
-	}
-	defer release()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stream, err := e.client.ExtractFeatures(ctx, message)
-	if err != nil {
-		return captioner.ExtractResult{}, e.explain(ctx, err)
-	}
-	for {
-		event, err := stream.Recv()
-		if err != nil {
-			return captioner.ExtractResult{}, e.explain(ctx, err)
-		}
-		if result := event.GetResult(); result != nil {
-			return wire.ToExtractResult(result), nil
-		}
-		if progress != nil {
-			progress(int(event.GetDone()))
-		}
-	}
+	var result captioner.ExtractResult
+	err = j.do(ctx, nil, req.Threads, func(e *engine) error {
+		result, err = e.extract(ctx, message, progress)
+		return err
+	})
+	return result, err
 }
 
 // Train fits a model; see captioner.Trainer. It returns only once the engine
@@ -106,12 +89,12 @@ func (j *Jobs) Train(ctx context.Context, req captioner.TrainRequest, progress f
 	}
 	stop := j.registerStop()
 	defer j.unregisterStop(stop)
-	e, release, err := j.acquire(ctx, stop.c, req.Config.Training.Threads, "")
-	if err != nil {
-		return captioner.TrainResult{}, err
-	}
-	defer release()
-	return e.train(ctx, message, stop.c, progress)
+	var result captioner.TrainResult
+	err = j.do(ctx, stop.c, req.Config.Training.Threads, func(e *engine) error {
+		result, err = e.train(ctx, message, stop.c, progress)
+		return err
+	})
+	return result, err
 }
 
 // Checkpoint asks every Train that runs or waits to save its state and to
@@ -140,6 +123,16 @@ func (j *Jobs) OpenModel(ctx context.Context, modelDir string) (captioner.Captio
 	return model, func() error { release(); return nil }, nil
 }
 
+// PID is the process ID of the job engine, 0 when none runs.
+func (j *Jobs) PID() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.warm == nil || !j.warm.alive() {
+		return 0
+	}
+	return j.warm.process.PID()
+}
+
 // Close ends the job engine. A training that runs saves a checkpoint first,
 // other jobs fail as Unavailable, and so does every later one.
 func (j *Jobs) Close() error {
@@ -156,6 +149,23 @@ func (j *Jobs) Close() error {
 		return nil
 	}
 	return warm.stop()
+}
+
+// do runs a job on an engine without a model of its own. An engine that was
+// about to end when the job reached it, because someone sent it SIGTERM, is
+// replaced once.
+func (j *Jobs) do(ctx context.Context, stop <-chan struct{}, threads int, job func(*engine) error) error {
+	for attempt := 0; ; attempt++ {
+		e, release, err := j.acquire(ctx, stop, threads, "")
+		if err != nil {
+			return err
+		}
+		err = job(e)
+		release()
+		if attempt > 0 || !errors.Is(err, errEnded) {
+			return err
+		}
+	}
 }
 
 // acquire waits until no other job runs and returns an engine for this one,
@@ -298,6 +308,28 @@ func (j *Jobs) unregisterStop(s *stopper) {
 
 func errStopped() error {
 	return &captioner.Error{Kind: captioner.Unavailable, Code: stoppedCode, Message: "the training was stopped before it had started"}
+}
+
+// extract runs one extraction on the engine.
+func (e *engine) extract(ctx context.Context, req *pb.ExtractFeaturesRequest, progress func(done int)) (captioner.ExtractResult, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := e.client.ExtractFeatures(ctx, req)
+	if err != nil {
+		return captioner.ExtractResult{}, e.explain(ctx, err)
+	}
+	for {
+		event, err := stream.Recv()
+		if err != nil {
+			return captioner.ExtractResult{}, e.explain(ctx, err)
+		}
+		if result := event.GetResult(); result != nil {
+			return wire.ToExtractResult(result), nil
+		}
+		if progress != nil {
+			progress(int(event.GetDone()))
+		}
+	}
 }
 
 // train runs one training on the engine. The stream outlives ctx until the

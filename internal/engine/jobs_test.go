@@ -147,14 +147,36 @@ func TestCloseStopsTraining(t *testing.T) {
 	}
 }
 
+// TestEngineEndsByItself: a training whose engine is told to end saves its
+// state, and the next one does not trip over the engine that is going away.
+func TestEngineEndsByItself(t *testing.T) {
+	j := newJobs(t)
+	for range 5 {
+		events, result := train(t.Context(), t, j, captioner.TrainRequest{})
+		awaitCheckpoint(t, events)
+		if err := syscall.Kill(j.PID(), syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		saved := awaitCheckpoint(t, events)
+		if err := <-result; captioner.CodeOf(err) != "stopped" {
+			t.Errorf("got %v, want code stopped", err)
+		}
+		if _, err := j.Train(t.Context(), captioner.TrainRequest{Resume: "first", WorkDir: t.TempDir()}, nil); err != nil {
+			t.Errorf("resumed from %q: %v", saved, err)
+		}
+	}
+}
+
 // TestKilledTrainingResumes: a training whose engine is killed fails as
 // Unavailable, and the next one gets a new engine.
 func TestKilledTrainingResumes(t *testing.T) {
 	j := newJobs(t)
-	pid := jobPID(t, j)
+	if pid := j.PID(); pid != 0 {
+		t.Errorf("process %d before the first job, want none", pid)
+	}
 	events, result := train(t.Context(), t, j, captioner.TrainRequest{})
 	saved := awaitCheckpoint(t, events)
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+	if err := syscall.Kill(j.PID(), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-result; captioner.KindOf(err) != captioner.Unavailable || !strings.Contains(err.Error(), "signal: killed") {
@@ -163,17 +185,6 @@ func TestKilledTrainingResumes(t *testing.T) {
 	if _, err := j.Train(t.Context(), captioner.TrainRequest{Resume: saved, WorkDir: t.TempDir()}, nil); err != nil {
 		t.Errorf("resumed: %v", err)
 	}
-}
-
-// jobPID makes sure that a job engine runs, and returns its process ID.
-func jobPID(t *testing.T, j *engine.Jobs) int {
-	t.Helper()
-	model, release, err := j.OpenModel(t.Context(), modelDir(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer release()
-	return model.(*engine.Model).PID()
 }
 
 // modelDir makes a folder that looks like a model from outside.
@@ -252,8 +263,8 @@ func TestIdleEngineEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-model.(*engine.Model).Done()
-	if jobPID(t, j) == model.(*engine.Model).PID() {
-		t.Error("the engine that had ended was used again")
+	if _, err := j.Train(t.Context(), captioner.TrainRequest{Dataset: "finish", WorkDir: t.TempDir()}, nil); err != nil {
+		t.Errorf("the next job: %v", err)
 	}
 }
 
