@@ -52,18 +52,13 @@ func (a *Activities) CaptionShard(ctx context.Context, in CaptionShardInput) (Ca
 		Present: func(ctx context.Context, out CaptionShardResult) (bool, error) {
 			return a.present(ctx, out.Captions)
 		},
-		Compute: func(ctx context.Context, key string) (CaptionShardResult, error) {
-			return a.captionShard(ctx, key, in)
+		Compute: func(ctx context.Context, _ string) (CaptionShardResult, error) {
+			return a.captionShard(ctx, in)
 		},
 	}.run(ctx, a)
 }
 
-func (a *Activities) captionShard(ctx context.Context, key string, in CaptionShardInput) (CaptionShardResult, error) {
-	dir, release, err := a.workspace(key)
-	if err != nil {
-		return CaptionShardResult{}, err
-	}
-	defer release()
+func (a *Activities) captionShard(ctx context.Context, in CaptionShardInput) (CaptionShardResult, error) {
 	ds, err := a.loadDataset(ctx, in.Dataset)
 	if err != nil {
 		return CaptionShardResult{}, err
@@ -77,7 +72,7 @@ func (a *Activities) captionShard(ctx context.Context, key string, in CaptionSha
 		captions[i].Image = name
 	}
 	if len(inputs) > 0 {
-		err = a.withModel(ctx, dir, in.Model, func(model captioner.Captioner) error {
+		err = a.withModel(ctx, in.Model, func(model captioner.Captioner) error {
 			return captionAll(ctx, model, in.Evaluation, inputs, captions)
 		})
 		if err != nil {

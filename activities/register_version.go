@@ -166,7 +166,7 @@ func (a *Activities) writeGolden(ctx context.Context, bundle string, in Register
 		inputs = append(inputs, captioner.ImageInput{Data: data})
 	}
 	if len(entries) > 0 {
-		if err := a.answerGolden(ctx, bundle, in.Config.Evaluation, inputs, entries); err != nil {
+		if err := a.answerGolden(ctx, in.Model, in.Config.Evaluation, inputs, entries); err != nil {
 			return err
 		}
 	}
@@ -174,10 +174,10 @@ func (a *Activities) writeGolden(ctx context.Context, bundle string, in Register
 }
 
 // answerGolden fills in what greedy search answers.
-func (a *Activities) answerGolden(ctx context.Context, bundle string, cfg captioner.EvaluationConfig,
+func (a *Activities) answerGolden(ctx context.Context, model captioner.Digest, cfg captioner.EvaluationConfig,
 	inputs []captioner.ImageInput, entries []golden,
 ) error {
-	return a.withFolder(ctx, bundle, func(model captioner.Captioner) error {
+	return a.withModel(ctx, model, func(model captioner.Captioner) error {
 		best, err := captionBatchOf(ctx, model, cfg, "greedy", inputs)
 		if err != nil {
 			return err
