@@ -87,6 +87,7 @@ func (d *deployment) await(t *testing.T, id string, what string, wanted func(cap
 
 func TestRunOnServer(t *testing.T) {
 	d := deploy(t)
+	d.fixture.Activities.Demonstration = func(context.Context) (captioner.DataConfig, error) { return d.fixture.Data, nil }
 	d.work(t)
 	cfg := d.fixture.Config()
 	run, err := d.runs.Start(t.Context(), cfg, "")
@@ -126,7 +127,6 @@ func TestRunOnServer(t *testing.T) {
 
 // testCommandLine starts a run with the temporal command, as any client may.
 func testCommandLine(t *testing.T, d *deployment) {
-	d.fixture.Activities.Demonstration = func(context.Context) (captioner.DataConfig, error) { return d.fixture.Data, nil }
 	command := func(args ...string) string {
 		t.Helper()
 		args = append(args, "--address", d.server.Address())
