@@ -20,6 +20,9 @@ type BlobStore interface {
 	Local(ctx context.Context, d Digest) (path string, err error)
 	// Has reports whether the blob is there, without verifying it.
 	Has(ctx context.Context, d Digest) (bool, error)
+	// Delete removes the blob; one that is not there is no error. Only what
+	// nothing refers to any more may be deleted.
+	Delete(ctx context.Context, d Digest) error
 }
 
 // Store keeps the records that are not blobs. internal/store implements it

@@ -224,16 +224,12 @@ func stalledBefore(ctx context.Context) int {
 	return before.Stalled
 }
 
-// forget removes a checkpoint's blob where the store can; it is only a matter
-// of space.
+// forget removes a checkpoint's blob; that it stays is only a matter of space.
 func (a *Activities) forget(ctx context.Context, blob captioner.Digest) {
-	remover, ok := a.Blobs.(interface {
-		Delete(ctx context.Context, d captioner.Digest) error
-	})
-	if !ok || blob == "" {
+	if blob == "" {
 		return
 	}
-	if err := remover.Delete(context.WithoutCancel(ctx), blob); err != nil {
+	if err := a.Blobs.Delete(context.WithoutCancel(ctx), blob); err != nil {
 		logger(ctx).Warn("could not remove an old checkpoint", "blob", blob.Short(), "error", err)
 	}
 }

@@ -233,6 +233,21 @@ type check struct {
 	info fs.FileInfo   // the file that was verified, nil for none
 }
 
+// Delete removes the blob's file; one that is not there is no error. A reader
+// that has it open reads on.
+func (d *Disk) Delete(ctx context.Context, digest captioner.Digest) error {
+	if err := usable(ctx, digest); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	delete(d.verified, digest)
+	d.mu.Unlock()
+	if err := d.files.Remove(d.path(digest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return classify(err, "delete blob "+digest.Short())
+	}
+	return nil
+}
+
 // Local returns the path of the blob's file, which must not be changed. It is
 // verified the first time in a process, and again when size, modification time
 // or inode are no longer those of the file that was verified.

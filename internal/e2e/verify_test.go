@@ -72,12 +72,12 @@ func TestDemonstration(t *testing.T) {
 func TestForeignPictures(t *testing.T) {
 	p := needPrograms(t)
 	dir := filepath.Join(t.TempDir(), "foreign")
-	if err := foreign.Generate(t.Context(), dir, foreign.Options{Images: 600, Seed: 1}); err != nil {
+	if err := foreign.Generate(dir, 600, 1); err != nil {
 		t.Fatal(err)
 	}
 	l := startLocal(t, p, filepath.Join(t.TempDir(), "data"))
 	run := l.awaitEnd(t, l.startRun(t, map[string]any{"data": map[string]any{
-		"images": filepath.Join(dir, "Images"), "captions": filepath.Join(dir, "captions.txt"),
+		"images": filepath.Join(dir, foreign.ImagesDir), "captions": filepath.Join(dir, foreign.CaptionsFile),
 	}}), 15*time.Minute)
 	if run.State != captioner.RunCompleted {
 		t.Fatalf("the run ended as %s: %s", run.State, run.Error)

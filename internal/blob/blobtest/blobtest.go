@@ -44,6 +44,7 @@ func Run(t *testing.T, open func(t *testing.T) Backend) {
 		{"DamagedLocal", testDamagedLocal},
 		{"Repaired", testRepaired},
 		{"Reopened", testReopened},
+		{"Deleted", testDeleted},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) { tt.test(t, open(t)) })
@@ -311,4 +312,30 @@ func wantKind(t *testing.T, err error, want captioner.Kind) {
 	if got := captioner.KindOf(err); got != want {
 		t.Errorf("kind %q (%v), want %q", got, err, want)
 	}
+}
+
+func testDeleted(t *testing.T, b Backend) {
+	content := random(1000)
+	digest, _, err := b.Put(t.Context(), bytes.NewReader(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Local(t.Context(), digest); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time there is nothing to delete
+		if err := b.Delete(t.Context(), digest); err != nil {
+			t.Fatal(err)
+		}
+		if has, err := b.Has(t.Context(), digest); has || err != nil {
+			t.Errorf("Has after Delete = %v, %v", has, err)
+		}
+		if _, err := b.Local(t.Context(), digest); captioner.KindOf(err) != captioner.NotFound {
+			t.Errorf("Local after Delete = %v, want NotFound", err)
+		}
+	}
+	if _, _, err := b.Put(t.Context(), bytes.NewReader(content)); err != nil {
+		t.Fatal(err)
+	}
+	wantBlob(t, b, digest, content)
 }
