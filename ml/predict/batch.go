@@ -72,7 +72,6 @@ func (b *batcher) loop() {
 	var next *work // taken from the queue, and not fit for the batch before it
 	for {
 		first := next
-		next = nil
 		if first == nil {
 			var open bool
 			if first, open = <-b.queue; !open {

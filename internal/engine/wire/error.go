@@ -46,12 +46,14 @@ func FromError(err error) *pb.ErrorDetail {
 			})
 		}
 	}
-	if e == nil || err != error(e) {
-		detail.Cause = valid(err.Error())
-	} else if e.Err != nil {
-		detail.Cause = valid(e.Err.Error())
+	cause := ""
+	switch {
+	case e == nil || err.Error() != e.Error(): // something was wrapped around e
+		cause = err.Error()
+	case e.Err != nil:
+		cause = e.Err.Error()
 	}
-	detail.Cause = valid(detail.Cause[:min(len(detail.Cause), maxCause)])
+	detail.Cause = valid(cause[:min(len(cause), maxCause)])
 	return detail
 }
 
