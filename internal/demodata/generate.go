@@ -253,14 +253,13 @@ func writeTexts(stage string, about info, truth Truth, captions [][]string) erro
 // Kaggle file.
 func captionLines(scenes []Scene, captions [][]string) []byte {
 	var b bytes.Buffer
-	w := csv.NewWriter(&b)
-	w.Write([]string{"image", "caption"})
+	lines := [][]string{{"image", "caption"}}
 	for i, s := range scenes {
 		for _, c := range captions[i] {
-			w.Write([]string{s.Image, c})
+			lines = append(lines, []string{s.Image, c})
 		}
 	}
-	w.Flush() // a buffer takes every write
+	_ = csv.NewWriter(&b).WriteAll(lines) // a buffer takes every write
 	return b.Bytes()
 }
 

@@ -1,11 +1,15 @@
 package demodata
 
-// Colour, Shape, Size, Texture and Tone are the attributes of a scene, named
-// by the first word of their entry in the tables below.
+// The attributes of a scene are named by the first word of their entry in the
+// tables below.
 type (
-	Colour  string
-	Shape   string
-	Size    string
+	// Colour is that of an object.
+	Colour string
+	// Shape is the outline of an object.
+	Shape string
+	// Size is how much of the picture an object takes.
+	Size string
+	// Texture is how an object is filled.
 	Texture string
 	// Tone is the brightness of the background.
 	Tone string

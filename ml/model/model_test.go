@@ -317,7 +317,7 @@ func TestServingDefault(t *testing.T) {
 
 	pixels := run(t, m, "preprocess", map[string]*tf.Tensor{"image_bytes": tf.FromString(file), "orientation": scalar(1)}, "pixels")[0]
 	encoded := run(t, m, "encode", map[string]*tf.Tensor{"pixels": tf.FromBytes(pixels.Bytes(), 1, 34, 34, 3)}, "memory", "state")
-	state, token, total := encoded[1], int32(text.Start), 0.0
+	state, token, total := encoded[1], text.Start, 0.0
 	want := make([]int32, 6)
 	var words []string
 	for position := range int32(6) {

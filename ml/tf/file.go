@@ -74,9 +74,9 @@ func writeTensors(path string, tensors map[string]*Tensor, metadata map[string]s
 	if err := binary.Write(w, binary.LittleEndian, uint64(len(head))); err != nil {
 		return err
 	}
-	w.Write(head)
+	_, _ = w.Write(head) // Flush returns the first error of all writes
 	for _, name := range names {
-		w.Write(tensors[name].Bytes())
+		_, _ = w.Write(tensors[name].Bytes())
 	}
 	if err := errors.Join(w.Flush(), file.Sync(), file.Chmod(0o644), file.Close()); err != nil {
 		return err
