@@ -21,10 +21,10 @@ BINARIES := temporal="$$(tools/temporal)"; \
 	export CAPTIONER_BINARY="$(CURDIR)/bin/captioner" CAPTIONER_ENGINE="$(CURDIR)/bin/captioner-engine" \
 	CAPTIONER_TEMPORAL="$$temporal";
 
-# Packages whose tests link TensorFlow, and all the others.
+# Packages whose tests link TensorFlow, and the others that need no built program.
 TEST_BINARIES := go list -test -f '{{.ImportPath}} {{join .Deps " "}}' ./... | grep '^[^ ]*\.test '
 ENGINE_PACKAGES := $(TEST_BINARIES) | grep ' github.com/wamuir/graft/tensorflow' | sed 's/\.test .*//'
-PURE_PACKAGES := $(TEST_BINARIES) | grep -v ' github.com/wamuir/graft/tensorflow' | sed 's/\.test .*//'
+PURE_PACKAGES := $(TEST_BINARIES) | grep -v ' github.com/wamuir/graft/tensorflow' | sed 's/\.test .*//' | grep -v '/internal/e2e$$'
 
 REPORT := go run tools/testreport/main.go $(if $(CI),-no-skips)
 
