@@ -119,9 +119,9 @@ func TestHotSwapLosesNoRequest(t *testing.T) {
 	}
 	for i := range 20 {
 		w.store.move([]captioner.Digest{two, one}[i%2])
-		before := w.live.Load()
+		switches := int64(i + 2) // the first load is one, too
 		deadline := time.Now().Add(20 * time.Second)
-		for w.live.Load() == before && time.Now().Before(deadline) {
+		for int64(w.live.Load()) < switches && time.Now().Before(deadline) {
 			time.Sleep(time.Millisecond) // a poll of the condition, bounded by the deadline
 		}
 	}
