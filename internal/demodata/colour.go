@@ -16,14 +16,6 @@ func (c rgb) mix(other rgb, t float64) rgb {
 	return c
 }
 
-// scale multiplies the brightness.
-func (c rgb) scale(f float64) rgb {
-	for i := range c {
-		c[i] = min(max(c[i]*f, 0), 1)
-	}
-	return c
-}
-
 // paint says how a colour is drawn, in OKLCh (Ottosson 2020): hue in degrees,
 // and the range of lightness. The hues stay at least 30 degrees apart after
 // jitter, while the ranges of lightness overlap so far that grey levels give

@@ -38,7 +38,7 @@ const (
 )
 
 // version changes whenever the same options give other bytes than before.
-const version = 2
+const version = 3
 
 const minImages, maxImages = 10, 99_999
 

@@ -26,26 +26,31 @@ func draw(r *rand.Rand, s Scene) *image.RGBA {
 	var look style
 	for i, o := range s.Objects {
 		if i == 0 || s.Objects[i-1].Group != o.Group {
-			look = newStyle(r, o, s.Background.Tone)
+			look = newStyle(r, o)
 		}
 		drawObject(img, o, look)
 	}
 	return img
 }
 
-// toneRange is the range of a background's OKLab lightness.
-var toneRange = map[Tone][2]float64{
-	Dark:  {0.12, 0.26},
-	Grey:  {0.38, 0.48},
-	Light: {0.90, 0.97},
+// toneRange is how a background is coloured, in OKLCh: a range of lightness,
+// below that of all objects so that shapes show alike in every colour, chroma
+// up to the given one, and a hue; any hue where the chroma is next to nothing.
+var toneRange = map[Tone]struct{ dark, light, chroma, hue float64 }{
+	Black: {0.08, 0.20, 0.015, -1},
+	Grey:  {0.34, 0.43, 0.015, -1},
+	Brown: {0.24, 0.34, 0.055, 60},
 }
 
-// drawBackground fills the picture with an almost neutral colour. It touches
-// every pixel, so it counts in whole 256ths of a level: brightness is the sum
+// drawBackground fills the picture with a dull colour. It touches every pixel, so it counts in whole 256ths of a level: brightness is the sum
 // of what the column and the row add, and grain.
 func drawBackground(r *rand.Rand, img *image.RGBA, b Background) {
 	span := toneRange[b.Tone]
-	base := oklch(span[0]+(span[1]-span[0])*r.Float64(), 0.02*r.Float64(), 360*r.Float64())
+	lightness, chroma, hue := span.dark+(span.light-span.dark)*r.Float64(), span.chroma*r.Float64(), 360*r.Float64()
+	if span.hue >= 0 {
+		chroma, hue = (span.chroma+chroma)/2, span.hue
+	}
+	base := oklch(lightness, chroma, hue)
 	red, green, blue := int32(65280*base[0]), int32(65280*base[1]), int32(65280*base[2])
 	grain := int32(2)
 	if b.Pattern == "grainy" {
@@ -74,7 +79,7 @@ func drawBackground(r *rand.Rand, img *image.RGBA, b Background) {
 // 256ths of a level.
 func shading(r *rand.Rand, pattern string, width, height int) (columns, rows []int32) {
 	sin, cos := math.Sincos(2 * math.Pi * r.Float64())
-	depth := 65280 * (0.06 + 0.06*r.Float64())
+	depth := 65280 * (0.04 + 0.05*r.Float64())
 	along := func(n int, slope float64) []int32 {
 		out := make([]int32, n)
 		for i := range out {
@@ -105,17 +110,13 @@ type style struct {
 	lightX, lightY float64
 }
 
-// newStyle draws how the objects of a group are filled. Stripes and dots contrast with the
-// background, so that they cannot be taken for holes.
-func newStyle(r *rand.Rand, o Object, tone Tone) style {
+// newStyle draws how the objects of a group are filled. Stripes and dots are
+// paler than the rest, so that they cannot be taken for holes.
+func newStyle(r *rand.Rand, o Object) style {
 	ink := drawColour(r, o.Colour)
-	accent := ink.mix(rgb{1, 1, 1}, 0.6)
-	if tone == Light || tone == Grey && r.IntN(2) == 0 {
-		accent = ink.scale(0.5)
-	}
 	sin, cos := math.Sincos(math.Pi / 4 * float64(r.IntN(4)))
 	lightY, lightX := math.Sincos(2 * math.Pi * r.Float64())
-	return style{ink, accent, o.Texture, sin, cos, r.Float64(), 0.07 * lightX, 0.07 * lightY}
+	return style{ink, ink.mix(rgb{1, 1, 1}, 0.4), o.Texture, sin, cos, r.Float64(), 0.07 * lightX, 0.07 * lightY}
 }
 
 // drawObject blends the object over the picture, smoothed by the share of each

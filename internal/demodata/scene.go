@@ -77,7 +77,7 @@ func (s Scene) groups() []group {
 
 // pictureSizes are like those of Flickr, whose pictures have 500 pixels at most.
 var pictureSizes = [][2]int{
-	{500, 375}, {500, 375}, {375, 500}, {400, 400}, {500, 333}, {333, 500}, {480, 360}, {440, 400},
+	{500, 375}, {375, 500}, {400, 400}, {480, 400}, {400, 480}, {480, 360}, {440, 400}, {400, 360},
 }
 
 // groupings are the sizes of the groups of a scene: one entry is drawn for
@@ -109,15 +109,9 @@ func newScene(r *rand.Rand, first *Pair, avoid map[Pair]bool) Scene {
 }
 
 func newBackground(r *rand.Rand) Background {
+	tones := names[Tone](toneWords)
 	patterns := []string{"plain", "gradient", "vignette", "grainy"}
-	tone := Grey
-	switch u := r.Float64(); {
-	case u < 0.36:
-		tone = Dark
-	case u < 0.72:
-		tone = Light
-	}
-	return Background{Tone: tone, Pattern: patterns[r.IntN(len(patterns))]}
+	return Background{Tone: tones[r.IntN(len(tones))], Pattern: patterns[r.IntN(len(patterns))]}
 }
 
 func drawGrouping(r *rand.Rand) []int {
@@ -149,9 +143,9 @@ func drawPairs(r *rand.Rand, n int, first *Pair, avoid map[Pair]bool) []Pair {
 
 func drawTexture(r *rand.Rand) Texture {
 	switch u := r.Float64(); {
-	case u < 0.56:
+	case u < 0.6:
 		return Solid
-	case u < 0.78:
+	case u < 0.8:
 		return Striped
 	default:
 		return Dotted
@@ -159,13 +153,13 @@ func drawTexture(r *rand.Rand) Texture {
 }
 
 // radiusRange gives the smallest and largest radius of a size, in units of the
-// square root of the picture's area. A small object is 18 to 29 pixels wide
+// square root of the picture's area. A small object is 21 pixels wide or more
 // after the picture is squashed to 96 × 96, enough to tell shape and texture; the gaps between the ranges keep the sizes
 // apart.
 var radiusRange = map[Size][2]float64{
-	Small:  {0.115, 0.125},
-	Medium: {0.155, 0.170},
-	Large:  {0.205, 0.225},
+	Small:  {0.130, 0.140},
+	Medium: {0.172, 0.184},
+	Large:  {0.220, 0.236},
 }
 
 // place draws sizes and positions until nothing overlaps, and, for a scene of
@@ -197,7 +191,7 @@ func drawSizes(r *rand.Rand, s *Scene) {
 			lo, hi := radiusRange[o.Size][0], radiusRange[o.Size][1]
 			o.Radius = unit * (lo + (hi-lo)*r.Float64())
 		}
-		o.Rotation = (r.Float64()*2 - 1) * 8 * math.Pi / 180
+		o.Rotation = (r.Float64()*2 - 1) * 5 * math.Pi / 180
 	}
 }
 

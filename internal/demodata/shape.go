@@ -22,9 +22,9 @@ func signedDistance(shape Shape, x, y float64) float64 {
 	case "heart":
 		return heartDistance(x, -y)
 	case "cross":
-		return min(boxDistance(x, y, 1, 0.34), boxDistance(x, y, 0.34, 1))
+		return min(boxDistance(x, y, 1.05, 0.29), boxDistance(x, y, 0.29, 1.05))
 	case "ring":
-		return math.Abs(hypot(x, y)-0.76) - 0.24
+		return math.Abs(hypot(x, y)-0.78) - 0.22
 	case "moon":
 		return max(hypot(x-0.15, y)-1.02, 0.86-hypot(x-0.70, y))
 	}
@@ -45,7 +45,7 @@ func triangleDistance(x, y float64) float64 {
 
 // starDistance is that of a star of five points, of radius 1.15.
 func starDistance(x, y float64) float64 {
-	const radius, ratio = 1.15, 0.47
+	const radius, ratio = 1.15, 0.42
 	k1x, k1y := 0.809016994375, -0.587785252292
 	x = math.Abs(x)
 	d := 2 * max(k1x*x+k1y*y, 0)

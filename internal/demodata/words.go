@@ -11,7 +11,7 @@ type (
 	Size string
 	// Texture is how an object is filled.
 	Texture string
-	// Tone is the brightness of the background.
+	// Tone is the colour of the background.
 	Tone string
 )
 
@@ -24,9 +24,9 @@ const (
 	Striped Texture = "striped"
 	Dotted  Texture = "dotted"
 
-	Dark  Tone = "dark"
+	Black Tone = "black"
 	Grey  Tone = "grey"
-	Light Tone = "light"
+	Brown Tone = "brown"
 )
 
 // word is an attribute with its synonyms; the captions use the first most.
@@ -70,9 +70,9 @@ var textureWords = []word{
 }
 
 var toneWords = []word{
-	{"dark", []string{"black"}},
+	{"black", []string{"dark"}},
 	{"grey", []string{"gray"}},
-	{"light", []string{"pale"}},
+	{"brown", []string{"chestnut"}},
 }
 
 // plurals that are not the singular with an s.
