@@ -36,7 +36,9 @@ type boundSignature struct {
 // LoadSavedModel loads the graph tagged "serve" from the folder dir. threads
 // is as in [NewSession].
 func LoadSavedModel(dir string, threads int) (*SavedModel, error) {
-	options, err := sessionOptions(threads)
+	// A decoding step is a chain of small operations: handing them from thread
+	// to thread costs more than what runs side by side saves.
+	options, err := sessionOptions(threads, callersThread)
 	if err != nil {
 		return nil, err
 	}

@@ -56,7 +56,7 @@ type Session struct {
 // NewSession opens a session. threads is the number of CPU threads, 0 for the
 // machine's; the first session of the process decides it for all.
 func NewSession(graph *Graph, threads int) (*Session, error) {
-	options, err := sessionOptions(threads)
+	options, err := sessionOptions(threads, Threads(threads))
 	if err != nil {
 		return nil, err
 	}
@@ -75,10 +75,16 @@ func Threads(n int) int {
 	return n
 }
 
-func sessionOptions(threads int) (*graft.SessionOptions, error) {
+// callersThread, as the number of operations that run side by side, has each
+// Run execute them one by one in its caller's thread.
+const callersThread = -1
+
+// sessionOptions limits the threads within an operation and the number of
+// operations side by side.
+func sessionOptions(threads, operations int) (*graft.SessionOptions, error) {
 	config := &for_core_protos_go_proto.ConfigProto{
 		IntraOpParallelismThreads: int32(Threads(threads)),
-		InterOpParallelismThreads: int32(Threads(threads)),
+		InterOpParallelismThreads: int32(operations),
 		GpuOptions:                &for_core_protos_go_proto.GPUOptions{AllowGrowth: true},
 	}
 	data, err := proto.Marshal(config)
