@@ -109,22 +109,6 @@ model:
 	}
 }
 
-func TestCheckMachineUnreadable(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Skip("nothing is unreadable for root")
-	}
-	dir := dataFolder(t)
-	must(t, os.Chmod(filepath.Join(dir, "Images"), 0))
-	must(t, os.Chmod(filepath.Join(dir, "captions.txt"), 0))
-	t.Cleanup(func() { _ = os.Chmod(filepath.Join(dir, "Images"), 0o755) })
-	for _, root := range []string{"", dir} {
-		problems := CheckMachine(configOf(dir, "Images", "captions.txt"), root)
-		if len(problems) != 2 || !strings.Contains(problems[0].Message, "permission denied") || problems[0].Message != problems[1].Message {
-			t.Errorf("root %q: %v", root, problems)
-		}
-	}
-}
-
 // TestConfined: with a data root nothing outside of it is looked at, and
 // nothing is told about it.
 func TestConfined(t *testing.T) {
