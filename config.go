@@ -176,7 +176,7 @@ func DefaultConfig() Config {
 			Width: 128, Layers: 2, Heads: 4, FeedForward: 256, Dropout: 0.1,
 		},
 		Training: TrainingConfig{
-			Steps: 3500, BatchSize: 16, CaptionsPerImage: 2,
+			Steps: 2800, BatchSize: 16, CaptionsPerImage: 2,
 			LearningRate: 2e-3, WarmupSteps: 100, MinLearningRateRatio: 0.01,
 			Beta1: 0.9, Beta2: 0.98, Epsilon: 1e-9, ClipNorm: 1,
 			AuxiliaryWeight: 0.1, Augmentation: true,
