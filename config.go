@@ -108,8 +108,8 @@ type TrainingConfig struct {
 	ClipNorm float64 `json:"clip_norm" yaml:"clip_norm"`
 	// LabelSmoothing spreads this share of each target over the vocabulary.
 	LabelSmoothing float64 `json:"label_smoothing" yaml:"label_smoothing"`
-	// AuxiliaryWeight weighs the loss that asks the encoder's grid which words
-	// and adjacent word pairs occur in the picture's captions; 0 drops it.
+	// AuxiliaryWeight weighs the loss that asks the encoder's grid which of the
+	// telling words occur in the picture's captions; 0 drops it.
 	AuxiliaryWeight float64 `json:"auxiliary_weight" yaml:"auxiliary_weight"`
 	// Augmentation shifts each training picture by a random crop. Pictures are
 	// never mirrored: left and right are words.
@@ -172,12 +172,12 @@ func DefaultConfig() Config {
 			MaxPixels:    50_000_000,
 		},
 		Model: ModelConfig{
-			Encoder: "conv", Decoder: "transformer", ImageSize: 96,
+			Encoder: "conv", Decoder: "transformer", ImageSize: 48,
 			Width: 128, Layers: 2, Heads: 4, FeedForward: 256, Dropout: 0.1,
 		},
 		Training: TrainingConfig{
-			Steps: 2800, BatchSize: 16, CaptionsPerImage: 2,
-			LearningRate: 2e-3, WarmupSteps: 100, MinLearningRateRatio: 0.01,
+			Steps: 3600, BatchSize: 16, CaptionsPerImage: 2,
+			LearningRate: 4e-3, WarmupSteps: 100, MinLearningRateRatio: 0.01,
 			Beta1: 0.9, Beta2: 0.98, Epsilon: 1e-9, ClipNorm: 1,
 			AuxiliaryWeight: 0.1, Augmentation: true,
 			EarlyStoppingPatience: 0,

@@ -7,25 +7,44 @@ import (
 	"github.com/captioner/captioner/ml/tf"
 )
 
-// convStages are the channels of Conv's stages; each halves the picture's
-// sides. The last ones see little of the picture at a time without a second,
-// residual convolution.
+// convStages are the last stages of Conv; each halves the picture's sides.
+//
+// What a location sees decides how fast it learns: with no more than about
+// half of the picture's side it has to name what is there, and learns the
+// shapes of a few thousand things from two thousand pictures; one that sees
+// the whole picture learns pictures by heart first.
 var convStages = []struct {
 	channels int
 	residual bool
 }{
-	{32, false}, {64, false}, {96, true}, {128, true},
+	{24, false}, {64, true}, {128, false},
 }
 
-// Conv is a small convolutional network, to be trained from scratch: four
-// stages of 3×3 convolutions with batch normalisation (Ioffe and Szegedy 2015)
-// and ReLU, with residual connections (He et al. 2016) in the last two.
+// convStem is the channels of the stages before them, and convGrid the largest
+// side of the grid that comes out: a larger picture gets more stages.
+const (
+	convStem = 16
+	convGrid = 8
+)
+
+// Conv is a small convolutional network, to be trained from scratch: stages of
+// 3×3 convolutions with batch normalisation (Ioffe and Szegedy 2015) and ReLU,
+// with a residual connection (He et al. 2016) in the last but one. Its stages
+// are as many as bring the picture down to 5 to 8 locations a side, three for
+// pictures of up to 64 pixels.
 //
-//	pixels  [B, S, S, 3]         in -1…1
-//	result  [B, (S/16)², 128]
+//	pixels  [B, S, S, 3]  in -1…1
+//	result  [B, L, 128]   L = ceil(S / 2^stages)²
 func Conv(t *nn.Tower, pixels tf.Output) tf.Output {
 	s := t.Scope
 	x := pixels
+	dims := tf.Dims(s, x)
+	if len(dims) != 4 {
+		return tf.Output{}
+	}
+	for side, i := dims[1], 1; side > convGrid<<len(convStages); side, i = (side+1)/2, i+1 {
+		x = nn.ReLU(s, convNorm(t.Sub(fmt.Sprintf("stem%d", i)), x, convStem, 2))
+	}
 	for i, stage := range convStages {
 		t := t.Sub(fmt.Sprintf("stage%d", i+1))
 		x = nn.ReLU(s, convNorm(t.Sub("down"), x, stage.channels, 2)) // [B, S/2ⁱ, S/2ⁱ, channels]
@@ -33,8 +52,7 @@ func Conv(t *nn.Tower, pixels tf.Output) tf.Output {
 			x = nn.ReLU(s, nn.Add(s, x, convNorm(t.Sub("residual"), x, stage.channels, 1)))
 		}
 	}
-	dims := tf.Dims(s, x)
-	if len(dims) != 4 {
+	if dims = tf.Dims(s, x); len(dims) != 4 {
 		return tf.Output{}
 	}
 	return nn.Reshape(s, x, -1, int(dims[1]*dims[2]), int(dims[3]))

@@ -97,20 +97,34 @@ func TestTrainBatchCrops(t *testing.T) {
 }
 
 func TestLabels(t *testing.T) {
-	// 4 is everywhere, 9 in one picture only, 1 is the unknown token.
-	examples := []example{
-		{captions: [][]int32{{2, 4, 5, 3}, {2, 4, 1, 6, 3}}},
-		{captions: [][]int32{{2, 4, 6, 5, 3}}},
-		{captions: [][]int32{{2, 4, 5, 9, 3}}},
-	}
-	// Left: 5 (3 of 3, too common), 4-5 (2), 6 (2).
-	if n := label(examples); n != 2 {
-		t.Fatalf("%d labels, want 2: the pair 4-5 and the word 6", n)
-	}
-	want := [][]int{{0, 1}, {1}, {0}}
-	for i, e := range examples {
-		if diff := cmp.Diff(want[i], e.labels); diff != "" {
-			t.Errorf("picture %d (-want +got):\n%s", i, diff)
+	// Of ten pictures with two captions each, word 4 is in both captions of
+	// three and word 5 in one caption of six: people agree on 4 and not on 5.
+	// 6 is in all captions, 7 in one picture only, 1 is the unknown token.
+	examples := make([]example, 10)
+	for i := range examples {
+		first, second := []int32{2, 6, 1, 3}, []int32{2, 6, 3}
+		if i < 3 {
+			first, second = []int32{2, 6, 4, 4, 3}, []int32{2, 4, 6, 3}
+		} else if i < 9 {
+			first = []int32{2, 5, 6, 3}
+		} else {
+			first, second = append(first[:3], 7, 3), append(second[:2], 7, 3)
 		}
+		examples[i].captions = [][]int32{first, second}
+	}
+	if n := label(examples); n != 1 {
+		t.Fatalf("%d labels, want 1: the word 4", n)
+	}
+	for i, e := range examples {
+		if want := i < 3; (len(e.labels) == 1) != want {
+			t.Errorf("picture %d has labels %v", i, e.labels)
+		}
+	}
+
+	// With one caption a picture nobody can agree: all words that are neither
+	// rare nor everywhere are taken.
+	single := []example{{captions: [][]int32{{2, 4, 5, 3}}}, {captions: [][]int32{{2, 4, 6, 3}}}, {captions: [][]int32{{2, 4, 5, 3}}}}
+	if n := label(single); n != 1 || len(single[1].labels) != 0 || len(single[2].labels) != 1 {
+		t.Errorf("%d labels of single captions, %v; want 1, the word 5", n, single)
 	}
 }

@@ -7,41 +7,61 @@ import (
 	"github.com/captioner/captioner/ml/text"
 )
 
-// Auxiliary words are single words and pairs of neighbours that are neither
-// rare, so that there is something to learn from, nor in nearly all captions.
+// Auxiliary words are those that say something about the picture: people who
+// describe the same picture agree on them more often than chance. Words of
+// style ("there is", "can be seen") would only add noise to what the encoder
+// learns from; so would pairs of neighbours, by their number.
 const (
+	// labelMinShare and labelMaxShare bound the share of the pictures whose
+	// captions hold the word: rarer ones give too little to learn from.
 	labelMinShare = 0.02
 	labelMaxShare = 0.9
-	labelMax      = 256
+	// labelMinLift is how many times likelier than chance a word is in one
+	// caption of a picture when it is in another one of it.
+	labelMinLift = 2.5
+	// labelMax bounds their number; the most frequent ones stay.
+	labelMax = 256
 )
 
-// word is a token, or two neighbouring ones; the second is 0 for one.
-type word [2]int32
+// usage counts where a word occurs.
+type usage struct {
+	pictures, captions int
+	// agreements counts the ordered pairs of captions of one picture that both
+	// hold the word.
+	agreements int
+}
 
 // label chooses the auxiliary words of the examples, notes in each which of
 // them its captions hold, and returns how many there are.
 func label(examples []example) int {
-	counts := make(map[word]int)
-	held := make([]map[word]bool, len(examples))
-	for i, e := range examples {
-		held[i] = wordsOf(e.captions)
-		for w := range held[i] {
-			counts[w]++
+	uses := make(map[int32]usage)
+	captions, pairs := 0, 0
+	for _, e := range examples {
+		captions += len(e.captions)
+		pairs += len(e.captions) * (len(e.captions) - 1)
+		for w, n := range wordsOf(e.captions) {
+			u := uses[w]
+			u.pictures++
+			u.captions += n
+			u.agreements += n * (n - 1)
+			uses[w] = u
 		}
 	}
-	var chosen []word
-	for w, n := range counts {
-		if share := float64(n) / float64(len(examples)); n > 1 && share >= labelMinShare && share <= labelMaxShare {
+	var chosen []int32
+	for w, u := range uses {
+		share := float64(u.pictures) / float64(len(examples))
+		if u.pictures > 1 && share >= labelMinShare && share <= labelMaxShare && u.lift(captions, pairs) >= labelMinLift {
 			chosen = append(chosen, w)
 		}
 	}
-	slices.SortFunc(chosen, func(a, b word) int {
-		return cmp.Or(counts[b]-counts[a], int(a[0]-b[0]), int(a[1]-b[1]))
+	slices.SortFunc(chosen, func(a, b int32) int {
+		return cmp.Or(uses[b].pictures-uses[a].pictures, int(a-b))
 	})
 	chosen = chosen[:min(len(chosen), labelMax)]
 	for i := range examples {
+		held := wordsOf(examples[i].captions)
 		for j, w := range chosen {
-			if held[i][w] {
+			if held[w] > 0 {
 				examples[i].labels = append(examples[i].labels, j)
 			}
 		}
@@ -49,20 +69,29 @@ func label(examples []example) int {
 	return len(chosen)
 }
 
-// wordsOf returns the words and pairs in any of the captions, without the
+// lift returns how many times likelier than chance two captions of a picture
+// share the word. Where pictures have one caption each, nothing is known about
+// any word, and every word passes.
+func (u usage) lift(captions, pairs int) float64 {
+	if pairs == 0 {
+		return labelMinLift
+	}
+	chance := float64(u.captions) / float64(captions)
+	return float64(u.agreements) / float64(pairs) / (chance * chance)
+}
+
+// wordsOf returns in how many of the captions each word is, without the
 // special tokens.
-func wordsOf(captions [][]int32) map[word]bool {
-	words := make(map[word]bool)
+func wordsOf(captions [][]int32) map[int32]int {
+	counts := make(map[int32]int)
 	for _, c := range captions {
-		for i, token := range c {
-			if token <= text.End {
-				continue
-			}
-			words[word{token}] = true
-			if i+1 < len(c) && c[i+1] > text.End {
-				words[word{token, c[i+1]}] = true
+		seen := make(map[int32]bool)
+		for _, token := range c {
+			if token > text.End && !seen[token] {
+				seen[token] = true
+				counts[token]++
 			}
 		}
 	}
-	return words
+	return counts
 }
