@@ -102,7 +102,7 @@ type trainer struct {
 
 func newTrainer(t testing.TB, c captioner.Config) trainer {
 	t.Helper()
-	g, err := NewTraining(testModel(t, c.Model), c.Training, 2)
+	g, err := NewTraining(testModel(t, c.Model), c.Training, 2, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestTrainingLearnsOneBatch(t *testing.T) {
 			}
 			var loss float64
 			for step := 1; step <= 120; step++ {
-				if loss, err = g.Step(g.session, captionsBatch(32), step, 1e-2); err != nil {
+				if loss, err = g.Step(g.session, []Batch{captionsBatch(32), captionsBatch(32)}, step, 1e-2); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -307,7 +307,7 @@ func pngOf(t testing.TB, width, height int) string {
 func TestServingDefault(t *testing.T) {
 	g := newTrainer(t, testConfig())
 	for i := range 30 { // away from the initial weights, which say one word
-		if _, err := g.Step(g.session, captionsBatch(32), i+1, 1e-2); err != nil {
+		if _, err := g.Step(g.session, []Batch{captionsBatch(32), captionsBatch(32)}, i+1, 1e-2); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -36,50 +36,75 @@ type Training struct {
 	adam   *optim.Adam
 	step   tf.Output
 
-	training, validation side
-	loss                 tf.Output
-	updates              []*tf.Operation
-	total                tf.Output
+	training   []side // one per tower
+	loss       tf.Output
+	updates    []*tf.Operation
+	validation side
+	total      tf.Output
 }
 
 // side is the inputs of a tower.
 type side struct{ pixels, tokens, rows, targets, labels tf.Output }
 
-// NewTraining builds the training graph. labels is the number of auxiliary
-// words, A; with 0, or an AuxiliaryWeight of 0, there is no auxiliary loss.
-func NewTraining(m *Model, c captioner.TrainingConfig, labels int) (*Training, error) {
+// Towers returns how many towers train on a batch of that many pictures: each
+// takes its share of them, and they run side by side. Two towers of
+// one-threaded operations use two cores better than one tower whose operations
+// are split over both: measured 1.4 times the speed. It is a constant, since
+// results depend on it: batch normalisation sees a tower's share.
+func Towers(batchSize int) int { return max(1, min(2, batchSize)) }
+
+// NewTraining builds the training graph with that many towers. labels is the
+// number of auxiliary words, A; with 0, or an AuxiliaryWeight of 0, there is
+// no auxiliary loss.
+func NewTraining(m *Model, c captioner.TrainingConfig, labels, towers int) (*Training, error) {
 	s := tf.NewScope()
 	g := &Training{model: m, labels: labels, Weights: nn.NewVariables(s, c.Seed), step: tf.Placeholder(s.SubScope("step"), tf.Int64)}
-
-	// The tower that is trained.
-	t := &nn.Tower{Scope: s.SubScope("training"), Weights: g.Weights, Training: true, Seed: c.Seed, Step: g.step}
-	grid, logits := g.forward(t, &g.training, m.ImageSize)
-	losses, gradient := nn.CrossEntropy(t.Scope, logits, g.training.targets, c.LabelSmoothing)
-	g.loss = nn.Mean(t.Scope, losses, false, 0) // nats per token
-	share := tf.Out(t.Scope, "Reciprocal", nil, nn.Cast(t.Scope, nn.Size(t.Scope, g.training.targets, 0), tf.Float))
-	ys, dys := []tf.Output{logits}, []tf.Output{nn.Mul(t.Scope, gradient, share)}
-	if labels > 0 && c.AuxiliaryWeight > 0 {
-		g.training.labels = tf.Placeholder(t.Scope.SubScope("labels"), tf.Float, -1, int64(labels))
-		auxiliary := nn.OccurrenceLoss(t.Sub("auxiliary"), grid, g.training.labels)
-		ys, dys = append(ys, auxiliary), append(dys, tf.Scalar(t.Scope, float32(c.AuxiliaryWeight)))
+	if c.AuxiliaryWeight == 0 {
+		g.labels = 0
 	}
 
-	// Its gradients and what they do.
+	// The towers that are trained. All targets of the batch weigh the same,
+	// whichever tower has them.
+	var losses, logits, gradients, auxiliary, images tf.OutputList
+	g.training = make([]side, towers)
+	for i := range g.training {
+		in := &g.training[i]
+		t := &nn.Tower{Scope: s.SubScope("training"), Weights: g.Weights, Training: true, Seed: c.Seed + uint64(i), Step: g.step}
+		grid, x := g.forward(t, in, m.ImageSize)
+		loss, gradient := nn.CrossEntropy(t.Scope, x, in.targets, c.LabelSmoothing)
+		losses, logits, gradients = append(losses, loss), append(logits, x), append(gradients, gradient)
+		if g.labels > 0 {
+			in.labels = tf.Placeholder(t.Scope.SubScope("labels"), tf.Float, -1, int64(g.labels))
+			auxiliary = append(auxiliary, nn.OccurrenceLoss(t.Sub("auxiliary"), grid, in.labels))
+			images = append(images, nn.Cast(t.Scope, nn.Size(t.Scope, in.labels, 0), tf.Float))
+		}
+	}
+	g.loss = nn.Mean(s, nn.Concat(s, 0, losses...), false, 0) // nats per token
+	rows := nn.Cast(s, nn.Size(s, nn.Concat(s, 0, losses...), 0), tf.Float)
+	ys, dys := logits, make([]tf.Output, 0, 2*towers)
+	for _, gradient := range gradients {
+		dys = append(dys, tf.Out(s, "RealDiv", nil, gradient, rows))
+	}
+	for i, loss := range auxiliary {
+		share := tf.Out(s, "RealDiv", nil, images[i], tf.Out(s, "AddN", nil, images))
+		ys, dys = append(ys, loss), append(dys, nn.Scale(s, share, float32(c.AuxiliaryWeight)))
+	}
+
+	// Their gradients and what they do.
 	weights := g.Weights.Trained()
 	values := make([]tf.Output, len(weights))
 	for i, w := range weights {
 		values[i] = w.Value
 	}
-	gradients := tf.Gradients(t.Scope, ys, values, dys...)
 	g.adam = optim.NewAdam(s, optim.Options{Beta1: c.Beta1, Beta2: c.Beta2, Epsilon: c.Epsilon, ClipNorm: c.ClipNorm},
-		g.Weights.All(), weights, gradients)
-	g.updates = append(g.adam.Updates(), g.Weights.Updates()...)
+		g.Weights.All(), weights, tf.Gradients(s, ys, values, dys...))
+	g.updates = append(g.adam.Updates(), g.Weights.Updates(s.SubScope("averages"))...)
 
 	// The tower that validates with the same weights.
 	v := &nn.Tower{Scope: s.SubScope("validation"), Weights: g.Weights}
-	_, logits = g.forward(v, &g.validation, Pixels(m.ModelConfig))
-	losses, _ = nn.CrossEntropy(v.Scope, logits, g.validation.targets, 0)
-	g.total = nn.Sum(v.Scope, losses, 0)
+	_, x := g.forward(v, &g.validation, Pixels(m.ModelConfig))
+	loss, _ := nn.CrossEntropy(v.Scope, x, g.validation.targets, 0)
+	g.total = nn.Sum(v.Scope, loss, 0)
 
 	var err error
 	if g.Graph, err = s.Finalize(); err != nil {
@@ -128,14 +153,17 @@ func (g *Training) Parameters() int {
 	return n
 }
 
-// Step takes one optimiser step, counted from 1, and returns the mean loss of
-// the batch in nats per token.
-func (g *Training) Step(session *tf.Session, b Batch, step int, rate float64) (float64, error) {
-	feeds := g.feeds(&g.training, b, g.model.ImageSize)
+// Step takes one optimiser step, counted from 1, on a batch per tower and
+// returns their mean loss in nats per token.
+func (g *Training) Step(session *tf.Session, batches []Batch, step int, rate float64) (float64, error) {
+	feeds := tf.Feeds{g.step: tf.FromInt64([]int64{int64(step)})}
 	defer release(feeds)
-	feeds[g.step] = tf.FromInt64([]int64{int64(step)})
-	if g.training.labels.Op != nil {
-		feeds[g.training.labels] = tf.FromFloat32(b.Labels, int64(b.Images), int64(g.labels))
+	for i := range g.training {
+		in, b := &g.training[i], batches[i]
+		g.feed(feeds, in, b, g.model.ImageSize)
+		if g.labels > 0 {
+			feeds[in.labels] = tf.FromFloat32(b.Labels, int64(b.Images), int64(g.labels))
+		}
 	}
 	g.adam.Feeds(feeds, step, rate)
 	results, err := session.Run(feeds, []tf.Output{g.loss}, g.updates...)
@@ -146,10 +174,12 @@ func (g *Training) Step(session *tf.Session, b Batch, step int, rate float64) (f
 	return float64(results[0].Float32s()[0]), nil
 }
 
-// Validate returns the sum of the losses of the batch's targets, in nats.
+// Validate returns the sum of the losses of the batch's targets, in nats. It
+// is safe for concurrent use.
 func (g *Training) Validate(session *tf.Session, b Batch) (float64, error) {
-	feeds := g.feeds(&g.validation, b, Pixels(g.model.ModelConfig))
+	feeds := make(tf.Feeds)
 	defer release(feeds)
+	g.feed(feeds, &g.validation, b, Pixels(g.model.ModelConfig))
 	results, err := session.Run(feeds, []tf.Output{g.total})
 	if err != nil {
 		return 0, err
@@ -158,14 +188,12 @@ func (g *Training) Validate(session *tf.Session, b Batch) (float64, error) {
 	return float64(results[0].Float32s()[0]), nil
 }
 
-func (g *Training) feeds(in *side, b Batch, pixels int) tf.Feeds {
+func (g *Training) feed(feeds tf.Feeds, in *side, b Batch, pixels int) {
 	images, side := int64(b.Images), int64(pixels)
-	return tf.Feeds{
-		in.pixels:  tf.FromBytes(b.Pixels, images, side, side, 3),
-		in.tokens:  tf.FromInt32(b.Tokens, images, int64(b.Captions), int64(b.Length)),
-		in.rows:    tf.FromInt32(b.Rows, int64(len(b.Rows))),
-		in.targets: tf.FromInt32(b.Targets, int64(len(b.Targets))),
-	}
+	feeds[in.pixels] = tf.FromBytes(b.Pixels, images, side, side, 3)
+	feeds[in.tokens] = tf.FromInt32(b.Tokens, images, int64(b.Captions), int64(b.Length))
+	feeds[in.rows] = tf.FromInt32(b.Rows, int64(len(b.Rows)))
+	feeds[in.targets] = tf.FromInt32(b.Targets, int64(len(b.Targets)))
 }
 
 func release(feeds tf.Feeds) {

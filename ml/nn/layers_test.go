@@ -111,11 +111,14 @@ func TestBatchNormValuesAndAverages(t *testing.T) {
 	evaluation := *b.tower
 	evaluation.Training = false
 	z := BatchNorm(evaluation.Sub("n"), x)
+	// A second tower sees 3 less everywhere.
+	BatchNorm(b.tower.Sub("n"), Sub(b.s, x, tf.Scalar(b.s, 3)))
+	updates := b.vars.Updates(b.s)
 	b.start(nil)
 	// Mean 4, variance 5, and 20/3 with n-1 for the running average.
 	wantFloats(t, "training", b.run(y)[0], []float32{-1.341506, -0.447169, 0.447169, 1.341506})
 	wantFloats(t, "before any step", b.run(z)[0], []float32{0.9995, 2.9985, 4.9975, 6.9965})
-	results, err := b.session.Run(b.feeds, nil, b.vars.Updates()...)
+	results, err := b.session.Run(b.feeds, nil, updates...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +128,7 @@ func TestBatchNormValuesAndAverages(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tf.ReleaseMap(averages)
-	wantFloats(t, "mean", averages["n/mean"].Float32s(), []float32{0.2})
+	wantFloats(t, "mean", averages["n/mean"].Float32s(), []float32{0.05 * (4 + 1) / 2})
 	wantFloats(t, "variance", averages["n/variance"].Float32s(), []float32{0.95 + 0.05*20/3.0})
 }
 

@@ -35,7 +35,7 @@ type Weights interface {
 	// at the value initial and is not trained by gradients.
 	Average(s *tf.Scope, name string, initial float32, shape ...int64) tf.Output
 	// Move moves a running average the share rate of the way to value, once a
-	// training step.
+	// training step; where several towers do, to the mean of their values.
 	Move(s *tf.Scope, name string, value tf.Output, rate float32)
 }
 
@@ -113,13 +113,19 @@ type Variables struct {
 	inits    map[string]Init
 	trained  []*tf.Variable
 	averages []*tf.Variable
-	updates  []*tf.Operation
+	moves    map[string][]move
+}
+
+// move is what one tower wants of a running average.
+type move struct {
+	value tf.Output
+	rate  float32
 }
 
 // NewVariables returns weights kept in variables of the graph of s; seed
 // decides their initial values.
 func NewVariables(s *tf.Scope, seed uint64) *Variables {
-	return &Variables{vars: tf.NewVariables(s), seed: seed, inits: make(map[string]Init)}
+	return &Variables{vars: tf.NewVariables(s), seed: seed, inits: make(map[string]Init), moves: make(map[string][]move)}
 }
 
 // Weight implements [Weights]. Towers that ask for the same name share it.
@@ -143,10 +149,8 @@ func (v *Variables) Average(_ *tf.Scope, name string, initial float32, shape ...
 }
 
 // Move implements [Weights].
-func (v *Variables) Move(s *tf.Scope, name string, value tf.Output, rate float32) {
-	w := v.vars.Get(name, tf.Dims(s, value)...)
-	difference := Mul(s, Sub(s, w.Value, value), tf.Scalar(s, rate))
-	v.updates = append(v.updates, tf.Add(s, "AssignSubVariableOp", tf.Attrs{"dtype": tf.Float}, w.Handle, difference))
+func (v *Variables) Move(_ *tf.Scope, name string, value tf.Output, rate float32) {
+	v.moves[name] = append(v.moves[name], move{value, rate})
 }
 
 // Trained returns the weights that gradients train, in the order of their making.
@@ -155,8 +159,25 @@ func (v *Variables) Trained() []*tf.Variable { return v.trained }
 // Averages returns the running averages.
 func (v *Variables) Averages() []*tf.Variable { return v.averages }
 
-// Updates returns the operations that move the running averages.
-func (v *Variables) Updates() []*tf.Operation { return v.updates }
+// Updates adds to s the operations that move the running averages as all
+// towers so far want, and returns them. One operation moves each: two that
+// race would add up in any order, and so to different bits.
+func (v *Variables) Updates(s *tf.Scope) []*tf.Operation {
+	var updates []*tf.Operation
+	for _, w := range v.averages {
+		moves := v.moves[w.Name]
+		if len(moves) == 0 {
+			continue
+		}
+		share := make(tf.OutputList, len(moves))
+		for i, m := range moves {
+			share[i] = Scale(s, Sub(s, w.Value, m.value), m.rate/float32(len(moves)))
+		}
+		updates = append(updates, tf.Add(s, "AssignSubVariableOp", tf.Attrs{"dtype": tf.Float},
+			w.Handle, tf.Out(s, "AddN", nil, share)))
+	}
+	return updates
+}
 
 // All returns the set with every variable, also those of an optimiser.
 func (v *Variables) All() *tf.Variables { return v.vars }

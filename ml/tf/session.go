@@ -83,7 +83,10 @@ const callersThread = -1
 // operations side by side.
 func sessionOptions(threads, operations int) (*graft.SessionOptions, error) {
 	config := &for_core_protos_go_proto.ConfigProto{
-		IntraOpParallelismThreads: int32(Threads(threads)),
+		// Training computes two halves of a batch side by side, which leaves an
+		// operation half of the threads. All sessions of a process share their
+		// pool, so all ask for the same.
+		IntraOpParallelismThreads: int32(max(1, Threads(threads)/2)),
 		InterOpParallelismThreads: int32(operations),
 		GpuOptions:                &for_core_protos_go_proto.GPUOptions{AllowGrowth: true},
 	}

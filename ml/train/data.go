@@ -136,10 +136,19 @@ func order(seed uint64, epoch, n int) []int {
 	return places
 }
 
-// trainBatch returns the batch of a step: the examples, each in a random crop
-// where augmented and with random captions, a function of seed and step alone.
-func (d *data) trainBatch(c captioner.TrainingConfig, side int, examples []*example, step int) model.Batch {
+// trainBatches deals the examples of a step out to the towers: each example in
+// a random crop where augmented and with random captions, a function of seed
+// and step alone.
+func (d *data) trainBatches(c captioner.TrainingConfig, side int, examples []*example, step, towers int) []model.Batch {
 	r := stream(c.Seed, stepStream, step)
+	batches := make([]model.Batch, towers)
+	for i := range batches {
+		batches[i] = d.trainBatch(r, c, side, examples[i*len(examples)/towers:(i+1)*len(examples)/towers])
+	}
+	return batches
+}
+
+func (d *data) trainBatch(r *rand.Rand, c captioner.TrainingConfig, side int, examples []*example) model.Batch {
 	captions := make([][][]int32, len(examples))
 	b := model.Batch{
 		Images: len(examples),

@@ -72,7 +72,7 @@ func TestTrainBatchCrops(t *testing.T) {
 	config := captioner.TrainingConfig{CaptionsPerImage: 1, Augmentation: true, Seed: 9}
 	seen := map[[2]byte]bool{}
 	for step := range 60 {
-		b := d.trainBatch(config, inner, []*example{e}, step)
+		b := d.trainBatches(config, inner, []*example{e}, step, 1)[0]
 		left, top := b.Pixels[0], b.Pixels[1]
 		seen[[2]byte{left, top}] = true
 		for y := range inner {
@@ -90,8 +90,12 @@ func TestTrainBatchCrops(t *testing.T) {
 	if len(seen) != 9 {
 		t.Errorf("%d crops of 9 came in 60 steps", len(seen))
 	}
+	five := []*example{e, e, e, e, e}
+	if parts := d.trainBatches(config, inner, five, 1, 2); len(parts) != 2 || parts[0].Images != 2 || parts[1].Images != 3 {
+		t.Errorf("five pictures were dealt out as %d and %d", parts[0].Images, parts[1].Images)
+	}
 	config.Augmentation = false
-	if b := d.trainBatch(config, inner, []*example{e}, 1); b.Pixels[0] != 1 || b.Pixels[1] != 1 {
+	if b := d.trainBatches(config, inner, []*example{e}, 1, 1)[0]; b.Pixels[0] != 1 || b.Pixels[1] != 1 {
 		t.Error("without augmentation the crop is not the middle")
 	}
 }

@@ -2,9 +2,12 @@ package train
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/ml/model"
@@ -75,7 +78,7 @@ func (r *run) open() error {
 	if r.model, err = model.New(c.Model, r.data.vocabulary.Size(), r.data.maxTokens); err != nil {
 		return err
 	}
-	if r.graph, err = model.NewTraining(r.model, c.Training, r.data.labels); err != nil {
+	if r.graph, err = model.NewTraining(r.model, c.Training, r.data.labels, model.Towers(r.batch)); err != nil {
 		return err
 	}
 	digest, err := inputs(c, r.data.digest)
@@ -183,8 +186,8 @@ func (r *run) step() error {
 	for i := range examples {
 		examples[i] = &r.data.train[r.order[at*r.batch+i]]
 	}
-	batch := r.data.trainBatch(c, r.model.ImageSize, examples, step)
-	loss, err := r.graph.Step(r.session, batch, step, r.schedule.Rate(step))
+	batches := r.data.trainBatches(c, r.model.ImageSize, examples, step, model.Towers(r.batch))
+	loss, err := r.graph.Step(r.session, batches, step, r.schedule.Rate(step))
 	if err != nil {
 		return fmt.Errorf("training step %d: %w", step, err)
 	}
@@ -226,24 +229,36 @@ func (r *run) endEpoch(ctx context.Context) error {
 }
 
 // validate returns the mean loss over the validation split, nats per token.
+// Batches run side by side, and their losses are added up in order.
 func (r *run) validate(ctx context.Context) (float64, error) {
-	var sum float64
-	var tokens int
-	for rest := r.data.validation; len(rest) > 0; {
-		if err := ctx.Err(); err != nil {
+	batches := (len(r.data.validation) + validationBatch - 1) / validationBatch
+	losses, tokens := make([]float64, batches), make([]int, batches)
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(r.state.Threads)
+	for i := range batches {
+		group.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			first := i * validationBatch
+			batch := r.data.validationBatch(r.data.validation[first:min(first+validationBatch, len(r.data.validation))])
+			loss, err := r.graph.Validate(r.session, batch)
+			losses[i], tokens[i] = loss, len(batch.Targets)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 			return 0, err
 		}
-		n := min(validationBatch, len(rest))
-		batch := r.data.validationBatch(rest[:n])
-		loss, err := r.graph.Validate(r.session, batch)
-		if err != nil {
-			return 0, fmt.Errorf("validation: %w", err)
-		}
-		sum += loss
-		tokens += len(batch.Targets)
-		rest = rest[n:]
+		return 0, fmt.Errorf("validation: %w", err)
 	}
-	return sum / float64(tokens), nil
+	sum, count := 0.0, 0
+	for i := range batches {
+		sum += losses[i]
+		count += tokens[i]
+	}
+	return sum / float64(count), nil
 }
 
 // stoppedEarly says whether the validation loss has not fallen for too long.
