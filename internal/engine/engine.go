@@ -85,10 +85,10 @@ func Locate() (string, error) {
 		"%s is neither beside this program nor on the PATH: build it, or set %s", binaryName, BinaryVariable)
 }
 
-// errEnded is the cause of the error of a call to an engine that ended in order,
-// with status 0: it finishes what it has accepted first, so that it cannot have
-// accepted the call.
-var errEnded = errors.New("it exited with status 0")
+// errEnded is the cause of the error of a call that an engine has not accepted,
+// because it is ending in order, or has: with status 0, which it returns only
+// once it has finished what it had accepted.
+var errEnded = errors.New("it ends, or has exited with status 0")
 
 // engine is a running engine and the connection to it.
 type engine struct {
@@ -242,6 +242,9 @@ func (e *engine) awaitReady(ctx context.Context) error {
 // ctx's error when ctx ended, or how the process died.
 func (e *engine) explain(ctx context.Context, err error) error {
 	mapped, told := wire.FromStatus(err)
+	if told && captioner.CodeOf(mapped) == wire.CodeEnding {
+		return captioner.Wrap(captioner.Unavailable, errEnded, "the engine is ending")
+	}
 	if told {
 		return mapped
 	}

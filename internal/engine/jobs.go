@@ -161,8 +161,12 @@ func (j *Jobs) do(ctx context.Context, stop <-chan struct{}, threads int, job fu
 			return err
 		}
 		err = job(e)
+		again := attempt == 0 && errors.Is(err, errEnded)
+		if again {
+			_ = j.replace(nil) // or the next round would meet it again
+		}
 		release()
-		if attempt > 0 || !errors.Is(err, errEnded) {
+		if !again {
 			return err
 		}
 	}

@@ -1,13 +1,17 @@
 package store
 
 import (
+	"context"
 	"database/sql"
+	"database/sql/driver"
+	"errors"
 	"net/url"
 	"path/filepath"
 	"strconv"
 	"time"
 
-	_ "modernc.org/sqlite" // registers the driver "sqlite"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/captioner/captioner"
 )
@@ -47,11 +51,42 @@ func openSQLite(path string, connections int, readOnly bool) (*sql.DB, error) {
 		query.Set("_txlock", "immediate")
 	}
 	name := url.URL{Scheme: "file", Path: absolute, RawQuery: query.Encode()}
-	db, err := sql.Open("sqlite", name.String())
-	if err != nil {
-		return nil, captioner.Wrap(captioner.Internal, err, "open the database")
-	}
+	db := sql.OpenDB(sqliteConnector{name.String()})
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections)
 	return db, nil
+}
+
+// sqliteConnector opens connections to a file, and waits where SQLite does not:
+// its busy timeout does not cover the change to a write-ahead log, which fails
+// while another process opens or closes the same file.
+type sqliteConnector struct{ name string }
+
+// sqliteDriver opens single connections.
+var sqliteDriver = &sqlite.Driver{}
+
+// Driver implements driver.Connector.
+func (c sqliteConnector) Driver() driver.Driver { return sqliteDriver }
+
+// Connect implements driver.Connector.
+func (c sqliteConnector) Connect(ctx context.Context) (driver.Conn, error) {
+	retry := time.NewTicker(20 * time.Millisecond)
+	defer retry.Stop()
+	for deadline := time.Now().Add(sqliteBusyTimeout); ; {
+		conn, err := sqliteDriver.Open(c.name)
+		if !isBusy(err) || time.Now().After(deadline) {
+			return conn, err
+		}
+		select {
+		case <-retry.C:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// isBusy reports whether another connection stands in the way.
+func isBusy(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_BUSY
 }

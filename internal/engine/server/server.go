@@ -118,15 +118,22 @@ func (s *Server) Stop() {
 	s.grpc.GracefulStop()
 }
 
-// acquireJob waits until no other job runs, and returns what ends this one.
+// acquireJob waits until no other job runs, and returns what ends this one. An
+// engine that is ending takes none, also when nothing runs any more.
 func (s *Server) acquireJob(ctx context.Context) (release func(), err error) {
+	ending := &captioner.Error{Kind: captioner.Unavailable, Code: wire.CodeEnding, Message: "the engine is ending"}
+	select {
+	case <-s.stopping:
+		return nil, ending
+	default:
+	}
 	select {
 	case s.job <- struct{}{}:
 		return func() { <-s.job }, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-s.stopping:
-		return nil, captioner.Errorf(captioner.Unavailable, "the engine is ending")
+		return nil, ending
 	}
 }
 

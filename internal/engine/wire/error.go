@@ -23,6 +23,10 @@ var codeOf = map[captioner.Kind]codes.Code{
 	captioner.Internal:    codes.Internal,
 }
 
+// CodeEnding is the code of the Unavailable error of a job that an engine did
+// not take, because it is about to end.
+const CodeEnding = "engine_ending"
+
 // maxCause and maxProblems bound what an error carries: it travels in HTTP/2
 // headers, whose size is limited.
 const (
