@@ -138,7 +138,7 @@ func (d *Deployer) unmoved(ctx context.Context, live captioner.Alias) (captioner
 	if err != nil {
 		return captioner.Deployment{}, err
 	}
-	m := captioner.AliasMove{Alias: live, Previous: live.Version}
+	m := captioner.AliasMove{Alias: live}
 	serving := 0
 	for _, r := range replicas {
 		if r.Version == live.Version {
