@@ -92,15 +92,43 @@ type Alias struct {
 	Generation int64  `json:"generation"`
 }
 
-// AliasMove is a row of the append-only deployment log.
+// AliasMove is a row of the append-only deployment log: the version was live
+// from MovedAt until the next move.
 type AliasMove struct {
 	Alias
 	// Previous is the version before, empty for the first.
 	Previous Digest    `json:"previous,omitempty"`
+	Kind     MoveKind  `json:"kind"`
 	MovedAt  time.Time `json:"moved_at"`
-	// Actor is the run ID or person behind the move; Reason says why.
+	// Actor is who is behind the move: a run's ID, "api", or "cli:" and the
+	// name of the user. Reason says why.
 	Actor  string `json:"actor"`
 	Reason string `json:"reason"`
+}
+
+// MoveKind tells a move forward from one that undoes such a move.
+type MoveKind string
+
+const (
+	Promotion MoveKind = "promote"  // makes a version live
+	Rollback  MoveKind = "rollback" // goes back to the version that was live before
+)
+
+// Deployment is what has become of a promotion or a rollback.
+type Deployment struct {
+	// Version is live; Previous was until this deployment, empty if none was.
+	Version  Digest `json:"version"`
+	Previous Digest `json:"previous,omitempty"`
+	// Generation is the alias'.
+	Generation int64 `json:"generation"`
+	// Moved is false where the version was live already.
+	Moved bool `json:"moved"`
+	// Servers is how many have said that they serve the version. Confirmed
+	// means that all that are running have, and that there is one.
+	Servers   int  `json:"servers"`
+	Confirmed bool `json:"confirmed"`
+	// Note says what is worth knowing.
+	Note string `json:"note,omitempty"`
 }
 
 // Replica is a serving process and the version that it serves.

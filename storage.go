@@ -75,8 +75,12 @@ type Store interface {
 	// else Conflict, and appends to the log in the same transaction.
 	Alias(ctx context.Context, name string) (Alias, error)
 	MoveAlias(ctx context.Context, name string, version Digest, generation int64, actor, reason string) (Alias, error)
-	// AliasMoves lists the log of a name, newest first.
+	// RollBackAlias is MoveAlias for a move that undoes one: the log says so.
+	RollBackAlias(ctx context.Context, name string, version Digest, generation int64, actor, reason string) (Alias, error)
+	// AliasMoves lists the log of a name, newest first. AliasMoveAt returns the
+	// move that was in effect at a time; NotFound before the first.
 	AliasMoves(ctx context.Context, name string, limit int) ([]AliasMove, error)
+	AliasMoveAt(ctx context.Context, name string, at time.Time) (AliasMove, error)
 
 	// SeeReplica records a heartbeat of a serving process. Replicas lists
 	// those seen since; ForgetReplica removes one that has ended.

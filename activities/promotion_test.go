@@ -136,13 +136,13 @@ func TestDeployServers(t *testing.T) {
 		code     string
 	}{
 		{"all have it", func(now time.Time, candidate, _ captioner.Digest) []captioner.Replica {
-			return []captioner.Replica{{ID: "a", Version: candidate, SeenAt: now}, {ID: "b", Version: candidate, SeenAt: now}}
+			return []captioner.Replica{{ID: "a", Version: candidate, Generation: 2, SeenAt: now}, {ID: "b", Version: candidate, Generation: 2, SeenAt: now}}
 		}, 2, ""},
 		{"one was last seen long ago", func(now time.Time, candidate, old captioner.Digest) []captioner.Replica {
-			return []captioner.Replica{{ID: "a", Version: candidate, SeenAt: now}, {ID: "b", Version: old, SeenAt: now.Add(-11 * time.Second)}}
+			return []captioner.Replica{{ID: "a", Version: candidate, Generation: 2, SeenAt: now}, {ID: "b", Version: old, SeenAt: now.Add(-11 * time.Second)}}
 		}, 1, ""},
 		{"one lags", func(now time.Time, candidate, old captioner.Digest) []captioner.Replica {
-			return []captioner.Replica{{ID: "a", Version: candidate, SeenAt: now}, {ID: "b", Version: old, SeenAt: now}}
+			return []captioner.Replica{{ID: "a", Version: candidate, Generation: 2, SeenAt: now}, {ID: "b", Version: old, SeenAt: now}}
 		}, 0, "deployment_failed"},
 		{"one complains", func(now time.Time, candidate, old captioner.Digest) []captioner.Replica {
 			return []captioner.Replica{{ID: "b", Version: old, SeenAt: now.Add(8 * time.Second), Error: "the bundle is damaged"}}

@@ -62,6 +62,16 @@ type ModelLister interface {
 	ModelVersions(ctx context.Context, limit int) ([]captioner.ModelVersion, error)
 	ModelVersion(ctx context.Context, version string) (captioner.ModelVersion, error)
 	Alias(ctx context.Context, name string) (captioner.Alias, error)
+	AliasMoves(ctx context.Context, name string, limit int) ([]captioner.AliasMove, error)
+	AliasMoveAt(ctx context.Context, name string, at time.Time) (captioner.AliasMove, error)
+}
+
+// Deployer makes versions live, as internal/deployment's Deployer. Both methods
+// return once the running servers serve the version; NotFound and Conflict
+// before anything has moved, Unavailable when the alias was moved back.
+type Deployer interface {
+	Promote(ctx context.Context, version, actor, reason string) (captioner.Deployment, error)
+	Rollback(ctx context.Context, actor, reason string) (captioner.Deployment, error)
 }
 
 // Observer is told what operators count. internal/telemetry implements it.
@@ -79,6 +89,8 @@ type Options struct {
 	// Runs and Models are nil where one bundle is served without a database.
 	Runs   RunClient
 	Models ModelLister
+	// Deployer is required with Models.
+	Deployer Deployer
 	// ParseConfig reads a configuration in the format "json" or "yaml" over the
 	// defaults and applies the static rules; Invalid with all problems. Required
 	// with Runs.
@@ -135,6 +147,9 @@ func New(opts Options) (*Server, error) {
 	}
 	if opts.Runs != nil && opts.ParseConfig == nil {
 		return nil, errors.New("api: runs need ParseConfig")
+	}
+	if opts.Models != nil && opts.Deployer == nil {
+		return nil, errors.New("api: models need a Deployer")
 	}
 	setDefaults(&opts)
 	s := &Server{
@@ -235,6 +250,9 @@ func (s *Server) route() error {
 	get("/model/info", handle(s.modelInfo))
 	get("/models", handle(s.listModels))
 	get("/models/:version", handle(s.showModel))
+	r.POST("/models/rollback", handle(s.rollBackModel))
+	r.POST("/models/:version/promote", handle(s.promoteModel))
+	get("/deployments", handle(s.listDeployments))
 	get("/runs", handle(s.listRuns))
 	get("/runs/:id", handle(s.showRun))
 	r.POST("/predict", handle(s.predict))

@@ -50,6 +50,9 @@ type fake struct {
 	models  []captioner.ModelVersion
 	alias   captioner.Alias
 	noAlias bool
+	moves   []captioner.AliasMove
+	// deployed are the calls of Promote and Rollback, as "actor: reason".
+	deployed []string
 }
 
 func newFake() *fake {
@@ -72,6 +75,12 @@ func newFake() *fake {
 			{Version: captioner.DigestOf([]byte("old")), RunID: "train-00", CreatedAt: started},
 		},
 		alias: captioner.Alias{Name: captioner.Production, Version: version, Generation: 2},
+		moves: []captioner.AliasMove{
+			{Alias: captioner.Alias{Name: captioner.Production, Version: version, Generation: 2}, Previous: captioner.DigestOf([]byte("old")),
+				Kind: captioner.Promotion, MovedAt: finished, Actor: "train-01", Reason: "better"},
+			{Alias: captioner.Alias{Name: captioner.Production, Version: captioner.DigestOf([]byte("old")), Generation: 1},
+				Kind: captioner.Promotion, MovedAt: started, Actor: "train-00", Reason: "no version is live yet, and this one has not collapsed"},
+		},
 	}
 }
 
@@ -140,11 +149,35 @@ func (f *fake) Alias(context.Context, string) (captioner.Alias, error) {
 	return f.alias, nil
 }
 
+func (f *fake) AliasMoves(_ context.Context, _ string, limit int) ([]captioner.AliasMove, error) {
+	return f.moves[:min(limit, len(f.moves))], f.err
+}
+
+func (f *fake) AliasMoveAt(_ context.Context, _ string, at time.Time) (captioner.AliasMove, error) {
+	for _, m := range f.moves {
+		if !m.MovedAt.After(at) {
+			return m, f.err
+		}
+	}
+	return captioner.AliasMove{}, captioner.Errorf(captioner.NotFound, "nothing was live")
+}
+
+func (f *fake) Promote(ctx context.Context, v, actor, reason string) (captioner.Deployment, error) {
+	f.deployed = append(f.deployed, actor+": "+reason)
+	m, err := f.ModelVersion(ctx, v)
+	return captioner.Deployment{Version: m.Version, Previous: version, Generation: 3, Moved: true, Servers: 2, Confirmed: true}, cmp.Or(ctx.Err(), err)
+}
+
+func (f *fake) Rollback(_ context.Context, actor, reason string) (captioner.Deployment, error) {
+	f.deployed = append(f.deployed, actor+": "+reason)
+	return captioner.Deployment{Version: f.moves[1].Version, Previous: version, Generation: 3, Moved: true, Note: "no server was running"}, f.err
+}
+
 // newServer returns the API over f; change may alter the options.
 func newServer(t testing.TB, f *fake, change func(*api.Options)) *api.Server {
 	t.Helper()
 	opts := api.Options{
-		Captioner: f, Runs: f, Models: f, ParseConfig: config.Parse,
+		Captioner: f, Runs: f, Models: f, Deployer: f, ParseConfig: config.Parse,
 		Version: "1.2.3", TracerProvider: sdktrace.NewTracerProvider(),
 		MetricsHandler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "captioner_up 1") }),
 		MaxUploadBytes: 64 << 10, MaxPixels: 1_000_000,

@@ -36,6 +36,7 @@ func TestNewRefusesIncompleteOptions(t *testing.T) {
 	for name, opts := range map[string]api.Options{
 		"no captioner":   {},
 		"no ParseConfig": {Captioner: f, Runs: f},
+		"no Deployer":    {Captioner: f, Models: f},
 		"bad origin":     {Captioner: f, CORSOrigins: []string{"app.example"}},
 	} {
 		if _, err := api.New(opts); err == nil {

@@ -15,8 +15,9 @@ import (
 )
 
 func newModelsCommand(g *global) *cobra.Command {
-	cmd := &cobra.Command{Use: "models", Short: "List, show and verify model versions"}
-	cmd.AddCommand(newModelsListCommand(g), newModelsShowCommand(g), newModelsVerifyCommand(g))
+	cmd := &cobra.Command{Use: "models", Short: "List, show, verify, promote and roll back model versions"}
+	cmd.AddCommand(newModelsListCommand(g), newModelsShowCommand(g), newModelsVerifyCommand(g),
+		newModelsPromoteCommand(g), newModelsRollbackCommand(g))
 	return cmd
 }
 

@@ -3,9 +3,12 @@ package app
 import (
 	"context"
 	"path/filepath"
+	"time"
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/blob"
+	"github.com/captioner/captioner/internal/deployment"
+	"github.com/captioner/captioner/internal/registry"
 	"github.com/captioner/captioner/internal/store"
 )
 
@@ -49,6 +52,20 @@ func OpenStorage(ctx context.Context, opts StorageOptions) (*Storage, error) {
 
 // ModelCache is the folder of unpacked bundles, one below it for each version.
 func (s *Storage) ModelCache() string { return filepath.Join(s.dataDir, "cache", "models") }
+
+// deployTimeout is how long a person waits for the servers to take a version
+// over. An HTTP reply may take twice as long.
+const deployTimeout = time.Minute
+
+// Deployer makes versions live by hand.
+func (s *Storage) Deployer() *deployment.Deployer {
+	return &deployment.Deployer{
+		Store: s.Store, Timeout: deployTimeout,
+		Verify: func(ctx context.Context, version captioner.Digest) error {
+			return registry.VerifyBlobs(ctx, s.Blobs, version)
+		},
+	}
+}
 
 // Close closes the database.
 func (s *Storage) Close() error { return s.Store.Close() }

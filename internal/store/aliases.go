@@ -4,9 +4,12 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"time"
 
 	"github.com/captioner/captioner"
 )
+
+const moveColumns = `name, generation, version, previous, kind, moved_at, actor, reason`
 
 // Alias returns where a name points; NotFound for one that was never set.
 func (s *Store) Alias(ctx context.Context, name string) (captioner.Alias, error) {
@@ -23,6 +26,15 @@ func (s *Store) Alias(ctx context.Context, name string) (captioner.Alias, error)
 // (0: never set), else Conflict, code "alias_moved"; the log gets its row in
 // the same transaction. NotFound for a version that is not registered.
 func (s *Store) MoveAlias(ctx context.Context, name string, version captioner.Digest, generation int64, actor, reason string) (captioner.Alias, error) {
+	return s.moveAlias(ctx, captioner.Promotion, name, version, generation, actor, reason)
+}
+
+// RollBackAlias is MoveAlias for a move that undoes one: the log says so.
+func (s *Store) RollBackAlias(ctx context.Context, name string, version captioner.Digest, generation int64, actor, reason string) (captioner.Alias, error) {
+	return s.moveAlias(ctx, captioner.Rollback, name, version, generation, actor, reason)
+}
+
+func (s *Store) moveAlias(ctx context.Context, kind captioner.MoveKind, name string, version captioner.Digest, generation int64, actor, reason string) (captioner.Alias, error) {
 	moved := captioner.Alias{Name: name, Version: version, Generation: generation + 1}
 	err := s.change(ctx, "move an alias", func(tx *sql.Tx) error {
 		previous, err := compareAndSet(ctx, tx, moved)
@@ -30,8 +42,8 @@ func (s *Store) MoveAlias(ctx context.Context, name string, version captioner.Di
 			return err
 		}
 		_, err = tx.ExecContext(ctx,
-			`INSERT INTO alias_moves (name, generation, version, previous, moved_at, actor, reason) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-			name, moved.Generation, string(version), string(previous), micros(s.now()), actor, reason)
+			`INSERT INTO alias_moves (`+moveColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+			name, moved.Generation, string(version), string(previous), string(kind), micros(s.now()), actor, reason)
 		return err
 	})
 	if isForeignKey(err) {
@@ -82,18 +94,36 @@ func aliasMoved() error {
 func (s *Store) AliasMoves(ctx context.Context, name string, limit int) ([]captioner.AliasMove, error) {
 	var moves []captioner.AliasMove
 	err := s.queryAll(ctx, "read the log of an alias", func(r rowScanner) error {
-		m := captioner.AliasMove{Alias: captioner.Alias{Name: name}}
-		var at int64
-		if err := r.Scan(&m.Generation, &m.Version, &m.Previous, &at, &m.Actor, &m.Reason); err != nil {
-			return err
-		}
-		m.MovedAt = fromMicros(at)
+		m, err := scanMove(r)
 		moves = append(moves, m)
-		return nil
-	}, `SELECT generation, version, previous, moved_at, actor, reason FROM alias_moves
-	    WHERE name = $1 ORDER BY generation DESC LIMIT $2`, name, atMost(limit))
+		return err
+	}, `SELECT `+moveColumns+` FROM alias_moves WHERE name = $1 ORDER BY generation DESC LIMIT $2`, name, atMost(limit))
 	if err != nil {
 		return nil, err
 	}
 	return moves, nil
+}
+
+// AliasMoveAt returns the move of a name that was in effect at a time;
+// NotFound before the first. The generation decides, not the clock, which may
+// have gone back between two moves.
+func (s *Store) AliasMoveAt(ctx context.Context, name string, at time.Time) (captioner.AliasMove, error) {
+	var m captioner.AliasMove
+	err := s.queryRow(ctx, "read the log of an alias", func(r rowScanner) (err error) {
+		m, err = scanMove(r)
+		return err
+	}, `SELECT `+moveColumns+` FROM alias_moves WHERE name = $1 AND moved_at <= $2 ORDER BY generation DESC LIMIT 1`, name, micros(at))
+	if err != nil {
+		return captioner.AliasMove{}, err
+	}
+	return m, nil
+}
+
+// scanMove reads the moveColumns.
+func scanMove(r rowScanner) (captioner.AliasMove, error) {
+	var m captioner.AliasMove
+	var at int64
+	err := r.Scan(&m.Name, &m.Generation, &m.Version, &m.Previous, &m.Kind, &at, &m.Actor, &m.Reason)
+	m.MovedAt = fromMicros(at)
+	return m, err
 }

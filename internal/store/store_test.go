@@ -131,8 +131,8 @@ func TestLogIsAppendOnly(t *testing.T) {
 		`UPDATE alias_moves SET actor = 'somebody' WHERE generation = 1`,
 		`DELETE FROM alias_moves`,
 		`DELETE FROM alias_moves WHERE generation = 2`,
-		`INSERT OR REPLACE INTO alias_moves SELECT name, generation, version, previous, moved_at, 'somebody', reason FROM alias_moves`,
-		`REPLACE INTO alias_moves SELECT name, generation, version, previous, 0, actor, reason FROM alias_moves`,
+		`INSERT OR REPLACE INTO alias_moves SELECT name, generation, version, previous, moved_at, 'somebody', reason, kind FROM alias_moves`,
+		`REPLACE INTO alias_moves SELECT name, generation, version, previous, 0, actor, reason, kind FROM alias_moves`,
 	} {
 		if _, err := s.writer.ExecContext(t.Context(), statement); err == nil || !strings.Contains(err.Error(), "append-only") {
 			t.Errorf("%s: %v, want a refusal", statement, err)

@@ -45,6 +45,8 @@ func Run(t *testing.T, open Open) {
 		{"Alias", testAlias},
 		{"AliasRace", testAliasRace},
 		{"AliasesApart", testAliasesApart},
+		{"AliasRolledBack", testAliasRolledBack},
+		{"AliasMoveAt", testAliasMoveAt},
 		{"Replicas", testReplicas},
 		{"ContextEnded", testContextEnded},
 		{"Closed", testClosed},
@@ -503,7 +505,7 @@ func testAlias(t *testing.T, s captioner.Store) {
 	row := func(version, previous captioner.Digest, generation int64, reason string) captioner.AliasMove {
 		return captioner.AliasMove{
 			Alias:    captioner.Alias{Name: captioner.Production, Version: version, Generation: generation},
-			Previous: previous, MovedAt: storedNow, Actor: "train-1", Reason: reason,
+			Previous: previous, Kind: captioner.Promotion, MovedAt: storedNow, Actor: "train-1", Reason: reason,
 		}
 	}
 	want := []captioner.AliasMove{
@@ -575,6 +577,67 @@ func testAliasesApart(t *testing.T, s captioner.Store) {
 	if len(log) != 0 {
 		t.Errorf("an alias that was never set has moves: %v", log)
 	}
+}
+
+// testAliasRolledBack moves back under the same rules as forward; the log tells
+// the two apart.
+func testAliasRolledBack(t *testing.T, s captioner.Store) {
+	ctx := t.Context()
+	putVersions(t, s, 2)
+	for i := range 2 {
+		_, err := s.MoveAlias(ctx, captioner.Production, digest(i+1), int64(i), "train-1", "better")
+		must(t, err)
+	}
+	_, err := s.RollBackAlias(ctx, captioner.Production, digest(1), 1, "api", "late")
+	wantKind(t, err, captioner.Conflict)
+	_, err = s.RollBackAlias(ctx, captioner.Production, digest(9), 2, "api", "nowhere")
+	wantKind(t, err, captioner.NotFound)
+	got, err := s.RollBackAlias(ctx, captioner.Production, digest(1), 2, "api", "it says nothing but dogs")
+	must(t, err)
+	want := captioner.Alias{Name: captioner.Production, Version: digest(1), Generation: 3}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("alias (-want +got):\n%s", diff)
+	}
+	log, err := s.AliasMoves(ctx, captioner.Production, 0)
+	must(t, err)
+	if len(log) != 3 || log[1].Kind != captioner.Promotion || log[2].Kind != captioner.Promotion {
+		t.Fatalf("log = %+v, want two promotions and a rollback", log)
+	}
+	newest := captioner.AliasMove{Alias: want, Previous: digest(2), Kind: captioner.Rollback, MovedAt: storedNow, Actor: "api", Reason: "it says nothing but dogs"}
+	if diff := cmp.Diff(newest, log[0]); diff != "" {
+		t.Errorf("rollback in the log (-want +got):\n%s", diff)
+	}
+}
+
+// testAliasMoveAt asks what was live. All moves of the suite are of one time,
+// of which the last one counts.
+func testAliasMoveAt(t *testing.T, s captioner.Store) {
+	ctx := t.Context()
+	_, err := s.AliasMoveAt(ctx, captioner.Production, now)
+	wantKind(t, err, captioner.NotFound)
+	putVersions(t, s, 3)
+	for i := range 2 {
+		_, err := s.MoveAlias(ctx, captioner.Production, digest(i+1), int64(i), "train-1", fmt.Sprint("move ", i))
+		must(t, err)
+	}
+	_, err = s.MoveAlias(ctx, "staging", digest(3), 0, "train-2", "elsewhere")
+	must(t, err)
+
+	want := captioner.AliasMove{
+		Alias:    captioner.Alias{Name: captioner.Production, Version: digest(2), Generation: 2},
+		Previous: digest(1), Kind: captioner.Promotion, MovedAt: storedNow, Actor: "train-1", Reason: "move 1",
+	}
+	for name, at := range map[string]time.Time{
+		"the time of the move": storedNow, "in another zone": now, "a second later": now.Add(time.Second), "a year later": now.AddDate(1, 0, 0),
+	} {
+		got, err := s.AliasMoveAt(ctx, captioner.Production, at)
+		must(t, err)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("at %s (-want +got):\n%s", name, diff)
+		}
+	}
+	_, err = s.AliasMoveAt(ctx, captioner.Production, storedNow.Add(-time.Microsecond))
+	wantKind(t, err, captioner.NotFound)
 }
 
 func testReplicas(t *testing.T, s captioner.Store) {
