@@ -109,4 +109,6 @@ type Sample struct {
 	// where it could not be kept.
 	Picture Digest    `json:"-"`
 	Time    time.Time `json:"-"`
+	// Sequence is the number in the order of writing, which the store gives.
+	Sequence int64 `json:"-"`
 }

@@ -46,9 +46,10 @@ func (s *Store) Samples(ctx context.Context, runKey string, after int64, limit i
 	err := s.queryAll(ctx, "read sample captions", func(r rowScanner) error {
 		p := captioner.Sample{RunKey: runKey}
 		var time int64
-		if err := r.Scan(&p.Step, &p.Image, &p.Epoch, &p.Caption, &p.Reference, &p.Picture, &time, &sequence); err != nil {
+		if err := r.Scan(&p.Step, &p.Image, &p.Epoch, &p.Caption, &p.Reference, &p.Picture, &time, &p.Sequence); err != nil {
 			return err
 		}
+		sequence = p.Sequence
 		p.Time = fromMicros(time)
 		samples = append(samples, p)
 		return nil

@@ -340,8 +340,13 @@ func testSamples(t *testing.T, s captioner.Store) {
 		t.Helper()
 		samples, sequence, err := s.Samples(ctx, "run", after, limit)
 		must(t, err)
-		if diff := cmp.Diff(want, samples); diff != "" {
+		if diff := cmp.Diff(want, samples, cmpopts.IgnoreFields(captioner.Sample{}, "Sequence")); diff != "" {
 			t.Fatalf("samples after %d (-want +got):\n%s", after, diff)
+		}
+		for i, sample := range samples {
+			if i > 0 && sample.Sequence <= samples[i-1].Sequence || i == len(samples)-1 && sample.Sequence != sequence {
+				t.Errorf("sample %d has number %d, the last one %d", i, sample.Sequence, sequence)
+			}
 		}
 		after = sequence
 	}
