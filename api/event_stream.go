@@ -32,13 +32,10 @@ type eventStream struct {
 	err     error
 }
 
-// openEventStream sends the header of an event stream. The deadlines of the
-// server, which bound ordinary requests, give way to one for each event.
+// openEventStream sends the header of an event stream. The server's deadline for
+// writing, which bounds ordinary replies, gives way to one for each event.
 func openEventStream(c *gin.Context) *eventStream {
 	s := &eventStream{w: c.Writer, control: http.NewResponseController(c.Writer)}
-	if err := s.control.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		s.err = err
-	}
 	header := c.Writer.Header()
 	header.Set("Content-Type", "text/event-stream")
 	header.Set("Cache-Control", "no-store")
