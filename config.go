@@ -137,7 +137,9 @@ type EvaluationConfig struct {
 	// NoRepeatNGram forbids a second occurrence of an n-gram of this order
 	// in one caption; 0 allows all.
 	NoRepeatNGram int `json:"no_repeat_ngram" yaml:"no_repeat_ngram"`
-	// SampleCaptions is how many test pictures' captions the report shows.
+	// SampleCaptions is how many test pictures' captions the report shows, and
+	// how many validation pictures, at most 32, are captioned after each epoch
+	// to watch the model learn.
 	SampleCaptions int `json:"sample_captions" yaml:"sample_captions"`
 }
 

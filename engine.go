@@ -155,7 +155,14 @@ type TrainEpoch struct {
 	TrainLoss, ValidationLoss float64
 	// Best says whether this is the lowest validation loss so far.
 	Best bool
+	// Samples are what the model now says about the first validation pictures,
+	// as many as EvaluationConfig.SampleCaptions asks for, at most 32.
+	Samples []TrainSample
 }
+
+// TrainSample is a greedy caption of a validation picture, beside its first
+// reference.
+type TrainSample struct{ Image, Caption, Reference string }
 
 // CheckpointSaved names a complete, durable checkpoint file.
 type CheckpointSaved struct {

@@ -34,6 +34,17 @@ type Progress struct {
 	Stages []Stage `json:"stages"`
 	// RunKey is the key of the training step, under which its metrics are kept.
 	RunKey string `json:"run_key,omitempty"`
+	// Dataset is the digest of the data set that was trained on; Captions are
+	// blobs of lists of [CaptionedImage], one a shard of the test split.
+	Dataset  Digest   `json:"dataset,omitempty"`
+	Captions []Digest `json:"captions,omitempty"`
+}
+
+// CaptionedImage is what a model says about a picture.
+type CaptionedImage struct {
+	Image  string `json:"image"`
+	Greedy string `json:"greedy"`
+	Beam   string `json:"beam"`
 }
 
 // Run is a run as the API shows it. ID equals the Temporal workflow ID.
@@ -52,6 +63,9 @@ type Run struct {
 	Problems []Problem `json:"problems,omitempty"`
 	// TemporalURL is the run's page in the Temporal Web UI.
 	TemporalURL string `json:"temporal_url,omitempty"`
+	// RunKey is the key of the training step, empty until that is known. It
+	// names records and says nothing to a client.
+	RunKey string `json:"-"`
 }
 
 // RunResult is the outcome of a completed run, and the workflow's result.
@@ -78,4 +92,23 @@ type Metric struct {
 	Name   string    `json:"name"`
 	Value  float64   `json:"value"`
 	Time   time.Time `json:"time"`
+}
+
+// Sample is what the model in training said about a validation picture at the
+// end of an epoch.
+type Sample struct {
+	// RunKey is the key of the training step, as in Metric.
+	RunKey string `json:"-"`
+	// Epoch and Step, its last one, count from 1.
+	Epoch     int    `json:"epoch"`
+	Step      int    `json:"step"`
+	Image     string `json:"image"`
+	Caption   string `json:"caption"`
+	Reference string `json:"reference"`
+	// Picture is the blob of the picture as the model sees it, a PNG; empty
+	// where it could not be kept.
+	Picture Digest    `json:"-"`
+	Time    time.Time `json:"-"`
+	// Sequence is the number in the order of writing, which the store gives.
+	Sequence int64 `json:"-"`
 }

@@ -55,6 +55,15 @@ type Store interface {
 	// LatestMetrics returns each metric's value of the highest step.
 	LatestMetrics(ctx context.Context, runKey string) (map[string]float64, error)
 
+	// PutSamples adds what the model said at the end of an epoch, fenced and
+	// replaced as metrics are. Samples returns them in the order of writing,
+	// from the sequence number after on.
+	PutSamples(ctx context.Context, attempt int64, samples []Sample) error
+	Samples(ctx context.Context, runKey string, after int64, limit int) (samples []Sample, sequence int64, err error)
+	// SamplePicture returns the blob of a sample's picture; NotFound for an
+	// image that is no sample of the training.
+	SamplePicture(ctx context.Context, runKey, image string) (Digest, error)
+
 	// PutRun records a run's configuration when it starts; the first record of
 	// an ID wins, and created reports whether this was it.
 	PutRun(ctx context.Context, r RunRecord) (kept RunRecord, created bool, err error)
@@ -62,6 +71,9 @@ type Store interface {
 	// FinishRun records the outcome; RunRecords lists the newest first.
 	FinishRun(ctx context.Context, id string, state RunState, result *RunResult, message string) error
 	RunRecords(ctx context.Context, limit int) ([]RunRecord, error)
+	// PutProgress replaces what is known of a run's stages and training;
+	// NotFound for a run that was never recorded.
+	PutProgress(ctx context.Context, id string, p Progress) error
 
 	// PutModelVersion adds a version; one that is there already stays as it is.
 	PutModelVersion(ctx context.Context, v ModelVersion) error
@@ -113,4 +125,7 @@ type RunRecord struct {
 	FinishedAt *time.Time
 	Result     *RunResult
 	Message    string
+	// Progress has the run key from the beginning of the training, and all
+	// stages once the run has ended; nil before.
+	Progress *Progress
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"image/color"
+	"image/png"
 	"log/slog"
 	"math"
 	"os"
@@ -304,6 +306,61 @@ func TestTrainResumes(t *testing.T) {
 		if math.Abs(latest[name]-want) > 1e-12 {
 			t.Errorf("metric %s = %v, want %v", name, latest[name], want)
 		}
+	}
+}
+
+// TestTrainSamples: what the model says after an epoch is kept with the
+// pictures that it saw, and the run's record says where.
+func TestTrainSamples(t *testing.T) {
+	f := activitiestest.New(t)
+	p := prepare(t, f)
+	in := p.train()
+	in.RunID = "run"
+	in.Config.Evaluation.SampleCaptions = 3
+	for range 2 { // the second time training is found done
+		out, err := execute(t, f, f.Activities.Train, in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		record, err := f.Store.RunRecord(t.Context(), "run")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(&captioner.Progress{RunKey: out.Key}, record.Progress); diff != "" {
+			t.Errorf("progress in the record (-want +got):\n%s", diff)
+		}
+		samples, _, err := f.Store.Samples(t.Context(), out.Key, 0, 0)
+		if err != nil || len(samples) != 3 {
+			t.Fatalf("samples %+v (%v), want 3", samples, err)
+		}
+		for _, s := range samples {
+			if s.Epoch != 1 || s.Step != 20 || s.Caption == "" || s.Reference == "" {
+				t.Errorf("sample %+v", s)
+			}
+			checkPicture(t, f, s)
+		}
+		if err := f.Store.PutProgress(t.Context(), "run", captioner.Progress{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// checkPicture compares a sample's picture with the pixels that the fixture's
+// engine has extracted: the first letters of the name.
+func checkPicture(t *testing.T, f *activitiestest.Fixture, s captioner.Sample) {
+	t.Helper()
+	blob, err := f.Blobs.Open(t.Context(), s.Picture)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer blob.Close()
+	picture, err := png.Decode(blob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := color.NRGBA{R: s.Image[0], G: s.Image[1], B: s.Image[2], A: 0xff}
+	if got := color.NRGBAModel.Convert(picture.At(1, 3)); got != want || picture.Bounds().Dx() != 4 {
+		t.Errorf("picture of %s: %v, colour %v; want 4 pixels of %v", s.Image, picture.Bounds(), got, want)
 	}
 }
 

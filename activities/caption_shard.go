@@ -24,16 +24,9 @@ type CaptionShardInput struct {
 // CaptionShardResult is what the model says.
 type CaptionShardResult struct {
 	Provenance
-	// Captions is the blob of a list of CaptionedImage, in the shard's order.
+	// Captions is the blob of a list of captioner.CaptionedImage, in the shard's order.
 	Captions captioner.Digest `json:"captions"`
 	Images   int              `json:"images"`
-}
-
-// CaptionedImage is what a model says about a picture.
-type CaptionedImage struct {
-	Image  string `json:"image"`
-	Greedy string `json:"greedy"`
-	Beam   string `json:"beam"`
 }
 
 // CaptionShard captions the test pictures of one shard through the exported
@@ -67,7 +60,7 @@ func (a *Activities) captionShard(ctx context.Context, in CaptionShardInput) (Ca
 	if err != nil {
 		return CaptionShardResult{}, err
 	}
-	captions := make([]CaptionedImage, len(names))
+	captions := make([]captioner.CaptionedImage, len(names))
 	for i, name := range names {
 		captions[i].Image = name
 	}
@@ -111,7 +104,7 @@ func (a *Activities) testPictures(ctx context.Context, ds captioner.Dataset, sha
 
 // captionAll fills captions, batch by batch, with both algorithms.
 func captionAll(ctx context.Context, model captioner.Captioner, cfg captioner.EvaluationConfig,
-	inputs []captioner.ImageInput, captions []CaptionedImage,
+	inputs []captioner.ImageInput, captions []captioner.CaptionedImage,
 ) error {
 	for from := 0; from < len(inputs); from += captionBatch {
 		to := min(from+captionBatch, len(inputs))

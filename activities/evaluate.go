@@ -17,7 +17,7 @@ type DemonstrationScorer func(imagesDir string, hypotheses map[string]string, re
 // EvaluateInput names captions of the test split.
 type EvaluateInput struct {
 	Dataset captioner.Digest `json:"dataset"`
-	// Captions are blobs of lists of CaptionedImage, one a shard.
+	// Captions are blobs of lists of captioner.CaptionedImage, one a shard.
 	Captions   []captioner.Digest         `json:"captions"`
 	Evaluation captioner.EvaluationConfig `json:"evaluation"`
 	// ImagesDir is where the truth about demonstration pictures is looked for;
@@ -77,10 +77,10 @@ func (a *Activities) evaluate(ctx context.Context, in EvaluateInput) (captioner.
 }
 
 // loadCaptions reads the shards' captions, by picture.
-func (a *Activities) loadCaptions(ctx context.Context, blobs []captioner.Digest) (map[string]CaptionedImage, error) {
-	captions := map[string]CaptionedImage{}
+func (a *Activities) loadCaptions(ctx context.Context, blobs []captioner.Digest) (map[string]captioner.CaptionedImage, error) {
+	captions := map[string]captioner.CaptionedImage{}
 	for _, blob := range blobs {
-		var part []CaptionedImage
+		var part []captioner.CaptionedImage
 		if err := a.loadJSON(ctx, blob, &part); err != nil {
 			return nil, err
 		}
@@ -92,7 +92,7 @@ func (a *Activities) loadCaptions(ctx context.Context, blobs []captioner.Digest)
 }
 
 // hypothesesOf returns one caption a picture, in the order of the examples.
-func hypothesesOf(examples []captioner.Example, captions map[string]CaptionedImage, algorithm string) ([]string, error) {
+func hypothesesOf(examples []captioner.Example, captions map[string]captioner.CaptionedImage, algorithm string) ([]string, error) {
 	texts := make([]string, len(examples))
 	for i, e := range examples {
 		c, ok := captions[e.Image]
@@ -116,7 +116,7 @@ func referencesOf(examples []captioner.Example) [][]string {
 }
 
 // samples shows what the model says about the first test pictures.
-func samples(examples []captioner.Example, captions map[string]CaptionedImage, count int) []captioner.SampleCaption {
+func samples(examples []captioner.Example, captions map[string]captioner.CaptionedImage, count int) []captioner.SampleCaption {
 	shown := make([]captioner.SampleCaption, 0, count)
 	for _, e := range examples[:min(count, len(examples))] {
 		s := captioner.SampleCaption{Image: e.Image, Greedy: captions[e.Image].Greedy, Beam: captions[e.Image].Beam}
@@ -130,7 +130,7 @@ func samples(examples []captioner.Example, captions map[string]CaptionedImage, c
 
 // scoreDemonstration measures both algorithms against the truth, where there is
 // any: greedy under the plain names, beam search under names with "beam_".
-func (a *Activities) scoreDemonstration(imagesDir string, examples []captioner.Example, captions map[string]CaptionedImage) (map[string]float64, error) {
+func (a *Activities) scoreDemonstration(imagesDir string, examples []captioner.Example, captions map[string]captioner.CaptionedImage) (map[string]float64, error) {
 	if a.ScoreDemonstration == nil {
 		return nil, nil
 	}

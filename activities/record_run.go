@@ -17,6 +17,8 @@ type RecordRunInput struct {
 	Result *captioner.RunResult `json:"result,omitempty"`
 	// Message says why a run failed, in a sentence for a person.
 	Message string `json:"message,omitempty"`
+	// Progress has the stages as they ended.
+	Progress captioner.Progress `json:"progress"`
 }
 
 // RecordRunResult is empty; fields may come.
@@ -32,5 +34,21 @@ func (a *Activities) RecordRun(ctx context.Context, in RecordRunInput) (RecordRu
 	if err != nil {
 		return RecordRunResult{}, err
 	}
+	// Before the outcome: who sees that a run has ended finds all about it.
+	if err := a.Store.PutProgress(ctx, in.RunID, in.Progress); err != nil {
+		return RecordRunResult{}, err
+	}
 	return RecordRunResult{}, a.Store.FinishRun(ctx, in.RunID, in.State, in.Result, in.Message)
+}
+
+// recordRunKey notes in the run's record under which key its training is kept,
+// so that it can be followed where the workflow cannot be asked. Training does
+// not wait for it.
+func (a *Activities) recordRunKey(ctx context.Context, runID, key string) {
+	if runID == "" {
+		return
+	}
+	if err := a.Store.PutProgress(ctx, runID, captioner.Progress{RunKey: key}); err != nil {
+		logger(ctx).Warn("could not note the key of the training in the run's record", "error", err)
+	}
 }

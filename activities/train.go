@@ -29,6 +29,8 @@ type TrainInput struct {
 	Shards  []captioner.Digest `json:"shards"`
 	// Config is the run's; training reads Model and Training.
 	Config captioner.Config `json:"config"`
+	// RunID is the run whose record is told where its metrics are; part of no key.
+	RunID string `json:"run_id,omitempty"`
 }
 
 // TrainResult is a trained model.
@@ -75,6 +77,7 @@ func (a *Activities) Train(ctx context.Context, in TrainInput) (TrainResult, err
 	if err != nil {
 		return TrainResult{}, err
 	}
+	a.recordRunKey(ctx, in.RunID, key)
 	return step[TrainResult, *TrainResult]{
 		Name: StepTrain, Key: key,
 		Present: func(ctx context.Context, out TrainResult) (bool, error) {
@@ -102,7 +105,7 @@ func (a *Activities) train(ctx context.Context, key string, in TrainInput) (Trai
 	if err != nil {
 		return TrainResult{}, err
 	}
-	t := &training{a: a, key: key, attempt: number, progress: TrainProgress{Stalled: stalled}}
+	t := &training{a: a, key: key, attempt: number, shards: request.Shards, progress: TrainProgress{Stalled: stalled}}
 	if request.Resume, t.checkpoint, err = a.resumePoint(ctx, key); err != nil {
 		return TrainResult{}, err
 	}
@@ -240,12 +243,15 @@ type training struct {
 	a       *Activities
 	key     string
 	attempt int64
+	shards  []string // paths
 
 	progress   TrainProgress
 	checkpoint captioner.Checkpoint // the latest that is recorded
 	advanced   bool                 // this attempt has recorded one
 	pending    []captioner.Metric   // not yet in the database
 	fenced     error                // why this attempt may not go on
+	// pictures are the blobs of the samples' pictures, by image.
+	pictures map[string]captioner.Digest
 }
 
 // run trains until the end, the worker's stop or the context's.
@@ -294,9 +300,10 @@ func (t *training) event(ctx context.Context, e captioner.TrainEvent) error {
 			{"images_per_second", s.ImagesPerSecond}, {"seconds_left", s.SecondsLeft},
 		})
 	case e.Epoch != nil:
-		return t.metrics(ctx, e.Epoch.Step, []namedValue{
+		err := t.metrics(ctx, e.Epoch.Step, []namedValue{
 			{"train_loss", e.Epoch.TrainLoss}, {"validation_loss", e.Epoch.ValidationLoss},
 		})
+		return errors.Join(err, t.samples(ctx, *e.Epoch))
 	case e.Checkpoint != nil:
 		return t.save(ctx, *e.Checkpoint)
 	}

@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -74,6 +75,18 @@ type Deployer interface {
 	Rollback(ctx context.Context, actor, reason string) (captioner.Deployment, error)
 }
 
+// ProgressReader reads what trainings leave as they go, as captioner.Store.
+type ProgressReader interface {
+	Metrics(ctx context.Context, runKey string, after int64, limit int) ([]captioner.Metric, int64, error)
+	Samples(ctx context.Context, runKey string, after int64, limit int) ([]captioner.Sample, int64, error)
+	SamplePicture(ctx context.Context, runKey, image string) (captioner.Digest, error)
+}
+
+// BlobReader reads blobs, as captioner.BlobStore.
+type BlobReader interface {
+	Open(ctx context.Context, d captioner.Digest) (io.ReadCloser, error)
+}
+
 // Observer is told what operators count. internal/telemetry implements it.
 type Observer interface {
 	RequestStarted()
@@ -91,6 +104,9 @@ type Options struct {
 	Models ModelLister
 	// Deployer is required with Models.
 	Deployer Deployer
+	// Progress and Pictures are required with Runs, whose progress they show.
+	Progress ProgressReader
+	Pictures BlobReader
 	// ParseConfig reads a configuration in the format "json" or "yaml" over the
 	// defaults and applies the static rules; Invalid with all problems. Required
 	// with Runs.
@@ -121,6 +137,11 @@ type Options struct {
 	MaxConcurrent, MaxQueued int
 	// PredictTimeout bounds one caption. Default 30 s.
 	PredictTimeout time.Duration
+	// MaxStreams is how many event streams are open at a time; the next is told
+	// to come back. Default 100.
+	MaxStreams int
+	// PollInterval is how often an event stream looks for news. Default 1 s.
+	PollInterval time.Duration
 	// CORSOrigins lists the origins whose pages may call the API; "*" for all.
 	// Default none.
 	CORSOrigins []string
@@ -135,9 +156,14 @@ type Server struct {
 	engine   *gin.Engine
 	http     *http.Server
 	predicts *gate
+	streams  *gate
+	runs     *recentRuns
 	origins  *http.CrossOriginProtection
 	started  time.Time
 	stopping atomic.Bool
+	// drained ends, by drain, when streams must.
+	drained context.Context
+	drain   context.CancelFunc
 }
 
 // New returns a server that has not been started. Its Handler works at once.
@@ -145,8 +171,8 @@ func New(opts Options) (*Server, error) {
 	if opts.Captioner == nil {
 		return nil, errors.New("api: a captioner is required")
 	}
-	if opts.Runs != nil && opts.ParseConfig == nil {
-		return nil, errors.New("api: runs need ParseConfig")
+	if opts.Runs != nil && (opts.ParseConfig == nil || opts.Progress == nil || opts.Pictures == nil) {
+		return nil, errors.New("api: runs need ParseConfig, Progress and Pictures")
 	}
 	if opts.Models != nil && opts.Deployer == nil {
 		return nil, errors.New("api: models need a Deployer")
@@ -155,8 +181,11 @@ func New(opts Options) (*Server, error) {
 	s := &Server{
 		opts:     opts,
 		predicts: newGate(opts.MaxConcurrent, opts.MaxQueued),
+		streams:  newGate(opts.MaxStreams, 0),
+		runs:     newRecentRuns(opts.Runs, opts.PollInterval),
 		started:  time.Now(),
 	}
+	s.drained, s.drain = context.WithCancel(context.Background())
 	var err error
 	if s.origins, err = newCrossOriginProtection(opts.CORSOrigins); err != nil {
 		return nil, err
@@ -184,6 +213,8 @@ func setDefaults(o *Options) {
 	o.MaxBeamWidth = cmp.Or(o.MaxBeamWidth, 10)
 	o.MaxConcurrent = cmp.Or(o.MaxConcurrent, 2*runtime.GOMAXPROCS(0))
 	o.MaxQueued = cmp.Or(o.MaxQueued, 64)
+	o.MaxStreams = cmp.Or(o.MaxStreams, 100)
+	o.PollInterval = cmp.Or(o.PollInterval, time.Second)
 	o.PredictTimeout = cmp.Or(o.PredictTimeout, 30*time.Second)
 	if o.MetricsHandler == nil {
 		o.MetricsHandler = http.NotFoundHandler()
@@ -255,6 +286,8 @@ func (s *Server) route() error {
 	get("/deployments", handle(s.listDeployments))
 	get("/runs", handle(s.listRuns))
 	get("/runs/:id", handle(s.showRun))
+	get("/runs/:id/samples/:image", handle(s.samplePicture))
+	r.GET("/runs/:id/events", handle(s.runEvents)) // a stream has no HEAD
 	r.POST("/predict", handle(s.predict))
 	r.POST("/runs", handle(s.startRun))
 	r.POST("/runs/:id/cancel", handle(s.cancelRun))
@@ -280,11 +313,13 @@ func (s *Server) Start(ln net.Listener) error {
 	return nil
 }
 
-// Shutdown says on /ready that the server goes away, waits for the drain delay,
+// Shutdown says on /ready that the server goes away, ends the event streams,
+// whose clients go on at another replica, waits for the drain delay,
 // closes the listener and lets the requests in flight finish. When ctx ends
 // first, their connections are closed and ctx's error is returned.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stopping.Store(true)
+	s.drain()
 	delay := time.NewTimer(s.opts.DrainDelay)
 	defer delay.Stop()
 	select {

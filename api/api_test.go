@@ -19,6 +19,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -42,10 +43,17 @@ type fake struct {
 	caption func(ctx context.Context, req captioner.CaptionRequest) (captioner.CaptionReply, error)
 	asked   []captioner.CaptionRequest
 
-	runs    []captioner.Run
-	err     error // of every call below
-	started []captioner.Config
-	keys    []string
+	runs []captioner.Run
+	err  error // of every call below
+
+	described atomic.Int64
+	started   []captioner.Config
+	keys      []string
+
+	metrics  []captioner.Metric // with sequence numbers from 1
+	samples  []captioner.Sample
+	pictures map[captioner.Digest]string
+	away     error // of the three above
 
 	models  []captioner.ModelVersion
 	alias   captioner.Alias
@@ -107,6 +115,9 @@ func (f *fake) Start(_ context.Context, cfg captioner.Config, key string) (capti
 }
 
 func (f *fake) Describe(_ context.Context, id string) (captioner.Run, error) {
+	f.described.Add(1)
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for _, r := range f.runs {
 		if r.ID == id {
 			return r, f.err
@@ -177,7 +188,7 @@ func (f *fake) Rollback(_ context.Context, actor, reason string) (captioner.Depl
 func newServer(t testing.TB, f *fake, change func(*api.Options)) *api.Server {
 	t.Helper()
 	opts := api.Options{
-		Captioner: f, Runs: f, Models: f, Deployer: f, ParseConfig: config.Parse,
+		Captioner: f, Runs: f, Models: f, Deployer: f, Progress: f, Pictures: f, ParseConfig: config.Parse,
 		Version: "1.2.3", TracerProvider: sdktrace.NewTracerProvider(),
 		MetricsHandler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "captioner_up 1") }),
 		MaxUploadBytes: 64 << 10, MaxPixels: 1_000_000,

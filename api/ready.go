@@ -16,12 +16,16 @@ type readyReply struct {
 	ModelVersion captioner.Digest `json:"model_version,omitempty"`
 }
 
+var errShuttingDown = &captioner.Error{
+	Kind: captioner.Unavailable, Code: "shutting_down", Message: "the server is shutting down",
+}
+
 // ready answers GET /ready: 503 while a live version is not yet warm and once
 // the server goes away. Without any version it is 200: there is nothing to wait
 // for, and runs can be started.
 func (s *Server) ready(c *gin.Context) error {
 	if s.stopping.Load() {
-		return &captioner.Error{Kind: captioner.Unavailable, Code: "shutting_down", Message: "the server is shutting down"}
+		return errShuttingDown
 	}
 	state := s.opts.Captioner.State()
 	if state == "loading" {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/api"
+	"github.com/captioner/captioner/internal/config"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -35,8 +36,10 @@ func TestNewRefusesIncompleteOptions(t *testing.T) {
 	f := newFake()
 	for name, opts := range map[string]api.Options{
 		"no captioner":   {},
-		"no ParseConfig": {Captioner: f, Runs: f},
 		"no Deployer":    {Captioner: f, Models: f},
+		"no ParseConfig": {Captioner: f, Runs: f, Progress: f, Pictures: f},
+		"no Progress":    {Captioner: f, Runs: f, Pictures: f, ParseConfig: config.Parse},
+		"no Pictures":    {Captioner: f, Runs: f, Progress: f, ParseConfig: config.Parse},
 		"bad origin":     {Captioner: f, CORSOrigins: []string{"app.example"}},
 	} {
 		if _, err := api.New(opts); err == nil {

@@ -124,15 +124,14 @@ func (c *Client) Describe(ctx context.Context, id string) (captioner.Run, error)
 	}
 	info := described.GetWorkflowExecutionInfo()
 	run := c.runOf(info)
-	progress, known := c.progress(ctx, info)
-	if known {
-		run.Stages = progress.Stages
+	progress, err := c.progress(ctx, info)
+	if err != nil {
+		return run, err
 	}
+	run.Stages, run.RunKey = progress.Stages, progress.RunKey
 	noteRetries(run.Stages, described)
-	if progress.RunKey != "" {
-		if run.Metrics, err = c.Store.LatestMetrics(ctx, progress.RunKey); err != nil {
-			return run, err
-		}
+	if run.Metrics, err = c.latestMetrics(ctx, run.RunKey); err != nil {
+		return run, err
 	}
 	return c.withOutcome(ctx, run)
 }
@@ -177,17 +176,33 @@ func stateOf(status enumspb.WorkflowExecutionStatus) captioner.RunState {
 	}
 }
 
-// progress asks the workflow how far it is; known is false when no worker
-// answers in time.
-func (c *Client) progress(ctx context.Context, info *workflowpb.WorkflowExecutionInfo) (p captioner.Progress, known bool) {
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
-	defer cancel()
+// progress asks the workflow how far it is. When no worker answers in time the
+// run's record says what it knows: at least where the metrics are.
+func (c *Client) progress(ctx context.Context, info *workflowpb.WorkflowExecutionInfo) (captioner.Progress, error) {
 	execution := info.GetExecution()
-	value, err := c.Temporal.QueryWorkflow(ctx, execution.GetWorkflowId(), execution.GetRunId(), ProgressQuery)
-	if err != nil || value.Get(&p) != nil {
-		return captioner.Progress{}, false
+	asking, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	var p captioner.Progress
+	value, err := c.Temporal.QueryWorkflow(asking, execution.GetWorkflowId(), execution.GetRunId(), ProgressQuery)
+	if err == nil && value.Get(&p) == nil {
+		return p, nil
 	}
-	return p, true
+	record, err := c.Store.RunRecord(ctx, execution.GetWorkflowId())
+	if captioner.KindOf(err) == captioner.NotFound || err == nil && record.Progress == nil {
+		return captioner.Progress{}, nil
+	}
+	if err != nil {
+		return captioner.Progress{}, err
+	}
+	return *record.Progress, nil
+}
+
+// latestMetrics returns the newest values of a training; none without a key.
+func (c *Client) latestMetrics(ctx context.Context, runKey string) (map[string]float64, error) {
+	if runKey == "" {
+		return nil, nil
+	}
+	return c.Store.LatestMetrics(ctx, runKey)
 }
 
 // noteRetries says of each running stage why its step is being tried again.
@@ -248,7 +263,12 @@ func (c *Client) fromRecord(ctx context.Context, id string, notFound error) (cap
 	if err != nil {
 		return captioner.Run{}, err
 	}
-	return recorded(record), nil
+	run := recorded(record)
+	if record.Progress != nil {
+		run.Stages, run.RunKey = record.Progress.Stages, record.Progress.RunKey
+	}
+	run.Metrics, err = c.latestMetrics(ctx, run.RunKey)
+	return run, err
 }
 
 // recorded translates a record. One that still says "running" is of a run whose

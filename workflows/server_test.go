@@ -116,13 +116,37 @@ func TestRunOnServer(t *testing.T) {
 	if err != nil || record.State != captioner.RunCompleted || record.Actor != "api" {
 		t.Errorf("record %+v (%v)", record, err)
 	}
+	if p := record.Progress; p == nil || p.RunKey == "" || p.RunKey != described.RunKey || !p.Dataset.Valid() || len(p.Captions) != 3 {
+		t.Errorf("progress in the record %+v, want the run key %q, the data set and three blobs of captions", p, described.RunKey)
+	} else if diff := cmp.Diff(described.Stages, p.Stages); diff != "" {
+		t.Errorf("stages in the record (-described +recorded):\n%s", diff)
+	}
 
+	t.Run("forgotten", func(t *testing.T) { testForgotten(t, d, record, described) })
 	t.Run("command line", func(t *testing.T) { testCommandLine(t, d) })
 	t.Run("idempotency key", func(t *testing.T) { testIdempotencyKey(t, d) })
 	t.Run("failure", func(t *testing.T) { testFailure(t, d) })
 	t.Run("dry run", func(t *testing.T) { testDryRun(t, d) })
 	t.Run("list", func(t *testing.T) { testList(t, d, run.ID) })
 	t.Run("overhead", func(t *testing.T) { testOverhead(t, d) })
+}
+
+// testForgotten describes a run that only its record knows, as after the
+// retention of histories.
+func testForgotten(t *testing.T, d *deployment, record captioner.RunRecord, want captioner.Run) {
+	record.ID = "train-long-ago"
+	if _, _, err := d.fixture.Store.PutRun(t.Context(), record); err != nil {
+		t.Fatal(err)
+	}
+	got, err := d.runs.Describe(t.Context(), record.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want.ID, want.TemporalRunID, want.TemporalURL = record.ID, "", ""
+	want.StartedAt, want.FinishedAt = record.CreatedAt, record.FinishedAt
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
 }
 
 // testCommandLine starts a run with the temporal command, as any client may.

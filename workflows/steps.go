@@ -102,13 +102,13 @@ var trainOptions = onEngine(30 * 24 * time.Hour)
 
 func (r *run) train(ctx workflow.Context) error {
 	return r.stage(ctx, activities.StepTrain, func() (bool, error) {
-		in := activities.TrainInput{Dataset: r.data.Dataset, Shards: r.pixels, Config: r.valid.Config}
+		in := activities.TrainInput{Dataset: r.data.Dataset, Shards: r.pixels, Config: r.valid.Config, RunID: r.id}
 		// A pure function, and only the query shows what it gives.
 		key, err := activities.TrainKey(in) //workflowcheck:ignore
 		if err != nil {
 			return false, err
 		}
-		r.progress.RunKey = key
+		r.progress.RunKey, r.progress.Dataset = key, r.data.Dataset
 		r.model, err = do(ctx, trainOptions, act.Train, in)
 		return r.made(r.model.Provenance, activities.StepTrain), err
 	})
@@ -124,6 +124,7 @@ func (r *run) captionTestSplit(ctx workflow.Context) error {
 		r.captions, cached, err = r.caption(ctx, r.model.Model, r.pixels, func(done, total int) {
 			r.shards(activities.StepCaptionShard, done, total)
 		})
+		r.progress.Captions = r.captions
 		return cached, err
 	})
 }
@@ -284,7 +285,7 @@ func (r *run) record(ctx workflow.Context, err error) error {
 	if err != nil && ctx.Err() != nil {
 		err = ctx.Err() // whatever failed, it failed because the run was cancelled
 	}
-	in := activities.RecordRunInput{RunID: r.id, Config: r.input, Actor: r.actor, State: captioner.RunCompleted}
+	in := activities.RecordRunInput{RunID: r.id, Config: r.input, Actor: r.actor, State: captioner.RunCompleted, Progress: r.progress}
 	switch {
 	case err == nil:
 		in.Result = &r.result

@@ -121,7 +121,13 @@ func (e *Engine) Train(ctx context.Context, req captioner.TrainRequest, progress
 			return captioner.TrainResult{}, err
 		}
 	}
-	progress(captioner.TrainEvent{Epoch: &captioner.TrainEpoch{Epoch: 1, Step: steps, TrainLoss: 1, ValidationLoss: 1.5, Best: true}})
+	samples, err := validationSamples(req)
+	if err != nil {
+		return captioner.TrainResult{}, err
+	}
+	progress(captioner.TrainEvent{Epoch: &captioner.TrainEpoch{
+		Epoch: 1, Step: steps, TrainLoss: 1, ValidationLoss: 1.5, Best: true, Samples: samples,
+	}})
 	return e.export(req)
 }
 
@@ -179,14 +185,34 @@ func saveCheckpoint(dir string, step int, progress func(captioner.TrainEvent)) e
 	return nil
 }
 
-// export writes the files of a model, which depend on the request alone.
-func (e *Engine) export(req captioner.TrainRequest) (captioner.TrainResult, error) {
+// validationSamples says what a good model would about validation pictures.
+func validationSamples(req captioner.TrainRequest) ([]captioner.TrainSample, error) {
+	ds, err := readDataset(req)
+	if err != nil {
+		return nil, err
+	}
+	var samples []captioner.TrainSample
+	for _, e := range ds.Examples {
+		if e.Split == captioner.Validation && len(samples) < req.Config.Evaluation.SampleCaptions {
+			samples = append(samples, captioner.TrainSample{Image: e.Image, Caption: goodCaption(e.Image), Reference: e.References[0]})
+		}
+	}
+	return samples, nil
+}
+
+func readDataset(req captioner.TrainRequest) (captioner.Dataset, error) {
 	var ds captioner.Dataset
 	data, err := os.ReadFile(req.Dataset)
 	if err != nil {
-		return captioner.TrainResult{}, err
+		return ds, err
 	}
-	if err := json.Unmarshal(data, &ds); err != nil {
+	return ds, json.Unmarshal(data, &ds)
+}
+
+// export writes the files of a model, which depend on the request alone.
+func (e *Engine) export(req captioner.TrainRequest) (captioner.TrainResult, error) {
+	ds, err := readDataset(req)
+	if err != nil {
 		return captioner.TrainResult{}, err
 	}
 	result := captioner.TrainResult{

@@ -8,7 +8,7 @@ import (
 	"github.com/captioner/captioner"
 )
 
-const runColumns = `id, config, created_at, actor, state, finished_at, result, message`
+const runColumns = `id, config, created_at, actor, state, finished_at, result, message, progress`
 
 // PutRun records a run's configuration when it starts; the first record of an
 // ID wins, and created reports whether this was it. A record without a state
@@ -21,14 +21,18 @@ func (s *Store) PutRun(ctx context.Context, r captioner.RunRecord) (kept caption
 	if err != nil {
 		return captioner.RunRecord{}, false, err
 	}
+	progress, err := marshalProgress(r.Progress)
+	if err != nil {
+		return captioner.RunRecord{}, false, err
+	}
 	var finished sql.NullInt64
 	if r.FinishedAt != nil {
 		finished = sql.NullInt64{Int64: micros(*r.FinishedAt), Valid: true}
 	}
 	err = s.change(ctx, "record a run", func(tx *sql.Tx) error {
 		done, err := tx.ExecContext(ctx,
-			`INSERT INTO runs (`+runColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING`,
-			r.ID, notNil(r.Config), micros(s.orNow(r.CreatedAt)), r.Actor, string(r.State), finished, result, r.Message)
+			`INSERT INTO runs (`+runColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING`,
+			r.ID, notNil(r.Config), micros(s.orNow(r.CreatedAt)), r.Actor, string(r.State), finished, result, r.Message, progress)
 		if err != nil {
 			return err
 		}
@@ -73,11 +77,33 @@ func (s *Store) FinishRun(ctx context.Context, id string, state captioner.RunSta
 		if err != nil {
 			return err
 		}
-		if n, err := done.RowsAffected(); err != nil || n == 1 {
+		return oneRow(done)
+	})
+}
+
+// PutProgress replaces what is known of a run's stages and training; NotFound
+// for a run that was never recorded.
+func (s *Store) PutProgress(ctx context.Context, id string, p captioner.Progress) error {
+	encoded, err := marshalProgress(&p)
+	if err != nil {
+		return err
+	}
+	return s.change(ctx, "record the progress of a run", func(tx *sql.Tx) error {
+		done, err := tx.ExecContext(ctx, `UPDATE runs SET progress = $2 WHERE id = $1`, id, encoded)
+		if err != nil {
 			return err
 		}
-		return sql.ErrNoRows
+		return oneRow(done)
 	})
+}
+
+// oneRow turns a change of no row into sql.ErrNoRows.
+func oneRow(done sql.Result) error {
+	n, err := done.RowsAffected()
+	if err == nil && n == 0 {
+		err = sql.ErrNoRows
+	}
+	return err
 }
 
 // RunRecords lists the newest first.
@@ -103,13 +129,20 @@ func scanRun(r *captioner.RunRecord) func(rowScanner) error {
 		var created int64
 		var finished sql.NullInt64
 		var result []byte
-		if err := row.Scan(&r.ID, &r.Config, &created, &r.Actor, &r.State, &finished, &result, &r.Message); err != nil {
+		var progress sql.NullString
+		if err := row.Scan(&r.ID, &r.Config, &created, &r.Actor, &r.State, &finished, &result, &r.Message, &progress); err != nil {
 			return err
 		}
 		r.CreatedAt = fromMicros(created)
 		if finished.Valid {
 			t := fromMicros(finished.Int64)
 			r.FinishedAt = &t
+		}
+		if progress.Valid {
+			r.Progress = &captioner.Progress{}
+			if err := unmarshal([]byte(progress.String), r.Progress); err != nil {
+				return err
+			}
 		}
 		if result == nil {
 			return nil
@@ -125,6 +158,15 @@ func marshalResult(result *captioner.RunResult) ([]byte, error) {
 		return nil, nil
 	}
 	return marshal(result)
+}
+
+// marshalProgress encodes a progress as text; nil becomes NULL.
+func marshalProgress(p *captioner.Progress) (sql.NullString, error) {
+	if p == nil {
+		return sql.NullString{}, nil
+	}
+	data, err := marshal(p)
+	return sql.NullString{String: string(data), Valid: err == nil}, err
 }
 
 // marshal encodes a column that holds JSON.

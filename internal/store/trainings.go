@@ -39,6 +39,20 @@ func fence(ctx context.Context, tx *sql.Tx, runKey string, attempt int64, count 
 	return sequence, err
 }
 
+// reserve fences the attempt off at each training and reserves as many numbers
+// as counts says; it returns the first ones.
+func reserve(ctx context.Context, tx *sql.Tx, attempt int64, counts map[string]int) (map[string]int64, error) {
+	next := make(map[string]int64, len(counts))
+	for runKey, count := range counts {
+		last, err := fence(ctx, tx, runKey, attempt, count)
+		if err != nil {
+			return nil, err
+		}
+		next[runKey] = last - int64(count) + 1
+	}
+	return next, nil
+}
+
 // PutCheckpoint records a checkpoint unless a newer attempt has started: then
 // Conflict.
 func (s *Store) PutCheckpoint(ctx context.Context, c captioner.Checkpoint) error {
@@ -78,13 +92,9 @@ func (s *Store) AppendMetrics(ctx context.Context, attempt int64, points []capti
 		counts[p.RunKey]++
 	}
 	return s.change(ctx, "append metrics", func(tx *sql.Tx) error {
-		next := map[string]int64{}
-		for runKey, count := range counts {
-			last, err := fence(ctx, tx, runKey, attempt, count)
-			if err != nil {
-				return err
-			}
-			next[runKey] = last - int64(count) + 1
+		next, err := reserve(ctx, tx, attempt, counts)
+		if err != nil {
+			return err
 		}
 		insert, err := tx.PrepareContext(ctx,
 			`INSERT INTO metrics (run_key, name, step, value, time, sequence) VALUES ($1, $2, $3, $4, $5, $6)

@@ -288,6 +288,44 @@ func TestStepsEqualTeacherForcing(t *testing.T) {
 	}
 }
 
+// Captioning in the middle of training gives what the exported model would say.
+func TestGreedyEqualsExport(t *testing.T) {
+	g := newTrainer(t, testConfig())
+	const pictures = 3
+	pixels := pixelsOf(pictures, 34)
+	taken := 0
+	for at := range 4 {
+		got, err := g.Greedy(g.session, pixels, pictures)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, _ := exported(t, g, nil)
+		encoded := run(t, m, "encode", map[string]*tf.Tensor{"pixels": tf.FromBytes(pixels, pictures, 34, 34, 3)}, "memory", "state")
+		memory, state := encoded[0], encoded[1]
+		want := make([][]int32, pictures)
+		tokens, rows, ended := []int32{2, 2, 2}, []int32{0, 1, 2}, [pictures]bool{}
+		for position := range int32(g.model.MaxTokens - 1) {
+			var logProbs [][]float32
+			logProbs, state = step(t, m, position, tokens, rows, rows, memory, state)
+			for i, p := range logProbs {
+				tokens[i] = best(p)
+				if ended[i] = ended[i] || tokens[i] == text.End; !ended[i] {
+					want[i] = append(want[i], tokens[i])
+				}
+			}
+		}
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("round %d (-exported +training):\n%s", at, diff)
+		}
+		for range 25 {
+			taken++
+			if _, err := g.Step(g.session, []Batch{captionsBatch(32), captionsBatch(32)}, taken, 5e-3); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 func pngOf(t testing.TB, width, height int) string {
 	t.Helper()
 	picture := image.NewNRGBA(image.Rect(0, 0, width, height))

@@ -41,6 +41,8 @@ type Training struct {
 	updates    []*tf.Operation
 	validation side
 	total      tf.Output
+	grid       tf.Output // of the validation tower, [B, L, M]
+	next       tf.Output // its logits, [R, V]
 }
 
 // side is the inputs of a tower.
@@ -102,8 +104,8 @@ func NewTraining(m *Model, c captioner.TrainingConfig, labels, towers int) (*Tra
 
 	// The tower that validates with the same weights.
 	v := &nn.Tower{Scope: s.SubScope("validation"), Weights: g.Weights}
-	_, x := g.forward(v, &g.validation, Pixels(m.ModelConfig))
-	loss, _ := nn.CrossEntropy(v.Scope, x, g.validation.targets, 0)
+	g.grid, g.next = g.forward(v, &g.validation, Pixels(m.ModelConfig))
+	loss, _ := nn.CrossEntropy(v.Scope, g.next, g.validation.targets, 0)
 	g.total = nn.Sum(v.Scope, loss, 0)
 
 	var err error

@@ -17,6 +17,8 @@ type example struct {
 	pixels   []byte // P·P·3
 	captions [][]int32
 	labels   []int // the auxiliary words that its captions hold
+
+	image, reference string // its name and first caption, to show
 }
 
 // data is what training reads.
@@ -61,9 +63,12 @@ func load(req captioner.TrainRequest) (_ *data, err error) {
 		if e.Split != captioner.Train && e.Split != captioner.Validation {
 			continue
 		}
-		made := example{pixels: pixels[e.Image]}
+		made := example{pixels: pixels[e.Image], image: e.Image}
 		if made.pixels == nil {
 			return nil, captioner.Errorf(captioner.Internal, "picture %q of the %s split is in no shard", e.Image, e.Split)
+		}
+		if len(e.References) > 0 {
+			made.reference = e.References[0]
 		}
 		for _, reference := range e.References {
 			made.captions = append(made.captions, d.vocabulary.Encode(reference, d.maxTokens))

@@ -222,8 +222,13 @@ func (r *run) endEpoch(ctx context.Context) error {
 			return err
 		}
 	}
+	samples, err := r.samples()
+	if err != nil {
+		return err
+	}
 	r.emit(captioner.TrainEvent{Epoch: &captioner.TrainEpoch{
 		Epoch: epoch.Epoch, Step: epoch.Step, TrainLoss: epoch.TrainLoss, ValidationLoss: loss, Best: best,
+		Samples: samples,
 	}})
 	return nil
 }

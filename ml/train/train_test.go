@@ -315,6 +315,41 @@ func TestStopAndResume(t *testing.T) {
 	}
 }
 
+// Sample captions show what the model says, and leave the result as it is.
+func TestSamples(t *testing.T) {
+	req := testRequest(t)
+	req.Config.Evaluation.SampleCaptions = 0
+	want := straight(t, req)
+
+	req.Config.Evaluation.SampleCaptions = 5
+	var epochs []captioner.TrainEpoch
+	if _, err := Run(t.Context(), req, nil, func(e captioner.TrainEvent) {
+		if e.Epoch != nil {
+			epochs = append(epochs, *e.Epoch)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if names := differing(want, files(t, req.OutputDir)); names != nil {
+		t.Errorf("with samples, these differ: %v", names)
+	}
+
+	colours := []string{"red", "green", "blue"}
+	for i, s := range epochs[len(epochs)-1].Samples {
+		if want := fmt.Sprintf("%02d.png", 27+i); s.Image != want || s.Reference != "a "+colours[i%3]+" square" {
+			t.Errorf("sample %d is of %s, %q", i, s.Image, s.Reference)
+		}
+		if !strings.Contains(s.Caption, colours[i%3]) && s.Caption != "a square" {
+			t.Errorf("%s is captioned %q, want a %s square", s.Image, s.Caption, colours[i%3])
+		}
+	}
+	for _, e := range epochs {
+		if len(e.Samples) != 5 {
+			t.Errorf("epoch %d has %d samples, want 5", e.Epoch, len(e.Samples))
+		}
+	}
+}
+
 // killedRequest tells the test's own binary to train until it is killed.
 const killedRequest = "CAPTIONER_TEST_TRAIN_REQUEST"
 

@@ -1174,6 +1174,7 @@ type TrainEpoch struct {
 	TrainLoss      float64                `protobuf:"fixed64,3,opt,name=train_loss,json=trainLoss,proto3" json:"train_loss,omitempty"`
 	ValidationLoss float64                `protobuf:"fixed64,4,opt,name=validation_loss,json=validationLoss,proto3" json:"validation_loss,omitempty"`
 	Best           bool                   `protobuf:"varint,5,opt,name=best,proto3" json:"best,omitempty"`
+	Samples        []*TrainSample         `protobuf:"bytes,6,rep,name=samples,proto3" json:"samples,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1243,6 +1244,73 @@ func (x *TrainEpoch) GetBest() bool {
 	return false
 }
 
+func (x *TrainEpoch) GetSamples() []*TrainSample {
+	if x != nil {
+		return x.Samples
+	}
+	return nil
+}
+
+type TrainSample struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Image         string                 `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
+	Caption       string                 `protobuf:"bytes,2,opt,name=caption,proto3" json:"caption,omitempty"`
+	Reference     string                 `protobuf:"bytes,3,opt,name=reference,proto3" json:"reference,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TrainSample) Reset() {
+	*x = TrainSample{}
+	mi := &file_engine_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TrainSample) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TrainSample) ProtoMessage() {}
+
+func (x *TrainSample) ProtoReflect() protoreflect.Message {
+	mi := &file_engine_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TrainSample.ProtoReflect.Descriptor instead.
+func (*TrainSample) Descriptor() ([]byte, []int) {
+	return file_engine_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *TrainSample) GetImage() string {
+	if x != nil {
+		return x.Image
+	}
+	return ""
+}
+
+func (x *TrainSample) GetCaption() string {
+	if x != nil {
+		return x.Caption
+	}
+	return ""
+}
+
+func (x *TrainSample) GetReference() string {
+	if x != nil {
+		return x.Reference
+	}
+	return ""
+}
+
 type CheckpointSaved struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
@@ -1253,7 +1321,7 @@ type CheckpointSaved struct {
 
 func (x *CheckpointSaved) Reset() {
 	*x = CheckpointSaved{}
-	mi := &file_engine_proto_msgTypes[17]
+	mi := &file_engine_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1265,7 +1333,7 @@ func (x *CheckpointSaved) String() string {
 func (*CheckpointSaved) ProtoMessage() {}
 
 func (x *CheckpointSaved) ProtoReflect() protoreflect.Message {
-	mi := &file_engine_proto_msgTypes[17]
+	mi := &file_engine_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1278,7 +1346,7 @@ func (x *CheckpointSaved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointSaved.ProtoReflect.Descriptor instead.
 func (*CheckpointSaved) Descriptor() ([]byte, []int) {
-	return file_engine_proto_rawDescGZIP(), []int{17}
+	return file_engine_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CheckpointSaved) GetPath() string {
@@ -1310,7 +1378,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_engine_proto_msgTypes[18]
+	mi := &file_engine_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1322,7 +1390,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_engine_proto_msgTypes[18]
+	mi := &file_engine_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1335,7 +1403,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_engine_proto_rawDescGZIP(), []int{18}
+	return file_engine_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ErrorDetail) GetKind() string {
@@ -1385,7 +1453,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_engine_proto_msgTypes[19]
+	mi := &file_engine_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1397,7 +1465,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_engine_proto_msgTypes[19]
+	mi := &file_engine_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1410,7 +1478,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_engine_proto_rawDescGZIP(), []int{19}
+	return file_engine_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Problem) GetField() string {
@@ -1540,7 +1608,7 @@ const file_engine_proto_rawDesc = "" +
 	"\x04loss\x18\x05 \x01(\x01R\x04loss\x12#\n" +
 	"\rlearning_rate\x18\x06 \x01(\x01R\flearningRate\x12*\n" +
 	"\x11images_per_second\x18\a \x01(\x01R\x0fimagesPerSecond\x12!\n" +
-	"\fseconds_left\x18\b \x01(\x01R\vsecondsLeft\"\x92\x01\n" +
+	"\fseconds_left\x18\b \x01(\x01R\vsecondsLeft\"\xce\x01\n" +
 	"\n" +
 	"TrainEpoch\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x05R\x05epoch\x12\x12\n" +
@@ -1548,7 +1616,12 @@ const file_engine_proto_rawDesc = "" +
 	"\n" +
 	"train_loss\x18\x03 \x01(\x01R\ttrainLoss\x12'\n" +
 	"\x0fvalidation_loss\x18\x04 \x01(\x01R\x0evalidationLoss\x12\x12\n" +
-	"\x04best\x18\x05 \x01(\bR\x04best\"9\n" +
+	"\x04best\x18\x05 \x01(\bR\x04best\x12:\n" +
+	"\asamples\x18\x06 \x03(\v2 .captioner.engine.v1.TrainSampleR\asamples\"[\n" +
+	"\vTrainSample\x12\x14\n" +
+	"\x05image\x18\x01 \x01(\tR\x05image\x12\x18\n" +
+	"\acaption\x18\x02 \x01(\tR\acaption\x12\x1c\n" +
+	"\treference\x18\x03 \x01(\tR\treference\"9\n" +
 	"\x0fCheckpointSaved\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\x03R\x04step\"\x9f\x01\n" +
@@ -1581,7 +1654,7 @@ func file_engine_proto_rawDescGZIP() []byte {
 	return file_engine_proto_rawDescData
 }
 
-var file_engine_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_engine_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_engine_proto_goTypes = []any{
 	(*InfoRequest)(nil),            // 0: captioner.engine.v1.InfoRequest
 	(*InfoReply)(nil),              // 1: captioner.engine.v1.InfoReply
@@ -1600,15 +1673,16 @@ var file_engine_proto_goTypes = []any{
 	(*TrainOutput)(nil),            // 14: captioner.engine.v1.TrainOutput
 	(*TrainStep)(nil),              // 15: captioner.engine.v1.TrainStep
 	(*TrainEpoch)(nil),             // 16: captioner.engine.v1.TrainEpoch
-	(*CheckpointSaved)(nil),        // 17: captioner.engine.v1.CheckpointSaved
-	(*ErrorDetail)(nil),            // 18: captioner.engine.v1.ErrorDetail
-	(*Problem)(nil),                // 19: captioner.engine.v1.Problem
+	(*TrainSample)(nil),            // 17: captioner.engine.v1.TrainSample
+	(*CheckpointSaved)(nil),        // 18: captioner.engine.v1.CheckpointSaved
+	(*ErrorDetail)(nil),            // 19: captioner.engine.v1.ErrorDetail
+	(*Problem)(nil),                // 20: captioner.engine.v1.Problem
 }
 var file_engine_proto_depIdxs = []int32{
 	3,  // 0: captioner.engine.v1.CaptionRequest.images:type_name -> captioner.engine.v1.ImageInput
 	5,  // 1: captioner.engine.v1.CaptionReply.results:type_name -> captioner.engine.v1.CaptionResult
 	6,  // 2: captioner.engine.v1.CaptionResult.hypotheses:type_name -> captioner.engine.v1.Hypothesis
-	18, // 3: captioner.engine.v1.CaptionResult.error:type_name -> captioner.engine.v1.ErrorDetail
+	19, // 3: captioner.engine.v1.CaptionResult.error:type_name -> captioner.engine.v1.ErrorDetail
 	9,  // 4: captioner.engine.v1.ExtractFeaturesEvent.result:type_name -> captioner.engine.v1.ExtractFeaturesResult
 	10, // 5: captioner.engine.v1.ExtractFeaturesResult.quarantine:type_name -> captioner.engine.v1.Quarantined
 	13, // 6: captioner.engine.v1.TrainInput.start:type_name -> captioner.engine.v1.TrainRequest
@@ -1616,21 +1690,22 @@ var file_engine_proto_depIdxs = []int32{
 	12, // 8: captioner.engine.v1.TrainInput.cancel:type_name -> captioner.engine.v1.Stop
 	15, // 9: captioner.engine.v1.TrainOutput.step:type_name -> captioner.engine.v1.TrainStep
 	16, // 10: captioner.engine.v1.TrainOutput.epoch:type_name -> captioner.engine.v1.TrainEpoch
-	17, // 11: captioner.engine.v1.TrainOutput.checkpoint:type_name -> captioner.engine.v1.CheckpointSaved
-	19, // 12: captioner.engine.v1.ErrorDetail.problems:type_name -> captioner.engine.v1.Problem
-	0,  // 13: captioner.engine.v1.Engine.Info:input_type -> captioner.engine.v1.InfoRequest
-	2,  // 14: captioner.engine.v1.Engine.Caption:input_type -> captioner.engine.v1.CaptionRequest
-	7,  // 15: captioner.engine.v1.Engine.ExtractFeatures:input_type -> captioner.engine.v1.ExtractFeaturesRequest
-	11, // 16: captioner.engine.v1.Engine.Train:input_type -> captioner.engine.v1.TrainInput
-	1,  // 17: captioner.engine.v1.Engine.Info:output_type -> captioner.engine.v1.InfoReply
-	4,  // 18: captioner.engine.v1.Engine.Caption:output_type -> captioner.engine.v1.CaptionReply
-	8,  // 19: captioner.engine.v1.Engine.ExtractFeatures:output_type -> captioner.engine.v1.ExtractFeaturesEvent
-	14, // 20: captioner.engine.v1.Engine.Train:output_type -> captioner.engine.v1.TrainOutput
-	17, // [17:21] is the sub-list for method output_type
-	13, // [13:17] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	18, // 11: captioner.engine.v1.TrainOutput.checkpoint:type_name -> captioner.engine.v1.CheckpointSaved
+	17, // 12: captioner.engine.v1.TrainEpoch.samples:type_name -> captioner.engine.v1.TrainSample
+	20, // 13: captioner.engine.v1.ErrorDetail.problems:type_name -> captioner.engine.v1.Problem
+	0,  // 14: captioner.engine.v1.Engine.Info:input_type -> captioner.engine.v1.InfoRequest
+	2,  // 15: captioner.engine.v1.Engine.Caption:input_type -> captioner.engine.v1.CaptionRequest
+	7,  // 16: captioner.engine.v1.Engine.ExtractFeatures:input_type -> captioner.engine.v1.ExtractFeaturesRequest
+	11, // 17: captioner.engine.v1.Engine.Train:input_type -> captioner.engine.v1.TrainInput
+	1,  // 18: captioner.engine.v1.Engine.Info:output_type -> captioner.engine.v1.InfoReply
+	4,  // 19: captioner.engine.v1.Engine.Caption:output_type -> captioner.engine.v1.CaptionReply
+	8,  // 20: captioner.engine.v1.Engine.ExtractFeatures:output_type -> captioner.engine.v1.ExtractFeaturesEvent
+	14, // 21: captioner.engine.v1.Engine.Train:output_type -> captioner.engine.v1.TrainOutput
+	18, // [18:22] is the sub-list for method output_type
+	14, // [14:18] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_engine_proto_init() }
@@ -1659,7 +1734,7 @@ func file_engine_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_engine_proto_rawDesc), len(file_engine_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -12,7 +12,7 @@ import (
 )
 
 // Protocol is the number of the contract. Raise it with every change to it.
-const Protocol = 1
+const Protocol = 2
 
 // MaxMessageBytes bounds a message either way: a batch of large pictures. gRPC's
 // own default for received messages is 4 MiB.
@@ -158,10 +158,14 @@ func FromTrainEvent(e captioner.TrainEvent) *pb.TrainOutput {
 			ImagesPerSecond: e.Step.ImagesPerSecond, SecondsLeft: e.Step.SecondsLeft,
 		}}}
 	case e.Epoch != nil:
-		return &pb.TrainOutput{Output: &pb.TrainOutput_Epoch{Epoch: &pb.TrainEpoch{
+		epoch := &pb.TrainEpoch{
 			Epoch: int32(e.Epoch.Epoch), Step: int64(e.Epoch.Step),
 			TrainLoss: e.Epoch.TrainLoss, ValidationLoss: e.Epoch.ValidationLoss, Best: e.Epoch.Best,
-		}}}
+		}
+		for _, s := range e.Epoch.Samples {
+			epoch.Samples = append(epoch.Samples, &pb.TrainSample{Image: s.Image, Caption: s.Caption, Reference: s.Reference})
+		}
+		return &pb.TrainOutput{Output: &pb.TrainOutput_Epoch{Epoch: epoch}}
 	case e.Checkpoint != nil:
 		return &pb.TrainOutput{Output: &pb.TrainOutput_Checkpoint{Checkpoint: &pb.CheckpointSaved{
 			Path: e.Checkpoint.Path, Step: int64(e.Checkpoint.Step),
@@ -186,6 +190,11 @@ func ToTrainEvent(m *pb.TrainOutput) (e captioner.TrainEvent, ok bool) {
 		e.Epoch = &captioner.TrainEpoch{
 			Epoch: int(p.GetEpoch()), Step: int(p.GetStep()),
 			TrainLoss: p.GetTrainLoss(), ValidationLoss: p.GetValidationLoss(), Best: p.GetBest(),
+		}
+		for _, s := range p.GetSamples() {
+			e.Epoch.Samples = append(e.Epoch.Samples, captioner.TrainSample{
+				Image: s.GetImage(), Caption: s.GetCaption(), Reference: s.GetReference(),
+			})
 		}
 	case *pb.TrainOutput_Checkpoint:
 		e.Checkpoint = &captioner.CheckpointSaved{Path: output.Checkpoint.GetPath(), Step: int(output.Checkpoint.GetStep())}

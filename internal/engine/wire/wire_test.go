@@ -75,7 +75,8 @@ func TestTrainRoundTrip(t *testing.T) {
 	}
 	events := []captioner.TrainEvent{
 		{Step: &captioner.TrainStep{Step: 1, Steps: 2, Epoch: 3, Epochs: 4, Loss: 5, LearningRate: 6, ImagesPerSecond: 7, SecondsLeft: 8}},
-		{Epoch: &captioner.TrainEpoch{Epoch: 1, Step: 2, TrainLoss: 3, ValidationLoss: 4, Best: true}},
+		{Epoch: &captioner.TrainEpoch{Epoch: 1, Step: 2, TrainLoss: 3, ValidationLoss: 4, Best: true,
+			Samples: []captioner.TrainSample{{Image: "ä.png", Caption: "a dog", Reference: "the dog"}}}},
 		{Checkpoint: &captioner.CheckpointSaved{Path: "/w/c", Step: 9}},
 	}
 	for _, event := range events {

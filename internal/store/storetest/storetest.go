@@ -38,7 +38,9 @@ func Run(t *testing.T, open Open) {
 		{"MetricsFenced", testMetricsFenced},
 		{"MetricsFollowed", testMetricsFollowed},
 		{"MetricsNotNumbers", testMetricsNotNumbers},
+		{"Samples", testSamples},
 		{"Runs", testRuns},
+		{"RunProgress", testRunProgress},
 		{"RunsListed", testRunsListed},
 		{"ModelVersions", testModelVersions},
 		{"ModelVersionPrefix", testModelVersionPrefix},
@@ -319,6 +321,60 @@ func testMetricsNotNumbers(t *testing.T, s captioner.Store) {
 	}
 }
 
+func testSamples(t *testing.T, s captioner.Store) {
+	ctx := t.Context()
+	old, err := s.ClaimAttempt(ctx, "run")
+	must(t, err)
+	epoch := func(n int, caption string) []captioner.Sample {
+		return []captioner.Sample{
+			{RunKey: "run", Epoch: n, Step: 10 * n, Image: "b/ä.png", Caption: caption, Reference: "a red dog", Picture: digest(1), Time: storedNow},
+			{RunKey: "run", Epoch: n, Step: 10 * n, Image: "a.png", Caption: caption, Reference: "a cat", Time: storedNow},
+		}
+	}
+	first, second, again := epoch(1, "a a a"), epoch(2, "a dog"), epoch(2, "the dog")
+	must(t, s.PutSamples(ctx, old, nil))
+	must(t, s.PutSamples(ctx, old, first))
+	must(t, s.AppendMetrics(ctx, old, []captioner.Metric{{RunKey: "run", Step: 11, Name: "loss", Value: 1}}))
+	must(t, s.PutSamples(ctx, old, second))
+
+	var after int64
+	read := func(limit int, want ...captioner.Sample) {
+		t.Helper()
+		samples, sequence, err := s.Samples(ctx, "run", after, limit)
+		must(t, err)
+		if diff := cmp.Diff(want, samples, cmpopts.IgnoreFields(captioner.Sample{}, "Sequence")); diff != "" {
+			t.Fatalf("samples after %d (-want +got):\n%s", after, diff)
+		}
+		for i, sample := range samples {
+			if i > 0 && sample.Sequence <= samples[i-1].Sequence || i == len(samples)-1 && sample.Sequence != sequence {
+				t.Errorf("sample %d has number %d, the last one %d", i, sample.Sequence, sequence)
+			}
+		}
+		after = sequence
+	}
+	read(3, first[0], first[1], second[0])
+	read(3, second[1])
+	read(3)
+	// Resumed in the second epoch: its samples are new again, and not doubled.
+	attempt, err := s.ClaimAttempt(ctx, "run")
+	must(t, err)
+	must(t, s.PutSamples(ctx, attempt, again))
+	wantKind(t, s.PutSamples(ctx, old, second), captioner.Conflict)
+	read(0, again...)
+	after = 0
+	read(0, append(first, again...)...)
+
+	picture, err := s.SamplePicture(ctx, "run", "b/ä.png")
+	must(t, err)
+	if picture != digest(1) {
+		t.Errorf("picture %s, want %s", picture, digest(1))
+	}
+	for _, asked := range [][2]string{{"run", "a.png"}, {"run", "none"}, {"other", "b/ä.png"}} {
+		_, err := s.SamplePicture(ctx, asked[0], asked[1])
+		wantKind(t, err, captioner.NotFound)
+	}
+}
+
 func testRuns(t *testing.T, s captioner.Store) {
 	ctx := t.Context()
 	_, err := s.RunRecord(ctx, "train-1")
@@ -365,6 +421,27 @@ func testRuns(t *testing.T, s captioner.Store) {
 	must(t, err)
 	if got.State != captioner.RunFailed || got.Result != nil || got.Message != "the disk is full" {
 		t.Errorf("after another outcome: %+v", got)
+	}
+}
+
+func testRunProgress(t *testing.T, s captioner.Store) {
+	ctx := t.Context()
+	wantKind(t, s.PutProgress(ctx, "train-1", captioner.Progress{RunKey: "k"}), captioner.NotFound)
+	started := storedNow
+	for _, want := range []captioner.Progress{
+		{RunKey: "k"},
+		{RunKey: "k", Dataset: digest(1), Captions: []captioner.Digest{digest(2)}, Stages: []captioner.Stage{
+			{Name: "Train", State: "completed", StartedAt: &started, FinishedAt: &started, Cached: true},
+		}},
+	} {
+		_, _, err := s.PutRun(ctx, captioner.RunRecord{ID: "train-1", Config: []byte("{}")})
+		must(t, err)
+		must(t, s.PutProgress(ctx, "train-1", want))
+		got, err := s.RunRecord(ctx, "train-1")
+		must(t, err)
+		if diff := cmp.Diff(&want, got.Progress); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
 	}
 }
 
