@@ -31,7 +31,7 @@ func (s *Store) MoveAlias(ctx context.Context, name string, version captioner.Di
 		}
 		_, err = tx.ExecContext(ctx,
 			`INSERT INTO alias_moves (name, generation, version, previous, moved_at, actor, reason) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-			name, moved.Generation, string(version), string(previous), micros(s.now()), actor, reason)
+			name, moved.Generation, string(version), string(previous), micros(s.now()), text(actor), text(reason))
 		return err
 	})
 	if isForeignKey(err) {
