@@ -84,7 +84,7 @@ func postgresKind(e *pgconn.PgError) (captioner.Kind, string) {
 	switch e.Code {
 	case "53100": // disk_full
 		return captioner.Unavailable, "out_of_space"
-	case "25006", "55P03", "40001", "40P01": // a standby, lock_timeout, to be tried again
+	case "25006", "25P03", "55P03", "40001", "40P01": // a standby, the two timeouts, two ways to lose a race
 		return captioner.Unavailable, ""
 	case "22021", "22P05": // text that no column can hold
 		return captioner.Invalid, ""

@@ -26,6 +26,7 @@ func TestSQLite(t *testing.T) {
 func TestPostgres(t *testing.T) {
 	server := postgrestest.Start(t)
 	testDatabase(t, server.Database)
+	t.Run("LockHeldTooLong", func(t *testing.T) { testLockHeldTooLong(t, server.Database(t)) })
 	t.Run("Away", func(t *testing.T) { testPostgresAway(t, server) })
 }
 
@@ -149,6 +150,34 @@ func TestUnreachable(t *testing.T) {
 		if captioner.KindOf(err) != want {
 			t.Errorf("%s: kind %s (%v), want %s", where, captioner.KindOf(err), err, want)
 		}
+	}
+}
+
+// testLockHeldTooLong has a process fall silent in a transaction: others give up
+// waiting for it, and the server ends it in time.
+func testLockHeldTooLong(t *testing.T, where string) {
+	silent := open(t, where+"&idle_in_transaction_session_timeout=1000")
+	hasty := open(t, where+"&lock_timeout=50")
+	patient := open(t, where)
+	claim := func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(t.Context(), `INSERT INTO trainings (run_key, attempt) VALUES ('silent', 1)`)
+		return err
+	}
+	err := silent.change(t.Context(), "test", func(tx *sql.Tx) error {
+		must(t, claim(tx))
+		if _, err := hasty.ClaimAttempt(t.Context(), "run"); captioner.KindOf(err) != captioner.Unavailable {
+			t.Errorf("waited too long: %v, want unavailable", err)
+		}
+		if _, err := patient.ClaimAttempt(t.Context(), "run"); err != nil {
+			t.Errorf("after the silent one has ended: %v", err)
+		}
+		return claim(tx)
+	})
+	if captioner.KindOf(err) != captioner.Unavailable {
+		t.Errorf("the silent one got %v, want unavailable", err)
+	}
+	if attempt, err := silent.ClaimAttempt(t.Context(), "silent"); err != nil || attempt != 1 {
+		t.Errorf("attempt %d, %v: want nothing of the silent transaction", attempt, err)
 	}
 }
 
