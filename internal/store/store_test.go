@@ -4,8 +4,11 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +16,7 @@ import (
 	"time"
 
 	"github.com/golang-migrate/migrate/v4"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/store/postgrestest"
@@ -26,6 +30,7 @@ func TestSQLite(t *testing.T) {
 func TestPostgres(t *testing.T) {
 	server := postgrestest.Start(t)
 	testDatabase(t, server.Database)
+	t.Run("SameSchema", func(t *testing.T) { testSameSchema(t, server.Database(t)) })
 	t.Run("LockHeldTooLong", func(t *testing.T) { testLockHeldTooLong(t, server.Database(t)) })
 	t.Run("Away", func(t *testing.T) { testPostgresAway(t, server) })
 }
@@ -150,6 +155,36 @@ func TestUnreachable(t *testing.T) {
 		if captioner.KindOf(err) != want {
 			t.Errorf("%s: kind %s (%v), want %s", where, captioner.KindOf(err), err, want)
 		}
+	}
+}
+
+// testSameSchema compares PostgreSQL's migrations and columns with SQLite's.
+func testSameSchema(t *testing.T, where string) {
+	files := func(folder string) []string {
+		names, err := fs.Glob(embedded, "migrations/"+folder+"/*.sql")
+		must(t, err)
+		for i := range names {
+			names[i] = path.Base(names[i])
+		}
+		return names
+	}
+	if diff := cmp.Diff(files("sqlite"), files("postgres")); diff != "" {
+		t.Errorf("migrations (-SQLite +PostgreSQL):\n%s", diff)
+	}
+	columns := func(where, query string) (names []string) {
+		must(t, open(t, where).queryAll(t.Context(), "test", func(r rowScanner) error {
+			names = append(names, "")
+			return r.Scan(&names[len(names)-1])
+		}, query))
+		slices.Sort(names)
+		return names
+	}
+	sqlite := columns(address(t), `SELECT t.name || '.' || c.name || CASE WHEN c."notnull" = 1 THEN ' NOT NULL' ELSE '' END
+		FROM sqlite_master t JOIN pragma_table_info(t.name) c WHERE t.type = 'table'`)
+	postgres := columns(where, `SELECT table_name || '.' || column_name || CASE WHEN is_nullable = 'NO' THEN ' NOT NULL' ELSE '' END
+		FROM information_schema.columns WHERE table_schema = 'public'`)
+	if diff := cmp.Diff(sqlite, postgres); diff != "" || len(sqlite) < 30 {
+		t.Errorf("%d columns (-SQLite +PostgreSQL):\n%s", len(sqlite), diff)
 	}
 }
 
