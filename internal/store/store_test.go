@@ -279,13 +279,11 @@ func testLogIsAppendOnly(t *testing.T, where string) {
 		`UPDATE alias_moves SET actor = 'somebody' WHERE generation = 1`,
 		`DELETE FROM alias_moves`,
 		`DELETE FROM alias_moves WHERE generation = 2`,
-		`INSERT INTO alias_moves SELECT name, generation, version, previous, 0, actor, reason FROM alias_moves WHERE true
-		   ON CONFLICT (name, generation) DO UPDATE SET actor = 'somebody'`,
+		`INSERT INTO alias_moves SELECT * FROM alias_moves WHERE true ON CONFLICT (name, generation) DO UPDATE SET actor = 'somebody'`,
 	}
 	if strings.HasPrefix(where, "sqlite:") {
 		statements = append(statements,
-			`INSERT OR REPLACE INTO alias_moves SELECT name, generation, version, previous, moved_at, 'somebody', reason FROM alias_moves`,
-			`REPLACE INTO alias_moves SELECT name, generation, version, previous, 0, actor, reason FROM alias_moves`)
+			`INSERT OR REPLACE INTO alias_moves SELECT * FROM alias_moves`, `REPLACE INTO alias_moves SELECT * FROM alias_moves`)
 	} else {
 		statements = append(statements, `TRUNCATE alias_moves`)
 	}
