@@ -13,12 +13,10 @@ import (
 )
 
 func newMigrateCommand(g *global) *cobra.Command {
-	var database string
 	cmd := &cobra.Command{Use: "migrate", Short: "Change or show the schema of the database"}
-	cmd.PersistentFlags().StringVar(&database, "database", "", "address of the database (default: captioner.db in the data folder)")
 	address := func() (string, error) {
-		if database != "" {
-			return database, nil
+		if g.database != "" {
+			return g.database, nil
 		}
 		dir, err := filepath.Abs(g.dataDir)
 		if err != nil {

@@ -18,6 +18,7 @@ import (
 // global holds the flags that every command has.
 type global struct {
 	dataDir  string
+	database string
 	server   string
 	json     bool
 	logLevel string
@@ -40,6 +41,7 @@ func newRootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	flags := root.PersistentFlags()
 	flags.StringVar(&g.dataDir, "data-dir", "data", "folder of the local mode's state")
+	flags.StringVar(&g.database, "database", "", "address of the database, sqlite:PATH or postgres://USER:PASSWORD@HOST:PORT/NAME (default: captioner.db in the data folder)")
 	flags.StringVar(&g.server, "server", "http://127.0.0.1:8000", "address of the API")
 	flags.BoolVar(&g.json, "json", false, "print JSON")
 	flags.StringVar(&g.logLevel, "log-level", "", "debug, info, warn or error (default: warn for demo and train, info for servers)")
@@ -115,7 +117,7 @@ func (g *global) storage(cmd *cobra.Command) (*app.Storage, error) {
 	if _, err := os.Stat(dir); err != nil {
 		return nil, usageError{fmt.Errorf("the data folder %s does not exist: name it with --data-dir", dir)}
 	}
-	return app.OpenStorage(cmd.Context(), app.StorageOptions{DataDir: dir})
+	return app.OpenStorage(cmd.Context(), app.StorageOptions{DataDir: dir, Database: g.database})
 }
 
 // printJSON writes v with indentation.

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/captioner/captioner/internal/store/postgrestest"
 )
 
 func TestMain(m *testing.M) {
@@ -13,14 +15,26 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// TestScripts runs the command lines of testdata/script as a user types them.
-func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+// scripts runs the command lines in a folder as a user types them.
+func scripts(dir string, setup func(*testscript.Env) error) testscript.Params {
+	return testscript.Params{
+		Dir: dir, Setup: setup,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exitcode": exitCodeCommand,
 		},
-	})
+	}
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, scripts("testdata/script", nil))
+}
+
+func TestScriptsOnPostgres(t *testing.T) {
+	database := postgrestest.Start(t).Database(t)
+	testscript.Run(t, scripts("testdata/script/postgres", func(env *testscript.Env) error {
+		env.Setenv("CAPTIONER_DATABASE", database)
+		return nil
+	}))
 }
 
 // exitCodeCommand is `exitcode N command args…`: the command must end with N.

@@ -33,11 +33,10 @@ func addEngineFlags(cmd *cobra.Command, o *app.Options) {
 	cmd.Flags().StringVar(&o.EngineBinary, "engine", "", "path of captioner-engine (default: beside captioner, then on the PATH)")
 }
 
-// addClusterFlags adds the addresses of a Temporal cluster and a database.
+// addClusterFlags adds the addresses of a Temporal cluster.
 func addClusterFlags(cmd *cobra.Command, o *app.Options) {
 	flags := cmd.Flags()
 	flags.StringVar(&o.TemporalAddress, "temporal-address", "127.0.0.1:7233", "address of the Temporal server")
 	flags.StringVar(&o.TemporalNamespace, "temporal-namespace", "default", "namespace of the Temporal server")
 	flags.StringVar(&o.TemporalUIURL, "temporal-ui-url", "", "address of the Temporal Web UI, for links")
-	flags.StringVar(&o.Database, "database", "", "address of the database (default: captioner.db in the data folder)")
 }

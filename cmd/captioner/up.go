@@ -22,7 +22,7 @@ func (g *global) newApp(cmd *cobra.Command, o app.Options, level slog.Level) (*a
 	if err != nil {
 		return nil, err
 	}
-	o.DataDir = g.dataDir
+	o.DataDir, o.Database = g.dataDir, g.database
 	o.Logger = logger
 	o.Version = version
 	return app.New(o)

@@ -13,6 +13,7 @@
 package child
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,9 +49,16 @@ type Command struct {
 	Args []string
 	// Env is the whole environment, as "KEY=value"; nil inherits this process'.
 	Env []string
+	// Dir is its working folder; empty is that of this process.
+	Dir string
 	// Nice is the least nice value of the process, up to 19 for the lowest
 	// priority; 0 leaves it that of this process.
 	Nice int
+	// User is who the process runs as; nil is who this process runs as.
+	User *syscall.Credential
+	// DeathSignal is what the kernel sends the process when this one dies
+	// without having stopped it; 0 is SIGKILL.
+	DeathSignal syscall.Signal
 	// Logger gets each line that the process prints; nil discards them.
 	Logger *slog.Logger
 	// Level gives the level of a line that is no log record of its own; nil
@@ -93,10 +101,10 @@ func Start(ctx context.Context, c Command) (*Process, error) {
 	stderr := &lineWriter{line: func(line string) { p.tail.add(line); forward(logger, level, line) }}
 
 	cmd := exec.Command(c.Path, c.Args...)
-	cmd.Env = c.Env
+	cmd.Env, cmd.Dir = c.Env, c.Dir
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	cmd.WaitDelay = outputDelay
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: cmp.Or(c.DeathSignal, syscall.SIGKILL), Setpgid: true, Credential: c.User}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, captioner.Wrap(captioner.Unavailable, err, "cannot start the %s process", c.Name)

@@ -86,15 +86,16 @@ type local struct {
 	log bytes.Buffer
 }
 
-// startLocal starts `captioner up` on free ports and waits until it serves.
-func startLocal(t testing.TB, p programs, dataDir string) *local {
+// startLocal starts `captioner up` on free ports, with more flags if any are
+// given, and waits until it serves.
+func startLocal(t testing.TB, p programs, dataDir string, flags ...string) *local {
 	t.Helper()
 	apiPort, temporalPort, uiPort := freePort(t), freePort(t), freePort(t)
 	l := &local{
 		programs: p, dataDir: dataDir,
 		api: fmt.Sprintf("http://127.0.0.1:%d", apiPort), temporal: fmt.Sprintf("127.0.0.1:%d", temporalPort),
-		args: []string{"up", "--data-dir", dataDir, "--listen", fmt.Sprintf("127.0.0.1:%d", apiPort),
-			"--temporal-port", fmt.Sprint(temporalPort), "--temporal-ui-port", fmt.Sprint(uiPort)},
+		args: append([]string{"up", "--data-dir", dataDir, "--listen", fmt.Sprintf("127.0.0.1:%d", apiPort),
+			"--temporal-port", fmt.Sprint(temporalPort), "--temporal-ui-port", fmt.Sprint(uiPort)}, flags...),
 	}
 	t.Cleanup(func() {
 		l.stop(t)

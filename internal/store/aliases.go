@@ -43,7 +43,7 @@ func (s *Store) moveAlias(ctx context.Context, kind captioner.MoveKind, name str
 		}
 		_, err = tx.ExecContext(ctx,
 			`INSERT INTO alias_moves (`+moveColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-			name, moved.Generation, string(version), string(previous), string(kind), micros(s.now()), actor, reason)
+			name, moved.Generation, string(version), string(previous), string(kind), micros(s.now()), text(actor), text(reason))
 		return err
 	})
 	if isForeignKey(err) {

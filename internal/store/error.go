@@ -6,7 +6,10 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
@@ -33,30 +36,38 @@ func classify(ctx context.Context, err error, what string) error {
 	return &captioner.Error{Kind: kind, Code: code, Message: what, Err: err}
 }
 
-// kindOf maps what SQLite and database/sql say to a kind and, where a person
-// has to act, a code.
+// kindOf maps what the database and database/sql say to a kind and, where a
+// person has to act, a code.
 func kindOf(err error) (captioner.Kind, string) {
-	if errors.Is(err, sql.ErrConnDone) || errors.Is(err, driver.ErrBadConn) || err.Error() == "sql: database is closed" {
+	if isAway(err) {
 		return captioner.Unavailable, ""
 	}
-	var e *sqlite.Error
-	if !errors.As(err, &e) {
-		return captioner.Internal, ""
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		return sqliteKind(e)
 	}
-	switch e.Code() & 0xff { // the primary code, without its extension
-	case sqlite3.SQLITE_FULL:
-		return captioner.Unavailable, "out_of_space"
-	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN,
-		sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOMEM:
-		return captioner.Unavailable, ""
-	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
-		return captioner.Corrupt, ""
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return postgresKind(e)
 	}
 	return captioner.Internal, ""
 }
 
+// isAway reports whether the connection, and not the statement, has failed.
+func isAway(err error) bool {
+	for _, end := range []error{sql.ErrConnDone, driver.ErrBadConn, pgconn.ErrConnClosed, io.EOF, io.ErrUnexpectedEOF} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	var connect *pgconn.ConnectError
+	var network net.Error
+	return errors.As(err, &connect) || errors.As(err, &network) || err.Error() == "sql: database is closed"
+}
+
 // isForeignKey reports whether err says that a row that is referred to is missing.
 func isForeignKey(err error) bool {
-	var e *sqlite.Error
-	return errors.As(err, &e) && e.Code() == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		return e.Code() == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
+	}
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && e.Code == "23503"
 }

@@ -8,11 +8,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 
 	"github.com/golang-migrate/migrate/v4"
-	"github.com/golang-migrate/migrate/v4/database"
+	migratedb "github.com/golang-migrate/migrate/v4/database"
 	"github.com/golang-migrate/migrate/v4/source"
 	"github.com/golang-migrate/migrate/v4/source/iofs"
 
@@ -68,34 +66,35 @@ func MigrateDown(ctx context.Context, address string, steps int) (Status, error)
 // migrateWith opens the database, checks its version against this program's
 // and lets fn change it; nil only looks.
 func migrateWith(ctx context.Context, address string, fn func(*migrate.Migrate, Status) error) (Status, error) {
-	path, err := sqlitePath(address)
+	db, err := at(address)
 	if err != nil {
 		return Status{}, err
 	}
-	files, err := fs.Sub(embedded, "migrations/sqlite")
+	files, err := fs.Sub(embedded, db.migrations)
 	if err != nil {
 		return Status{}, captioner.Wrap(captioner.Internal, err, "read the migrations")
 	}
-	return migrateSQLite(ctx, path, files, fn)
+	return db.migrate(ctx, files, fn)
 }
 
-// migrateSQLite is migrateWith for the file at path and given migrations.
-func migrateSQLite(ctx context.Context, path string, files fs.FS, fn func(*migrate.Migrate, Status) error) (Status, error) {
+// migrate is migrateWith for given migrations.
+func (d database) migrate(ctx context.Context, files fs.FS, fn func(*migrate.Migrate, Status) error) (Status, error) {
 	latest, err := latestVersion(files)
 	if err != nil {
 		return Status{}, captioner.Wrap(captioner.Internal, err, "read the migrations")
 	}
 	status := Status{Latest: latest}
 
-	// Opening a database makes it: looking must not.
-	if fn == nil {
-		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return status, nil
-		}
-	} else if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return status, captioner.Wrap(captioner.Unavailable, err, "make the database's folder")
+	// Opening a database may make it: looking must not.
+	if fn == nil && d.missing != nil && d.missing() {
+		return status, nil
 	}
-	db, err := openSQLite(path, 1, fn == nil)
+	if fn != nil && d.create != nil {
+		if err := d.create(); err != nil {
+			return status, err
+		}
+	}
+	db, err := d.open(1, fn == nil)
 	if err != nil {
 		return status, err
 	}
@@ -107,7 +106,7 @@ func migrateSQLite(ctx context.Context, path string, files fs.FS, fn func(*migra
 	defer conn.Close()
 
 	// Compare, then change.
-	driver := &migrationDriver{ctx: ctx, conn: conn}
+	driver := &migrationDriver{ctx: ctx, conn: conn, database: d}
 	if status.Version, err = driver.version(); err != nil {
 		return status, classify(ctx, err, "read the schema version")
 	}
@@ -133,12 +132,12 @@ func migrateSQLite(ctx context.Context, path string, files fs.FS, fn func(*migra
 }
 
 // newMigrate joins embedded files and a database.
-func newMigrate(files fs.FS, driver database.Driver) (*migrate.Migrate, error) {
+func newMigrate(files fs.FS, driver migratedb.Driver) (*migrate.Migrate, error) {
 	from, err := iofs.New(files, ".")
 	if err != nil {
 		return nil, err
 	}
-	return migrate.NewWithInstance("embedded", from, "sqlite", driver)
+	return migrate.NewWithInstance("embedded", from, "connection", driver)
 }
 
 // latestVersion returns the highest version among the migration files.
@@ -166,21 +165,22 @@ func lastOf(from source.Driver) (int, error) {
 	return int(version), nil
 }
 
-// migrationDriver lets golang-migrate work inside one transaction of SQLite.
-// The driver that comes with it commits version and tables apart, which leaves
-// a "dirty" schema when the process dies between them, and its lock ends at
-// the process. Here Lock begins the transaction, which locks out every other
+// migrationDriver lets golang-migrate work inside one transaction. The drivers
+// that come with it commit version and tables apart, which leaves a "dirty"
+// schema when the process dies between them, and SQLite's has a lock that ends
+// at the process. Here Lock begins the transaction, which locks out every other
 // process too, and Unlock commits it, or rolls it back when something failed.
 type migrationDriver struct {
-	ctx    context.Context
-	conn   *sql.Conn
-	failed bool
+	ctx      context.Context
+	conn     *sql.Conn
+	database database
+	failed   bool
 }
 
-var _ database.Driver = (*migrationDriver)(nil)
+var _ migratedb.Driver = (*migrationDriver)(nil)
 
 // Open is not used: the driver is made with its connection.
-func (d *migrationDriver) Open(string) (database.Driver, error) {
+func (d *migrationDriver) Open(string) (migratedb.Driver, error) {
 	return nil, errors.New("the migration driver is opened with a connection")
 }
 
@@ -190,7 +190,7 @@ func (d *migrationDriver) Close() error { return nil }
 // Lock begins the transaction.
 func (d *migrationDriver) Lock() error {
 	d.failed = false
-	if _, err := d.conn.ExecContext(d.ctx, `BEGIN IMMEDIATE`); err != nil {
+	if _, err := d.conn.ExecContext(d.ctx, d.database.begin); err != nil {
 		return err
 	}
 	return d.exec(`CREATE TABLE IF NOT EXISTS schema_migrations (version BIGINT NOT NULL, dirty BOOLEAN NOT NULL)`)
@@ -228,7 +228,7 @@ func (d *migrationDriver) SetVersion(version int, dirty bool) error {
 	return d.exec(`INSERT INTO schema_migrations (version, dirty) VALUES ($1, $2)`, version, dirty)
 }
 
-// Version returns the recorded version, database.NilVersion for none.
+// Version returns the recorded version, migratedb.NilVersion for none.
 func (d *migrationDriver) Version() (int, bool, error) {
 	version, err := d.version()
 	if err != nil {
@@ -236,7 +236,7 @@ func (d *migrationDriver) Version() (int, bool, error) {
 		return 0, false, err
 	}
 	if version == 0 {
-		return database.NilVersion, false, nil
+		return migratedb.NilVersion, false, nil
 	}
 	return version, false, nil
 }
@@ -247,12 +247,12 @@ func (d *migrationDriver) Drop() error { return errors.New("dropping the databas
 // version reads the version, 0 where no migration was ever applied.
 func (d *migrationDriver) version() (int, error) {
 	var tables int
-	row := d.conn.QueryRowContext(d.ctx, `SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'schema_migrations'`)
-	if err := row.Scan(&tables); err != nil || tables == 0 {
+	err := d.conn.QueryRowContext(d.ctx, d.database.hasMigrations).Scan(&tables)
+	if err != nil || tables == 0 {
 		return 0, err
 	}
 	var version int
-	err := d.conn.QueryRowContext(d.ctx, `SELECT COALESCE(MAX(version), 0) FROM schema_migrations`).Scan(&version)
+	err = d.conn.QueryRowContext(d.ctx, `SELECT COALESCE(MAX(version), 0) FROM schema_migrations`).Scan(&version)
 	return version, err
 }
 

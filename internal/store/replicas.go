@@ -16,7 +16,7 @@ func (s *Store) SeeReplica(ctx context.Context, r captioner.Replica) error {
 			`INSERT INTO replicas (id, version, generation, seen_at, error) VALUES ($1, $2, $3, $4, $5)
 			 ON CONFLICT (id) DO UPDATE
 			   SET version = excluded.version, generation = excluded.generation, seen_at = excluded.seen_at, error = excluded.error`,
-			r.ID, string(r.Version), r.Generation, micros(s.orNow(r.SeenAt)), r.Error)
+			r.ID, string(r.Version), r.Generation, micros(s.orNow(r.SeenAt)), text(r.Error))
 		return err
 	})
 }

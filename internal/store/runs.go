@@ -32,7 +32,7 @@ func (s *Store) PutRun(ctx context.Context, r captioner.RunRecord) (kept caption
 	err = s.change(ctx, "record a run", func(tx *sql.Tx) error {
 		done, err := tx.ExecContext(ctx,
 			`INSERT INTO runs (`+runColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING`,
-			r.ID, notNil(r.Config), micros(s.orNow(r.CreatedAt)), r.Actor, string(r.State), finished, result, r.Message, progress)
+			r.ID, notNil(r.Config), micros(s.orNow(r.CreatedAt)), text(r.Actor), string(r.State), finished, result, text(r.Message), progress)
 		if err != nil {
 			return err
 		}
@@ -73,7 +73,7 @@ func (s *Store) FinishRun(ctx context.Context, id string, state captioner.RunSta
 			   finished_at = CASE WHEN state = $2 AND finished_at IS NOT NULL THEN finished_at ELSE $3 END,
 			   state = $2, result = $4, message = $5
 			 WHERE id = $1`,
-			id, string(state), micros(s.now()), encoded, message)
+			id, string(state), micros(s.now()), encoded, text(message))
 		if err != nil {
 			return err
 		}

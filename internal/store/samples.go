@@ -27,7 +27,7 @@ func (s *Store) PutSamples(ctx context.Context, attempt int64, samples []caption
 				 ON CONFLICT (run_key, step, image) DO UPDATE
 				   SET epoch = excluded.epoch, caption = excluded.caption, reference = excluded.reference,
 				       picture = excluded.picture, time = excluded.time, sequence = excluded.sequence`,
-				p.RunKey, p.Step, p.Image, p.Epoch, p.Caption, p.Reference, string(p.Picture), micros(s.orNow(p.Time)), next[p.RunKey])
+				p.RunKey, p.Step, text(p.Image), p.Epoch, text(p.Caption), text(p.Reference), string(p.Picture), micros(s.orNow(p.Time)), next[p.RunKey])
 			if err != nil {
 				return err
 			}
@@ -66,6 +66,6 @@ func (s *Store) Samples(ctx context.Context, runKey string, after int64, limit i
 func (s *Store) SamplePicture(ctx context.Context, runKey, image string) (captioner.Digest, error) {
 	var picture captioner.Digest
 	err := s.queryRow(ctx, "find a sample's picture", scanInto(&picture),
-		`SELECT picture FROM samples WHERE run_key = $1 AND image = $2 AND picture <> '' ORDER BY step DESC LIMIT 1`, runKey, image)
+		`SELECT picture FROM samples WHERE run_key = $1 AND image = $2 AND picture <> '' ORDER BY step DESC LIMIT 1`, runKey, text(image))
 	return picture, err
 }

@@ -5,7 +5,9 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"io/fs"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -17,13 +19,36 @@ import (
 )
 
 const (
-	// sqliteReaders is how many queries run at once; each holds a connection.
-	sqliteReaders = 4
 	// sqliteBusyTimeout is how long a statement waits for another process'
 	// transaction. Ours last milliseconds; a disk that is flushing can take
 	// seconds.
 	sqliteBusyTimeout = 10 * time.Second
 )
+
+// sqliteAt returns the SQLite database in the file at path.
+func sqliteAt(path string) (database, error) {
+	if path == "" || path == ":memory:" {
+		return database{}, captioner.Errorf(captioner.Invalid, "database address sqlite: needs the path of a file")
+	}
+	return database{
+		migrations: "migrations/sqlite",
+		open: func(connections int, readOnly bool) (*sql.DB, error) {
+			return openSQLite(path, connections, readOnly)
+		},
+		missing: func() bool {
+			_, err := os.Stat(path)
+			return errors.Is(err, fs.ErrNotExist)
+		},
+		create: func() error {
+			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+				return captioner.Wrap(captioner.Unavailable, err, "make the database's folder")
+			}
+			return nil
+		},
+		begin:         `BEGIN IMMEDIATE`,
+		hasMigrations: `SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'schema_migrations'`,
+	}, nil
+}
 
 // openSQLite opens a pool of connections to the file at path.
 //
@@ -89,4 +114,18 @@ func (c sqliteConnector) Connect(ctx context.Context) (driver.Conn, error) {
 func isBusy(err error) bool {
 	var e *sqlite.Error
 	return errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_BUSY
+}
+
+// sqliteKind maps what SQLite says to a kind and code.
+func sqliteKind(e *sqlite.Error) (captioner.Kind, string) {
+	switch e.Code() & 0xff { // the primary code, without its extension
+	case sqlite3.SQLITE_FULL:
+		return captioner.Unavailable, "out_of_space"
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN,
+		sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOMEM:
+		return captioner.Unavailable, ""
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+		return captioner.Corrupt, ""
+	}
+	return captioner.Internal, ""
 }

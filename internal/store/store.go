@@ -3,9 +3,9 @@
 // append-only log, and the replicas that serve. What is large lies in the blob
 // store; the database holds its digest.
 //
-// SQLite is the database of one machine. The queries use no dialect, so that
-// another database is another way to open a connection and its own migrations.
-// Package storetest is the contract that every database has to pass.
+// SQLite is the database of one machine, PostgreSQL that of several. The
+// queries are the same for both: what differs is in sqlite.go, postgres.go and
+// the migrations. Package storetest is the contract that each has to pass.
 package store
 
 import (
@@ -34,33 +34,39 @@ func WithClock(now func() time.Time) Option {
 type Store struct {
 	// reader answers queries, writer runs transactions that change something.
 	reader, writer *sql.DB
-	now            func() time.Time
+	// writeLock begins each transaction of writer; empty where it locks anyway.
+	writeLock string
+	now       func() time.Time
 }
 
 var _ captioner.Store = (*Store)(nil)
 
+// readers is how many queries run at once; each holds a connection.
+const readers = 4
+
 // Open opens the database at address, brings its schema up to date and returns
-// it as a store. An address is "sqlite:PATH"; the file and its folder are made
-// where they are missing.
+// it as a store. An address is "sqlite:PATH", where the file and its folder are
+// made if they are missing, or "postgres://USER:PASSWORD@HOST:PORT/NAME", where
+// the database has to exist.
 //
 // A schema that is newer than this program is refused with kind Invalid and
 // code "schema_newer".
 func Open(ctx context.Context, address string, options ...Option) (captioner.Store, error) {
-	path, err := sqlitePath(address)
+	db, err := at(address)
 	if err != nil {
 		return nil, err
 	}
 	if _, err := MigrateUp(ctx, address); err != nil {
 		return nil, err
 	}
-	s := &Store{now: time.Now}
+	s := &Store{writeLock: db.writeLock, now: time.Now}
 	for _, option := range options {
 		option(s)
 	}
-	if s.writer, err = openSQLite(path, 1, false); err != nil {
+	if s.writer, err = db.open(1, false); err != nil {
 		return nil, err
 	}
-	if s.reader, err = openSQLite(path, sqliteReaders, true); err != nil {
+	if s.reader, err = db.open(readers, true); err != nil {
 		_ = s.writer.Close()
 		return nil, err
 	}
@@ -71,16 +77,35 @@ func Open(ctx context.Context, address string, options ...Option) (captioner.Sto
 	return s, nil
 }
 
-// sqlitePath returns the path of a SQLite address, or Invalid.
-func sqlitePath(address string) (string, error) {
-	scheme, path, found := strings.Cut(address, ":")
-	switch {
-	case !found || scheme != "sqlite":
-		return "", captioner.Errorf(captioner.Invalid, "database address must be sqlite:PATH")
-	case path == "" || path == ":memory:":
-		return "", captioner.Errorf(captioner.Invalid, "database address sqlite: needs the path of a file")
+// database is what differs between one SQL database and another.
+type database struct {
+	// migrations is the folder of its migrations.
+	migrations string
+	// open returns a pool of connections; readOnly ones refuse to change anything.
+	open func(connections int, readOnly bool) (*sql.DB, error)
+	// missing reports that the database was not made yet, and create makes
+	// room for it; both are nil where only an administrator makes databases.
+	missing func() bool
+	create  func() error
+	// begin starts a transaction that no other writer's runs beside, in one
+	// statement or several; writeLock is what it takes in a transaction that
+	// has begun, empty for nothing.
+	begin, writeLock string
+	// hasMigrations counts the tables named schema_migrations.
+	hasMigrations string
+}
+
+// at returns the database at an address, without reaching for it.
+func at(address string) (database, error) {
+	scheme, rest, _ := strings.Cut(address, ":")
+	switch scheme {
+	case "sqlite":
+		return sqliteAt(rest)
+	case "postgres", "postgresql":
+		return postgresAt(address)
 	}
-	return path, nil
+	return database{}, captioner.Errorf(captioner.Invalid,
+		"database address must be sqlite:PATH or postgres://USER:PASSWORD@HOST:PORT/NAME")
 }
 
 // Ping reports whether the database answers.
@@ -108,7 +133,13 @@ func (s *Store) change(ctx context.Context, what string, fn func(tx *sql.Tx) err
 	if err != nil {
 		return classify(ctx, err, what)
 	}
-	if err := fn(tx); err != nil {
+	if s.writeLock != "" {
+		_, err = tx.ExecContext(ctx, s.writeLock)
+	}
+	if err == nil {
+		err = fn(tx)
+	}
+	if err != nil {
 		_ = tx.Rollback()
 		return classify(ctx, err, what)
 	}
@@ -164,6 +195,12 @@ func (s *Store) orNow(t time.Time) time.Time {
 		return s.now()
 	}
 	return t
+}
+
+// text makes a sentence one that every database can keep: other programs'
+// errors may quote bytes that are no UTF-8, and PostgreSQL keeps no zero byte.
+func text(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\ufffd"), "\x00", "\ufffd")
 }
 
 // notNil keeps an empty value from being stored as NULL.

@@ -4,8 +4,11 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -13,12 +16,27 @@ import (
 	"time"
 
 	"github.com/golang-migrate/migrate/v4"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/store/postgrestest"
 	"github.com/captioner/captioner/internal/store/storetest"
 )
 
 func TestSQLite(t *testing.T) {
+	testDatabase(t, address)
+}
+
+func TestPostgres(t *testing.T) {
+	server := postgrestest.Start(t)
+	testDatabase(t, server.Database)
+	t.Run("SameSchema", func(t *testing.T) { testSameSchema(t, server.Database(t)) })
+	t.Run("LockHeldTooLong", func(t *testing.T) { testLockHeldTooLong(t, server.Database(t)) })
+	t.Run("Away", func(t *testing.T) { testPostgresAway(t, server) })
+}
+
+// testDatabase is what every database has to pass; address makes an empty one.
+func testDatabase(t *testing.T, address func(testing.TB) string) {
 	storetest.Run(t, func(t *testing.T, now func() time.Time) captioner.Store {
 		s, err := Open(t.Context(), address(t), WithClock(now))
 		if err != nil {
@@ -26,40 +44,60 @@ func TestSQLite(t *testing.T) {
 		}
 		return s
 	})
+	for _, tt := range []struct {
+		name string
+		test func(t *testing.T, where string)
+	}{
+		{"Reopened", testReopened},
+		{"OpenedTogether", testOpenedTogether},
+		{"LogIsAppendOnly", testLogIsAppendOnly},
+		{"ReaderCannotWrite", testReaderCannotWrite},
+		{"ReadWhileWriting", testReadWhileWriting},
+		{"ChangesWaitForEachOther", testChangesWaitForEachOther},
+		{"Migrations", testMigrations},
+		{"NewerSchemaIsRefused", testNewerSchemaIsRefused},
+		{"FailedMigrationLeavesTheOldSchema", testFailedMigrationLeavesTheOldSchema},
+	} {
+		t.Run(tt.name, func(t *testing.T) { tt.test(t, address(t)) })
+	}
 }
 
-// TestReopened writes, closes and reads again, in folders with odd names.
-func TestReopened(t *testing.T) {
+// testReopened writes, closes and reads again.
+func testReopened(t *testing.T, where string) {
+	for i := range 2 {
+		s, err := Open(t.Context(), where)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.PutStepResult(t.Context(), "k", "Train", []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if attempt, err := s.ClaimAttempt(t.Context(), "run"); err != nil || attempt != int64(i+1) {
+			t.Fatalf("attempt %d, %v after %d openings", attempt, err, i+1)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestOddNames keeps files in folders whose names mean something in a URL.
+func TestOddNames(t *testing.T) {
 	for _, name := range []string{"new folder", "100%25?a=b#c", "ä;PRAGMA"} {
 		t.Run(name, func(t *testing.T) {
-			where := "sqlite:" + filepath.Join(t.TempDir(), name, "captioner.db")
-			for i := range 2 {
-				s, err := Open(t.Context(), where)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if _, err := s.PutStepResult(t.Context(), "k", "Train", []byte("x")); err != nil {
-					t.Fatal(err)
-				}
-				if attempt, err := s.ClaimAttempt(t.Context(), "run"); err != nil || attempt != int64(i+1) {
-					t.Fatalf("attempt %d, %v after %d openings", attempt, err, i+1)
-				}
-				if err := s.Close(); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if _, err := os.Stat(strings.TrimPrefix(where, "sqlite:")); err != nil {
+			path := filepath.Join(t.TempDir(), name, "captioner.db")
+			testReopened(t, "sqlite:"+path)
+			if _, err := os.Stat(path); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 }
 
-// TestOpenedTogether opens one new database many times at once, as several
+// testOpenedTogether opens one new database many times at once, as several
 // processes do that start together, and moves one alias through all of them.
-func TestOpenedTogether(t *testing.T) {
+func testOpenedTogether(t *testing.T, where string) {
 	const stores = 8
-	where := address(t)
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	winners := 0
@@ -92,9 +130,12 @@ func TestOpenedTogether(t *testing.T) {
 }
 
 func TestAddressRefused(t *testing.T) {
-	for _, bad := range []string{"", "captioner.db", "sqlite:", "sqlite::memory:", "mysql://localhost/x"} {
+	for _, bad := range []string{"", "captioner.db", "sqlite:", "sqlite::memory:", "mysql://localhost/x",
+		"postgres", "postgres://a:secret%@h/x", "postgres://a:secret@h:port/x", "postgres://a:secret@h/x?sslmode=perhaps"} {
 		if _, err := Open(t.Context(), bad); captioner.KindOf(err) != captioner.Invalid {
 			t.Errorf("%q: %v, want an invalid address", bad, err)
+		} else if strings.Contains(err.Error(), "secret") {
+			t.Errorf("%q: the password stands in the error: %v", bad, err)
 		}
 	}
 }
@@ -117,23 +158,136 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// TestLogIsAppendOnly tries to rewrite history with the database in hand.
-func TestLogIsAppendOnly(t *testing.T) {
-	s := open(t, address(t))
+// testSameSchema compares PostgreSQL's migrations and columns with SQLite's.
+func testSameSchema(t *testing.T, where string) {
+	files := func(folder string) []string {
+		names, err := fs.Glob(embedded, "migrations/"+folder+"/*.sql")
+		must(t, err)
+		for i := range names {
+			names[i] = path.Base(names[i])
+		}
+		return names
+	}
+	if diff := cmp.Diff(files("sqlite"), files("postgres")); diff != "" {
+		t.Errorf("migrations (-SQLite +PostgreSQL):\n%s", diff)
+	}
+	columns := func(where, query string) (names []string) {
+		must(t, open(t, where).queryAll(t.Context(), "test", func(r rowScanner) error {
+			names = append(names, "")
+			return r.Scan(&names[len(names)-1])
+		}, query))
+		slices.Sort(names)
+		return names
+	}
+	sqlite := columns(address(t), `SELECT t.name || '.' || c.name || CASE WHEN c."notnull" = 1 THEN ' NOT NULL' ELSE '' END
+		FROM sqlite_master t JOIN pragma_table_info(t.name) c WHERE t.type = 'table'`)
+	postgres := columns(where, `SELECT table_name || '.' || column_name || CASE WHEN is_nullable = 'NO' THEN ' NOT NULL' ELSE '' END
+		FROM information_schema.columns WHERE table_schema = 'public'`)
+	if diff := cmp.Diff(sqlite, postgres); diff != "" || len(sqlite) < 30 {
+		t.Errorf("%d columns (-SQLite +PostgreSQL):\n%s", len(sqlite), diff)
+	}
+}
+
+// testLockHeldTooLong has a process fall silent in a transaction: others give up
+// waiting for it, and the server ends it in time.
+func testLockHeldTooLong(t *testing.T, where string) {
+	silent := open(t, where+"&idle_in_transaction_session_timeout=1000")
+	hasty := open(t, where+"&lock_timeout=50")
+	patient := open(t, where)
+	claim := func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(t.Context(), `INSERT INTO trainings (run_key, attempt) VALUES ('silent', 1)`)
+		return err
+	}
+	err := silent.change(t.Context(), "test", func(tx *sql.Tx) error {
+		must(t, claim(tx))
+		if _, err := hasty.ClaimAttempt(t.Context(), "run"); captioner.KindOf(err) != captioner.Unavailable {
+			t.Errorf("waited too long: %v, want unavailable", err)
+		}
+		if _, err := patient.ClaimAttempt(t.Context(), "run"); err != nil {
+			t.Errorf("after the silent one has ended: %v", err)
+		}
+		return claim(tx)
+	})
+	if captioner.KindOf(err) != captioner.Unavailable {
+		t.Errorf("the silent one got %v, want unavailable", err)
+	}
+	if attempt, err := silent.ClaimAttempt(t.Context(), "silent"); err != nil || attempt != 1 {
+		t.Errorf("attempt %d, %v: want nothing of the silent transaction", attempt, err)
+	}
+}
+
+// testPostgresAway stops the server below an open store: everything is
+// unavailable, and works again, with the same store, once the server is back.
+func testPostgresAway(t *testing.T, server *postgrestest.Server) {
+	where := server.Database(t)
+	s := open(t, where)
+	attempt := func() []error {
+		_, readErr := s.Replicas(t.Context(), time.Time{})
+		_, writeErr := s.ClaimAttempt(t.Context(), "run")
+		_, openErr := Open(t.Context(), where)
+		_, statusErr := MigrationStatus(t.Context(), where)
+		return []error{readErr, writeErr, openErr, statusErr, s.Ping(t.Context())}
+	}
+	server.Stop(t)
+	for range 2 {
+		for i, err := range attempt() {
+			if captioner.KindOf(err) != captioner.Unavailable {
+				t.Errorf("call %d with the server away: %v, want unavailable", i, err)
+			}
+		}
+	}
+	server.Restart(t)
+	for i, err := range attempt() {
+		if err != nil {
+			t.Errorf("call %d with the server back: %v", i, err)
+		}
+	}
+
+	// A restart that nobody has noticed costs nobody an error.
+	server.Stop(t)
+	server.Restart(t)
+	for i, err := range attempt() {
+		if err != nil {
+			t.Errorf("call %d after a restart: %v", i, err)
+		}
+	}
+
+	// The server answers and refuses.
+	for _, refused := range []string{
+		strings.Replace(where, "/test_", "/nothing_", 1),
+		strings.Replace(where, "user=postgres", "user=nobody", 1),
+		"postgres://captioner:secret@127.0.0.1:1/captioner", // nobody listens there
+	} {
+		_, err := Open(t.Context(), refused)
+		if captioner.KindOf(err) != captioner.Unavailable || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: %v, want unavailable", refused, err)
+		}
+	}
+}
+
+// testLogIsAppendOnly tries to rewrite history with the database in hand.
+func testLogIsAppendOnly(t *testing.T, where string) {
+	s := open(t, where)
 	for i := range 2 {
 		v := captioner.DigestOf([]byte{byte(i)})
 		must(t, s.PutModelVersion(t.Context(), captioner.ModelVersion{Version: v}))
 		_, err := s.MoveAlias(t.Context(), captioner.Production, v, int64(i), "test", "")
 		must(t, err)
 	}
-	for _, statement := range []string{
+	statements := []string{
 		`UPDATE alias_moves SET reason = 'because'`,
 		`UPDATE alias_moves SET actor = 'somebody' WHERE generation = 1`,
 		`DELETE FROM alias_moves`,
 		`DELETE FROM alias_moves WHERE generation = 2`,
-		`INSERT OR REPLACE INTO alias_moves SELECT name, generation, version, previous, moved_at, 'somebody', reason, kind FROM alias_moves`,
-		`REPLACE INTO alias_moves SELECT name, generation, version, previous, 0, actor, reason, kind FROM alias_moves`,
-	} {
+		`INSERT INTO alias_moves SELECT * FROM alias_moves WHERE true ON CONFLICT (name, generation) DO UPDATE SET actor = 'somebody'`,
+	}
+	if strings.HasPrefix(where, "sqlite:") {
+		statements = append(statements,
+			`INSERT OR REPLACE INTO alias_moves SELECT * FROM alias_moves`, `REPLACE INTO alias_moves SELECT * FROM alias_moves`)
+	} else {
+		statements = append(statements, `TRUNCATE alias_moves`)
+	}
+	for _, statement := range statements {
 		if _, err := s.writer.ExecContext(t.Context(), statement); err == nil || !strings.Contains(err.Error(), "append-only") {
 			t.Errorf("%s: %v, want a refusal", statement, err)
 		}
@@ -148,12 +302,17 @@ func TestLogIsAppendOnly(t *testing.T) {
 	}
 }
 
-// TestReaderCannotWrite guards the single writer.
-func TestReaderCannotWrite(t *testing.T) {
-	s := open(t, address(t))
+// testReaderCannotWrite guards the single writer.
+func testReaderCannotWrite(t *testing.T, where string) {
+	s := open(t, where)
 	if _, err := s.reader.ExecContext(t.Context(), `DELETE FROM runs`); err == nil {
 		t.Error("a connection for reading could write")
 	}
+}
+
+// TestSQLiteSettings checks that what the file is opened with is in effect.
+func TestSQLiteSettings(t *testing.T) {
+	s := open(t, address(t))
 	var mode, sync, keys string
 	must(t, s.writer.QueryRow(`PRAGMA journal_mode`).Scan(&mode))
 	must(t, s.writer.QueryRow(`PRAGMA synchronous`).Scan(&sync))
@@ -163,11 +322,11 @@ func TestReaderCannotWrite(t *testing.T) {
 	}
 }
 
-// TestReadWhileWriting reads while a transaction of another connection is open.
-func TestReadWhileWriting(t *testing.T) {
-	s := open(t, address(t))
+// testReadWhileWriting reads while a transaction of another connection is open.
+func testReadWhileWriting(t *testing.T, where string) {
+	s := open(t, where)
 	must(t, s.change(t.Context(), "test", func(tx *sql.Tx) error {
-		if _, err := tx.Exec(`INSERT INTO step_results VALUES ('k', 's', x'00', 0)`); err != nil {
+		if _, err := tx.Exec(`INSERT INTO step_results VALUES ('k', 's', $1, 0)`, []byte{0}); err != nil {
 			return err
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
@@ -182,12 +341,48 @@ func TestReadWhileWriting(t *testing.T) {
 	must(t, err)
 }
 
-func TestMigrations(t *testing.T) {
+// testChangesWaitForEachOther holds what change promises: what a transaction
+// has read stays true until it commits, also for another process' store.
+func testChangesWaitForEachOther(t *testing.T, where string) {
+	const stores, additions = 4, 8
+	var wg sync.WaitGroup
+	for range stores {
+		s := open(t, where)
+		wg.Go(func() {
+			for range additions {
+				err := s.change(t.Context(), "test", func(tx *sql.Tx) error {
+					var n int
+					if err := tx.QueryRow(`SELECT COUNT(*) FROM trainings`).Scan(&n); err != nil {
+						return err
+					}
+					_, err := tx.Exec(`INSERT INTO trainings (run_key, attempt) VALUES ($1, 1)`, fmt.Sprint(n))
+					return err
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	var n int
+	must(t, open(t, where).reader.QueryRow(`SELECT COUNT(*) FROM trainings`).Scan(&n))
+	if n != stores*additions {
+		t.Errorf("%d rows, want %d", n, stores*additions)
+	}
+}
+
+// TestStatusMakesNoFile asks for the status of a database that is not there.
+func TestStatusMakesNoFile(t *testing.T) {
 	where := address(t)
-	latest := want(t, where, 0).Latest
+	want(t, where, 0)
 	if _, err := os.Stat(strings.TrimPrefix(where, "sqlite:")); err == nil {
 		t.Error("asking for the status made the database")
 	}
+}
+
+func testMigrations(t *testing.T, where string) {
+	latest := want(t, where, 0).Latest
 	if latest < 1 || want(t, where, 0).Pending() != latest {
 		t.Errorf("%d migrations are known", latest)
 	}
@@ -223,8 +418,7 @@ func TestMigrations(t *testing.T) {
 	}
 }
 
-func TestNewerSchemaIsRefused(t *testing.T) {
-	where := address(t)
+func testNewerSchemaIsRefused(t *testing.T, where string) {
 	s := open(t, where)
 	if _, err := s.writer.Exec(`UPDATE schema_migrations SET version = 99`); err != nil {
 		t.Fatal(err)
@@ -241,28 +435,29 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	}
 }
 
-// TestFailedMigrationLeavesTheOldSchema lets the second of two fail, and lets
+// testFailedMigrationLeavesTheOldSchema lets the second of two fail, and lets
 // the context end in the middle.
-func TestFailedMigrationLeavesTheOldSchema(t *testing.T) {
+func testFailedMigrationLeavesTheOldSchema(t *testing.T, where string) {
 	file := func(s string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(s)} }
 	files := fstest.MapFS{
 		"1_a.up.sql": file(`CREATE TABLE a (x BIGINT); INSERT INTO a VALUES (1);`),
 		"2_b.up.sql": file(`CREATE TABLE b (x BIGINT); INSERT INTO nowhere VALUES (1);`),
 	}
-	path := filepath.Join(t.TempDir(), "x.db")
+	db, err := at(where)
+	must(t, err)
 	up := func(m *migrate.Migrate, _ Status) error { return m.Up() }
 	for range 2 {
-		status, err := migrateSQLite(t.Context(), path, files, up)
+		status, err := db.migrate(t.Context(), files, up)
 		if captioner.KindOf(err) != captioner.Internal || status.Version != 0 {
 			t.Fatalf("%+v, %v", status, err)
 		}
 	}
-	status, err := migrateSQLite(t.Context(), path, files, nil)
+	status, err := db.migrate(t.Context(), files, nil)
 	if err != nil || status != (Status{Version: 0, Latest: 2}) {
 		t.Fatalf("%+v, %v: want nothing applied", status, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err = migrateSQLite(ctx, path, files, func(m *migrate.Migrate, _ Status) error {
+	_, err = db.migrate(ctx, files, func(m *migrate.Migrate, _ Status) error {
 		cancel()
 		return m.Up()
 	})
@@ -270,7 +465,7 @@ func TestFailedMigrationLeavesTheOldSchema(t *testing.T) {
 		t.Error("migrated with a context that has ended")
 	}
 	files["2_b.up.sql"] = file(`CREATE TABLE b (x BIGINT)`)
-	status, err = migrateSQLite(t.Context(), path, files, up)
+	status, err = db.migrate(t.Context(), files, up)
 	if err != nil || status != (Status{Version: 2, Latest: 2}) {
 		t.Fatalf("repaired: %+v, %v", status, err)
 	}
@@ -278,7 +473,12 @@ func TestFailedMigrationLeavesTheOldSchema(t *testing.T) {
 
 // BenchmarkAppendMetrics is what a training does once a second.
 func BenchmarkAppendMetrics(b *testing.B) {
-	s, err := Open(b.Context(), address(b))
+	b.Run("SQLite", func(b *testing.B) { benchmarkAppendMetrics(b, address(b)) })
+	b.Run("Postgres", func(b *testing.B) { benchmarkAppendMetrics(b, postgrestest.Start(b).Database(b)) })
+}
+
+func benchmarkAppendMetrics(b *testing.B, where string) {
+	s, err := Open(b.Context(), where)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -50,6 +50,7 @@ func Run(t *testing.T, open Open) {
 		{"AliasRolledBack", testAliasRolledBack},
 		{"AliasMoveAt", testAliasMoveAt},
 		{"Replicas", testReplicas},
+		{"OddText", testOddText},
 		{"ContextEnded", testContextEnded},
 		{"Closed", testClosed},
 	}
@@ -447,15 +448,17 @@ func testRunProgress(t *testing.T, s captioner.Store) {
 
 func testRunsListed(t *testing.T, s captioner.Store) {
 	ctx := t.Context()
-	for i, minutes := range []int{1, 3, 2, 2} {
+	// Of one time, in the order of bytes: small letters come after capitals.
+	for i, id := range []string{"train-0", "train-B", "train-a", "train-1"} {
+		minutes := []int{1, 2, 2, 3}[i]
 		_, _, err := s.PutRun(ctx, captioner.RunRecord{
-			ID: fmt.Sprintf("train-%d", i), Config: []byte("{}"), CreatedAt: now.Add(time.Duration(minutes) * time.Minute)})
+			ID: id, Config: []byte("{}"), CreatedAt: now.Add(time.Duration(minutes) * time.Minute)})
 		must(t, err)
 	}
 	for limit, want := range map[int][]string{
-		0: {"train-1", "train-3", "train-2", "train-0"},
-		2: {"train-1", "train-3"},
-		9: {"train-1", "train-3", "train-2", "train-0"},
+		0: {"train-1", "train-a", "train-B", "train-0"},
+		2: {"train-1", "train-a"},
+		9: {"train-1", "train-a", "train-B", "train-0"},
 	} {
 		runs, err := s.RunRecords(ctx, limit)
 		must(t, err)
@@ -755,6 +758,38 @@ func testReplicas(t *testing.T, s captioner.Store) {
 	must(t, s.ForgetReplica(ctx, "a"))
 	must(t, s.ForgetReplica(ctx, "a"))
 	since(time.Time{}, "b")
+}
+
+// testOddText keeps what the errors of other programs may contain: an outcome
+// must not be lost because of the bytes in its message.
+func testOddText(t *testing.T, s captioner.Store) {
+	ctx := t.Context()
+	const odd, kept = "picture \xff\x00.jpg: größer als 🐕", "picture \ufffd\ufffd.jpg: größer als 🐕"
+	_, _, err := s.PutRun(ctx, captioner.RunRecord{ID: "train-1", Config: []byte("{}"), Actor: odd})
+	must(t, err)
+	must(t, s.FinishRun(ctx, "train-1", captioner.RunFailed, nil, odd))
+	run, err := s.RunRecord(ctx, "train-1")
+	must(t, err)
+	must(t, s.SeeReplica(ctx, captioner.Replica{ID: "a", Error: odd}))
+	replicas, err := s.Replicas(ctx, now)
+	must(t, err)
+	putVersions(t, s, 1)
+	_, err = s.MoveAlias(ctx, captioner.Production, digest(1), 0, odd, odd)
+	must(t, err)
+	moves, err := s.AliasMoves(ctx, captioner.Production, 1)
+	must(t, err)
+	got := []string{run.Actor, run.Message, replicas[0].Error, moves[0].Actor, moves[0].Reason}
+	if diff := cmp.Diff([]string{kept, kept, kept, kept, kept}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+
+	// What nothing can be called is not there, or said to be no name.
+	for _, name := range []string{"a\x00b", "\xff"} {
+		_, err := s.RunRecord(ctx, name)
+		if kind := captioner.KindOf(err); kind != captioner.NotFound && kind != captioner.Invalid {
+			t.Errorf("a run called %q: %v", name, err)
+		}
+	}
 }
 
 func testContextEnded(t *testing.T, s captioner.Store) {

@@ -1,6 +1,6 @@
 -- Times are microseconds since 1970-01-01 UTC. Digests are lower-case
 -- hexadecimal. Columns keep to types that PostgreSQL has under the same or an
--- equal name, so that the queries need no dialect.
+-- equal name, so that the queries are the same for both.
 
 CREATE TABLE step_results (
     key        TEXT   NOT NULL PRIMARY KEY,

@@ -1,0 +1,10 @@
+DROP TABLE replicas;
+DROP TABLE alias_moves;
+DROP FUNCTION refuse_to_change_the_log();
+DROP TABLE aliases;
+DROP TABLE model_versions;
+DROP TABLE runs;
+DROP TABLE metrics;
+DROP TABLE checkpoints;
+DROP TABLE trainings;
+DROP TABLE step_results;

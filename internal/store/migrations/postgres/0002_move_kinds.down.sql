@@ -1,0 +1,1 @@
+ALTER TABLE alias_moves DROP COLUMN kind;
