@@ -30,6 +30,9 @@ import (
 // modeVariable makes the test binary play a child instead of running tests.
 const modeVariable = "CHILD_TEST_MODE"
 
+// folderVariable is the folder that it plays in.
+const folderVariable = "CHILD_TEST_FOLDER"
+
 func TestMain(m *testing.M) {
 	if mode, ok := os.LookupEnv(modeVariable); ok {
 		play(mode)
@@ -80,6 +83,25 @@ func play(mode string) {
 		check(err)
 		fmt.Println(process.PID())
 		time.Sleep(time.Hour)
+	case "careful parent": // the same with a child that is told to end, in a folder
+		c := command("careful", nil)
+		c.Dir, c.DeathSignal = os.Getenv(folderVariable), syscall.SIGTERM
+		process, err := child.Start(context.Background(), c)
+		check(err)
+		for { // until the child is ready for the signal
+			if _, err := os.Stat(filepath.Join(c.Dir, "ready")); err == nil {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		fmt.Println(process.PID())
+		time.Sleep(time.Hour)
+	case "careful": // leaves a file when it is told to end
+		stop := make(chan os.Signal, 1)
+		signal.Notify(stop, syscall.SIGTERM)
+		check(os.WriteFile("ready", nil, 0o644))
+		<-stop
+		check(os.WriteFile("tidy", nil, 0o644))
 	}
 }
 
@@ -306,8 +328,24 @@ func TestThreadEnds(t *testing.T) {
 // TestParentDies: a SIGKILL of the parent ends even a child that ignores
 // SIGTERM and its standard input.
 func TestParentDies(t *testing.T) {
+	killParent(t, "parent", t.TempDir())
+}
+
+// TestDeathSignal: a child with a death signal of its own is not killed but told.
+func TestDeathSignal(t *testing.T) {
+	dir := t.TempDir()
+	killParent(t, "careful parent", dir)
+	if _, err := os.Stat(filepath.Join(dir, "tidy")); err != nil {
+		t.Errorf("the child has not tidied up: %v", err)
+	}
+}
+
+// killParent starts a parent, kills it once it has a child, and waits until the
+// child has ended.
+func killParent(t *testing.T, mode, dir string) {
+	t.Helper()
 	parent := exec.Command(os.Args[0])
-	parent.Env = append(os.Environ(), modeVariable+"=parent")
+	parent.Env = append(os.Environ(), modeVariable+"="+mode, folderVariable+"="+dir)
 	parent.Stderr = os.Stderr
 	out, err := parent.StdoutPipe()
 	if err != nil {

@@ -25,24 +25,15 @@ const (
 	postgresIdleTimeout = 30 * time.Second
 	// postgresLock keeps one process' transactions out of another's until they
 	// end. The number is "captione" in ASCII; it counts within one database.
-	postgresLock = `SELECT pg_advisory_xact_lock(7161132927066599013)`
+	postgresLock = `SELECT pg_advisory_xact_lock(7161128527783226981)`
 )
 
-// postgresAt returns the PostgreSQL database at an address that pgx reads; the
-// variables PGPASSWORD, PGSSLMODE and so on stand in for what it leaves out.
+// postgresAt returns the PostgreSQL database at an address.
 func postgresAt(address string) (database, error) {
-	if _, err := url.Parse(address); err != nil { // its text could hold the password
-		return database{}, captioner.Errorf(captioner.Invalid,
-			"database address is not a URL: special characters in the password must be percent-encoded")
-	}
-	config, err := pgx.ParseConfig(address)
+	config, err := postgresConfig(address)
 	if err != nil {
-		if cause := errors.Unwrap(err); cause != nil { // the cause alone does not quote the address
-			err = cause
-		}
-		return database{}, captioner.Wrap(captioner.Invalid, err, "database address must be postgres://USER:PASSWORD@HOST:PORT/NAME")
+		return database{}, err
 	}
-	config.ConnectTimeout = min(config.ConnectTimeout, postgresConnectTimeout)
 	return database{
 		migrations: "migrations/postgres",
 		open: func(connections int, readOnly bool) (*sql.DB, error) {
@@ -54,11 +45,23 @@ func postgresAt(address string) (database, error) {
 	}, nil
 }
 
-// openPostgres returns a pool of connections, which are made as they are
-// needed. Transactions wait for each other as those of SQLite do, in a process
-// for its one writing connection and between processes for the advisory lock.
-func openPostgres(base *pgx.ConnConfig, connections int, readOnly bool) *sql.DB {
-	config := base.Copy()
+// postgresConfig reads an address; the variables PGPASSWORD, PGSSLMODE and so
+// on stand in for what it leaves out. No error quotes it: it holds a password.
+func postgresConfig(address string) (*pgx.ConnConfig, error) {
+	if _, err := url.Parse(address); err != nil {
+		return nil, captioner.Errorf(captioner.Invalid,
+			"database address is not a URL: special characters in the password must be percent-encoded")
+	}
+	config, err := pgx.ParseConfig(address)
+	if err != nil {
+		if cause := errors.Unwrap(err); cause != nil { // without the address around it
+			err = cause
+		}
+		return nil, captioner.Wrap(captioner.Invalid, err, "database address must be postgres://USER:PASSWORD@HOST:PORT/NAME")
+	}
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = postgresConnectTimeout
+	}
 	set := func(name, value string) {
 		if _, given := config.RuntimeParams[name]; !given {
 			config.RuntimeParams[name] = value
@@ -67,8 +70,16 @@ func openPostgres(base *pgx.ConnConfig, connections int, readOnly bool) *sql.DB 
 	set("application_name", "captioner")
 	set("lock_timeout", fmt.Sprint(postgresLockTimeout.Milliseconds()))
 	set("idle_in_transaction_session_timeout", fmt.Sprint(postgresIdleTimeout.Milliseconds()))
+	return config, nil
+}
+
+// openPostgres returns a pool of connections, which are made as they are
+// needed. Transactions wait for each other as those of SQLite do, in a process
+// for its one writing connection and between processes for the advisory lock.
+func openPostgres(base *pgx.ConnConfig, connections int, readOnly bool) *sql.DB {
+	config := base.Copy()
 	if readOnly {
-		set("default_transaction_read_only", "on")
+		config.RuntimeParams["default_transaction_read_only"] = "on"
 	}
 	// A connection is tried each time before it is used: a server that was
 	// restarted since then costs a new connection, and nobody an error.

@@ -158,6 +158,29 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
+// TestPostgresSettings checks what holds unless the address says otherwise.
+func TestPostgresSettings(t *testing.T) {
+	given := map[string]string{"application_name": "x", "lock_timeout": "1", "idle_in_transaction_session_timeout": "2"}
+	query := "?connect_timeout=3"
+	for name, value := range given {
+		query += "&" + name + "=" + value
+	}
+	for where, want := range map[string]struct {
+		timeout time.Duration
+		params  map[string]string
+	}{
+		"postgres://a@h/x": {10 * time.Second, map[string]string{
+			"application_name": "captioner", "lock_timeout": "10000", "idle_in_transaction_session_timeout": "30000"}},
+		"postgresql://a@h/x" + query: {3 * time.Second, given},
+	} {
+		config, err := postgresConfig(where)
+		must(t, err)
+		if diff := cmp.Diff(want.params, config.RuntimeParams); diff != "" || config.ConnectTimeout != want.timeout {
+			t.Errorf("%s: timeout %v, want %v (-want +got):\n%s", where, config.ConnectTimeout, want.timeout, diff)
+		}
+	}
+}
+
 // testSameSchema compares PostgreSQL's migrations and columns with SQLite's.
 func testSameSchema(t *testing.T, where string) {
 	files := func(folder string) []string {
