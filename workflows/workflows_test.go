@@ -371,6 +371,12 @@ func TestQuarantine(t *testing.T) {
 	if !slices.Contains(h.started, "ExcludeImages@captioner") {
 		t.Errorf("activities %v, want ExcludeImages", h.started)
 	}
+	if s := h.progress(t).Stages[2]; s.Note != "left out: 1 corrupt" {
+		t.Errorf("stage %+v, want a note about what was left out", s)
+	}
+	if r := h.record(t).Result; r == nil || r.LeftOut == nil || len(r.LeftOut.First) != 1 || r.LeftOut.First[0].Image != "007.png" {
+		t.Errorf("result %+v, want it to name 007.png", r)
+	}
 
 	f = activitiestest.New(t)
 	f.Engine.Undecodable = []string{"001.png", "007.png", "008.png"}
