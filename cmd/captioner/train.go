@@ -27,7 +27,7 @@ Ctrl-C leaves a run at a server running; a run of the local mode that was starte
 for it goes on from its checkpoint when the local mode starts again.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := readConfig(cmd, []string{file})
+			input, err := readConfigFile(cmd, file)
 			if err != nil {
 				return err
 			}
@@ -36,13 +36,21 @@ for it goes on from its checkpoint when the local mode starts again.`,
 			if err != nil {
 				return err
 			}
-			if running {
-				return trainAt(cmd, g, client, cfg, detach)
+			if running { // the rules of its machine are applied there
+				cfg, err := input.parse()
+				if err != nil {
+					return err
+				}
+				return input.locate(trainAt(cmd, g, client, cfg, detach))
 			}
 			if detach {
 				return captioner.Errorf(captioner.Unavailable, "no server answers at %s, and --detach needs one: start `captioner up`", g.server)
 			}
-			return trainLocally(cmd, g, o, cfg)
+			cfg, err := input.check(g.dataDir)
+			if err != nil {
+				return err
+			}
+			return input.locate(trainLocally(cmd, g, o, cfg))
 		},
 	}
 	addLocalFlags(cmd, &o)

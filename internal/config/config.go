@@ -9,6 +9,7 @@ package config
 
 import (
 	"path/filepath"
+	"slices"
 
 	"github.com/captioner/captioner"
 )
@@ -54,6 +55,27 @@ func ParseOn(data []byte, format string, here Machine) (captioner.Config, error)
 		return captioner.Config{}, err
 	}
 	return resolve(c), nil
+}
+
+// Locate adds to problems that another machine has found in a configuration
+// their places in the file that it came from, and puts them in its order.
+func Locate(problems []captioner.Problem, data []byte, format string) []captioner.Problem {
+	tree, unreadable := read(data, format)
+	if len(unreadable) > 0 {
+		return problems
+	}
+	d := decoder{at: map[string]position{}, broken: map[string]bool{}}
+	var cfg captioner.Config
+	d.decode(&cfg, tree)
+	located := slices.Clone(problems)
+	for i, p := range located {
+		if p.Line == 0 { // else it is a place in a file of the data set
+			at := d.find(finding{Problem: p})
+			located[i].Line, located[i].Column = at.line, at.column
+		}
+	}
+	sortProblems(located)
+	return located
 }
 
 // Merge reads a JSON object over base, as strictly as Parse does: what the

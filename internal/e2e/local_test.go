@@ -126,6 +126,15 @@ func TestLocalMode(t *testing.T) {
 		if len(reply.Errors) < 2 {
 			t.Errorf("problems = %v, want the unknown key and the negative batch size at least", reply.Errors)
 		}
+
+		// What only the worker can see is told with its place in the file.
+		file := filepath.Join(t.TempDir(), "missing.yaml")
+		writeFile(t, file, "# mine\ndata:\n  images: nowhere\n  captions: neither.txt\n")
+		_, stderr, code := p.run(t, "train", "--config", file, "--server", l.api)
+		if code != 2 || !strings.Contains(stderr, "line 3, column 11: data.images: does not exist") ||
+			!strings.Contains(stderr, "line 4, column 13: data.captions: does not exist") {
+			t.Errorf("captioner train: exit code %d, %s, want 2 and both paths with their lines", code, stderr)
+		}
 	})
 
 	t.Run("temporal command line", func(t *testing.T) {
@@ -249,7 +258,12 @@ func writeJSON(t testing.TB, name string, v any) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(name, data, 0o644); err != nil {
+	writeFile(t, name, string(data))
+}
+
+func writeFile(t testing.TB, name, content string) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(content), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
