@@ -41,7 +41,11 @@ for it goes on from its checkpoint when the local mode starts again.`,
 				if err != nil {
 					return err
 				}
-				return input.locate(trainAt(cmd, g, client, cfg, detach))
+				err = trainAt(cmd.Context(), cmd, g, client, cfg, detach)
+				if errors.Is(err, context.Canceled) {
+					fmt.Fprintln(cmd.ErrOrStderr(), "the run goes on; `captioner runs cancel` stops it")
+				}
+				return input.locate(err)
 			}
 			if detach {
 				return captioner.Errorf(captioner.Unavailable, "no server answers at %s, and --detach needs one: start `captioner up`", g.server)
@@ -59,9 +63,9 @@ for it goes on from its checkpoint when the local mode starts again.`,
 	return cmd
 }
 
-func trainAt(cmd *cobra.Command, g *global, client *apiClient, cfg captioner.Config, detach bool) error {
+func trainAt(ctx context.Context, cmd *cobra.Command, g *global, client *apiClient, cfg captioner.Config, detach bool) error {
 	if detach {
-		run, err := client.Start(cmd.Context(), cfg)
+		run, err := client.Start(ctx, cfg)
 		if err != nil {
 			return err
 		}
@@ -71,10 +75,7 @@ func trainAt(cmd *cobra.Command, g *global, client *apiClient, cfg captioner.Con
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), run.ID)
 		return err
 	}
-	run, err := startAndFollow(cmd.Context(), cmd, client, cfg)
-	if errors.Is(err, context.Canceled) {
-		fmt.Fprintln(cmd.ErrOrStderr(), "the run goes on; `captioner runs cancel` stops it")
-	}
+	run, err := startAndFollow(ctx, cmd, client, cfg)
 	if err != nil {
 		return err
 	}
@@ -98,5 +99,11 @@ func trainLocally(cmd *cobra.Command, g *global, o app.Options, cfg captioner.Co
 			err = stopErr
 		}
 	}()
-	return trainAt(cmd, g, newAPIClient(a.APIURL()), cfg, false)
+	err = whileWhole(cmd.Context(), a, func(ctx context.Context) error {
+		return trainAt(ctx, cmd, g, newAPIClient(a.APIURL()), cfg, false)
+	})
+	if errors.Is(err, context.Canceled) {
+		fmt.Fprintln(cmd.ErrOrStderr(), "the run goes on from its checkpoint when the local mode starts again")
+	}
+	return err
 }

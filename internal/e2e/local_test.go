@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -163,6 +164,7 @@ func TestLocalMode(t *testing.T) {
 		if !strings.Contains(out, ": ") {
 			t.Errorf("captioner predict --bundle printed %q", out)
 		}
+		serveBundle(t, p, bundle, picture, result.Version)
 	})
 
 	// A flipped byte anywhere is found; what is served goes on.
@@ -188,6 +190,32 @@ func TestLocalMode(t *testing.T) {
 	})
 
 	l.stop(t)
+}
+
+// serveBundle serves a bundle as a container does: the port from the variable
+// PORT, no data folder, an end by SIGTERM.
+func serveBundle(t *testing.T, p programs, bundle string, picture []byte, version captioner.Digest) {
+	t.Helper()
+	port := fmt.Sprint(freePort(t))
+	l := &local{programs: p, api: "http://127.0.0.1:" + port, args: []string{"serve", "--bundle", bundle}, env: []string{"PORT=" + port}}
+	l.start(t)
+	eventually(t, 30*time.Second, "the bundle is served", func() bool { return l.get(t, "/ready", nil) == http.StatusOK })
+	for _, algorithm := range []string{"greedy", "beam"} {
+		if r, code := l.predict(t, picture, algorithm); code != http.StatusOK || r.ModelVersion != version {
+			t.Errorf("%s: status %d %s by version %s, want version %s", algorithm, code, r.Code, r.ModelVersion, version)
+		}
+	}
+	for path, want := range map[string]int{"/health": 200, "/model/info": 200, "/metrics": 200, "/models": 404, "/runs": 503} {
+		if code := l.get(t, path, nil); code != want {
+			t.Errorf("GET %s: status %d, want %d", path, code, want)
+		}
+	}
+	if children := l.children(t, ""); len(children) != 1 {
+		t.Errorf("children %v, want the engine alone", children)
+	}
+	if code := l.end(t, func() { l.cmd.Process.Signal(syscall.SIGTERM) }); code != 0 {
+		t.Errorf("captioner serve --bundle ended with exit code %d:\n%s", code, l.logText())
+	}
 }
 
 // killServingEngine kills the serving engine under requests: every one of them
