@@ -1,9 +1,7 @@
 package captioner
 
 import (
-	"fmt"
-	"maps"
-	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -60,18 +58,24 @@ type Quarantined struct {
 
 // LeftOut says what of the data a run does not use, and why.
 type LeftOut struct {
-	// Reasons counts pictures and caption lines by Quarantined.Reason.
-	Reasons map[string]int `json:"reasons"`
+	// Reasons counts pictures and caption lines by Quarantined.Reason, sorted.
+	Reasons []ReasonCount `json:"reasons"`
 	// First are the first of them in the order of Dataset.Quarantine, which has
 	// all.
 	First []Quarantined `json:"first"`
 }
 
+// ReasonCount says how many pictures and caption lines have a reason.
+type ReasonCount struct {
+	Reason string `json:"reason"`
+	Count  int    `json:"count"`
+}
+
 // String counts by reason: "left out: 2 empty_caption, 1 truncated".
 func (l LeftOut) String() string {
 	var counts []string
-	for _, reason := range slices.Sorted(maps.Keys(l.Reasons)) {
-		counts = append(counts, fmt.Sprintf("%d %s", l.Reasons[reason], reason))
+	for _, r := range l.Reasons {
+		counts = append(counts, strconv.Itoa(r.Count)+" "+r.Reason)
 	}
 	return "left out: " + strings.Join(counts, ", ")
 }

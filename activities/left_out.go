@@ -3,6 +3,8 @@ package activities
 import (
 	"context"
 	"encoding/json"
+	"maps"
+	"slices"
 
 	"github.com/captioner/captioner"
 )
@@ -25,11 +27,14 @@ func (a *Activities) leftOut(ctx context.Context, p PreparedData) (*captioner.Le
 	if err != nil {
 		return nil, err
 	}
-	out := &captioner.LeftOut{Reasons: map[string]int{}}
+	counts := map[string]int{}
 	for _, q := range ds.Quarantine {
-		out.Reasons[q.Reason]++
+		counts[q.Reason]++
 	}
-	out.First = ds.Quarantine[:min(maxLeftOut, len(ds.Quarantine))]
+	out := &captioner.LeftOut{First: ds.Quarantine[:min(maxLeftOut, len(ds.Quarantine))]}
+	for _, reason := range slices.Sorted(maps.Keys(counts)) {
+		out.Reasons = append(out.Reasons, captioner.ReasonCount{Reason: reason, Count: counts[reason]})
+	}
 	return out, nil
 }
 

@@ -15,17 +15,25 @@ func TestInterrupted(t *testing.T) {
 	p := needPrograms(t)
 	config := filepath.Join(t.TempDir(), "config.yaml")
 	writeJSON(t, config, smallConfig(pictures(t, 100), 1_000_000))
-	training := func(l *local) bool { return strings.Contains(l.logText(), "Train  ") }
+	serving := func(_ *local, ready <-chan struct{}) bool {
+		select {
+		case <-ready:
+			return true
+		default:
+			return false
+		}
+	}
+	training := func(l *local, _ <-chan struct{}) bool { return strings.Contains(l.logText(), "Train  ") }
 	interrupt := func(t *testing.T, l *local) { l.cmd.Process.Signal(os.Interrupt) }
 	tests := []struct {
 		name    string
 		command []string
-		begun   func(l *local) bool
+		begun   func(l *local, ready <-chan struct{}) bool
 		do      func(t *testing.T, l *local)
 		code    int
 		says    string
 	}{
-		{"demo", []string{"demo"}, func(l *local) bool { return exists(filepath.Join(l.dataDir, "demo")) }, interrupt, 130, ""},
+		{"demo", []string{"demo"}, serving, interrupt, 130, "captioner: interrupted"},
 		{"train", []string{"train", "--config", config}, training, interrupt, 130, "goes on from its checkpoint"},
 		{"train without Temporal", []string{"train", "--config", config}, training, func(t *testing.T, l *local) {
 			for _, pid := range l.children(t, "start-dev") {
@@ -37,8 +45,8 @@ func TestInterrupted(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			l := newLocal(t, p, filepath.Join(t.TempDir(), "data"), tt.command...)
 			l.env = []string{"CAPTIONER_SERVER=" + l.api} // where nobody listens
-			l.launch(t)
-			eventually(t, time.Minute, "the work begins", func() bool { return tt.begun(l) })
+			ready := l.launch(t)
+			eventually(t, time.Minute, "the work begins", func() bool { return tt.begun(l, ready) })
 			if code := l.end(t, func() { tt.do(t, l) }); code != tt.code {
 				t.Errorf("exit code %d, want %d", code, tt.code)
 			}
@@ -47,9 +55,4 @@ func TestInterrupted(t *testing.T) {
 			}
 		})
 	}
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }

@@ -148,6 +148,15 @@ func TestLocalMode(t *testing.T) {
 		if out := temporal(t, l, "workflow", "describe", "--workflow-id", "by-hand"); !strings.Contains(out, "TrainAndDeploy") {
 			t.Errorf("describe prints %s", out)
 		}
+		long := cfg
+		long.Training.Steps = 1_000_000
+		input, _ = json.Marshal(long)
+		temporal(t, l, "workflow", "start", "--type", "TrainAndDeploy", "--task-queue", "captioner", "--workflow-id", "by-hand/2", "--input", string(input))
+		l.awaitTraining(t, "by-hand%2F2", 20)
+		temporal(t, l, "workflow", "cancel", "--workflow-id", "by-hand/2")
+		if run := l.awaitEnd(t, "by-hand%2F2", 20*time.Second); run.State != captioner.RunCancelled {
+			t.Errorf("the run that was cancelled by hand is %s", run.State)
+		}
 		// A run that was started from elsewhere is a run like any other.
 		if run := l.describe(t, "by-hand"); run.State != captioner.RunCompleted {
 			t.Errorf("the run by hand is %s", run.State)
