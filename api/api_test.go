@@ -144,7 +144,7 @@ func (f *fake) Alias(context.Context, string) (captioner.Alias, error) {
 func newServer(t testing.TB, f *fake, change func(*api.Options)) *api.Server {
 	t.Helper()
 	opts := api.Options{
-		Captioner: f, Runs: f, Models: f, ParseConfig: config.Parse,
+		Captioner: f, Runs: f, Models: f, ParseConfig: config.ParseWith,
 		Version: "1.2.3", TracerProvider: sdktrace.NewTracerProvider(),
 		MetricsHandler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "captioner_up 1") }),
 		MaxUploadBytes: 64 << 10, MaxPixels: 1_000_000,

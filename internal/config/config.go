@@ -28,6 +28,12 @@ func Parse(data []byte, format string) (captioner.Config, error) {
 	return merge(captioner.DefaultConfig(), data, format, nil)
 }
 
+// ParseWith is Parse with more rules, whose problems are reported together with
+// its own. They are given what could be read.
+func ParseWith(data []byte, format string, rules func(captioner.Config) []captioner.Problem) (captioner.Config, error) {
+	return merge(captioner.DefaultConfig(), data, format, rules)
+}
+
 // Machine is where a configuration is going to be used.
 type Machine struct {
 	// Base is the folder that relative paths are relative to; empty leaves
@@ -48,7 +54,7 @@ func ParseOn(data []byte, format string, here Machine) (captioner.Config, error)
 		}
 		return Resolve(c, here.Base)
 	}
-	c, err := merge(captioner.DefaultConfig(), data, format, func(c captioner.Config) []captioner.Problem {
+	c, err := ParseWith(data, format, func(c captioner.Config) []captioner.Problem {
 		return CheckMachine(resolve(c), here.DataRoot, here.WorkDirs...)
 	})
 	if err != nil {
@@ -84,9 +90,9 @@ func Merge(base captioner.Config, partial []byte) (captioner.Config, error) {
 	return merge(base, partial, JSON, nil)
 }
 
-// merge decodes data over base and checks the outcome, also by the rules of a
-// machine where there are any.
-func merge(base captioner.Config, data []byte, format string, machine func(captioner.Config) []captioner.Problem) (captioner.Config, error) {
+// merge decodes data over base and checks the outcome, also by more rules where
+// there are any.
+func merge(base captioner.Config, data []byte, format string, more func(captioner.Config) []captioner.Problem) (captioner.Config, error) {
 	tree, problems := read(data, format)
 	if len(problems) > 0 {
 		return captioner.Config{}, Error(problems)
@@ -94,8 +100,8 @@ func merge(base captioner.Config, data []byte, format string, machine func(capti
 	d := decoder{at: map[string]position{}, broken: map[string]bool{}}
 	d.decode(&base, tree)
 	findings := check(base).findings
-	if machine != nil {
-		for _, p := range machine(base) {
+	if more != nil {
+		for _, p := range more(base) {
 			findings = append(findings, finding{Problem: p})
 		}
 	}
