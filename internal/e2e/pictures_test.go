@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"image"
+	"image/color"
 	"image/jpeg"
+	"image/png"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -115,6 +117,7 @@ func oddPictures(t testing.TB) map[string][]byte {
 	for orientation := 1; orientation <= 8; orientation++ {
 		files[fmt.Sprintf("turned%d.jpg", orientation)] = turned(t, byte(orientation))
 	}
+	files["rgb16.png"] = deep(t)
 	files["a_jpeg.png"] = files["odd_baseline.jpg"]
 	files["a_webp.jpg"] = files["odd_lossy.webp"]
 	return files
@@ -128,6 +131,21 @@ func turned(t testing.TB, orientation byte) []byte {
 		'M', 'M', 0, 42, 0, 0, 0, 8, 0, 1, // one entry in the directory:
 		0x01, 0x12, 0, 3, 0, 0, 0, 1, 0, orientation, 0, 0, 0, 0, 0, 0}
 	return bytes.Join([][]byte{file[:2], exif, file[2:]}, nil)
+}
+
+// deep returns a PNG with 16 bits a channel.
+func deep(t testing.TB) []byte {
+	t.Helper()
+	img := image.NewNRGBA64(image.Rect(0, 0, 20, 30))
+	for i := range img.Pix {
+		img.Pix[i] = 0xff
+	}
+	img.SetNRGBA64(3, 4, color.NRGBA64{R: 0x1234, G: 0x5678, B: 0x9abc, A: 0xffff})
+	var b bytes.Buffer
+	if err := png.Encode(&b, img); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }
 
 func encoded(t testing.TB, width, height int) []byte {
