@@ -30,7 +30,7 @@ REPORT := go run tools/testreport/main.go $(if $(CI),-no-skips)
 
 .PHONY: help
 help: ## List the targets
-	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 ##@ Use
 
@@ -77,7 +77,7 @@ test-e2e: build ## Run the end-to-end tests
 
 .PHONY: verify
 verify: build ## Run every test and the long ones: the full demonstration, another data set with the defaults
-	@$(TENSORFLOW) $(BINARIES) go test -json -tags verify -timeout 120m ./... | $(REPORT)
+	@$(TENSORFLOW) $(BINARIES) export CAPTIONER_LONG_TESTS=1; go test -json -tags verify -timeout 120m ./... | $(REPORT)
 
 race: ## Run the fast tests under the race detector
 	@CGO_ENABLED=1 go test -json -race -short -timeout 20m $$($(PURE_PACKAGES)) | go run tools/testreport/main.go

@@ -1,5 +1,10 @@
 package captioner
 
+import (
+	"strconv"
+	"strings"
+)
+
 // Split names a part of a data set. All captions of a picture are in one split.
 type Split string
 
@@ -49,6 +54,30 @@ type Quarantined struct {
 	Reason string `json:"reason"`
 	// Detail is a sentence for a person. It quotes no line of the file.
 	Detail string `json:"detail,omitempty"`
+}
+
+// LeftOut says what of the data a run does not use, and why.
+type LeftOut struct {
+	// Reasons counts pictures and caption lines by Quarantined.Reason, sorted.
+	Reasons []ReasonCount `json:"reasons"`
+	// First are the first of them in the order of Dataset.Quarantine, which has
+	// all.
+	First []Quarantined `json:"first"`
+}
+
+// ReasonCount says how many pictures and caption lines have a reason.
+type ReasonCount struct {
+	Reason string `json:"reason"`
+	Count  int    `json:"count"`
+}
+
+// String counts by reason: "left out: 2 empty_caption, 1 truncated".
+func (l LeftOut) String() string {
+	var counts []string
+	for _, r := range l.Reasons {
+		counts = append(counts, strconv.Itoa(r.Count)+" "+r.Reason)
+	}
+	return "left out: " + strings.Join(counts, ", ")
 }
 
 // Hypothesis is a caption produced by a model.

@@ -533,10 +533,58 @@ func TestExcludeImages(t *testing.T) {
 	if err != nil || out.Images != 39 {
 		t.Errorf("ExcludeImages() left %d pictures (%v), want 39", out.Images, err)
 	}
+	want := &captioner.LeftOut{
+		Reasons: []captioner.ReasonCount{{Reason: "corrupt", Count: 1}}, First: []captioner.Quarantined{{Image: "007.png", Reason: "corrupt"}},
+	}
+	if diff := cmp.Diff(want, out.LeftOut); diff != "" {
+		t.Errorf("left out (-want +got):\n%s", diff)
+	}
 	in.Data.MinUsable = 0.99
 	_, err = f.Activities.ExcludeImages(t.Context(), in)
 	if captioner.KindOf(err) != captioner.Invalid || captioner.CodeOf(err) != "unusable_data" {
 		t.Errorf("ExcludeImages() with 99 %% needed = %v, want Invalid, unusable_data", err)
+	}
+}
+
+// TestLeftOut: what of the captions file is not used is told with its lines,
+// also by a result that was kept, and the whole list is left for people.
+func TestLeftOut(t *testing.T) {
+	f := activitiestest.New(t)
+	captions, err := os.OpenFile(f.Data.Captions, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := captions.WriteString(strings.Repeat("000.png,!!!\n", 120) + "no comma\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := captions.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, cached := range []bool{false, true} {
+		out, err := f.Activities.PrepareData(t.Context(), activities.PrepareDataInput{Data: f.Config().Data})
+		if err != nil || out.Cached != cached || out.Quarantined != 121 || out.LeftOut == nil {
+			t.Fatalf("PrepareData() = %+v, %v; want 121 lines left out", out, err)
+		}
+		if first := out.LeftOut.First; len(first) != 100 || first[0].Reason != "no_comma" || first[0].Line <= first[1].Line || first[1].Image != "000.png" {
+			t.Errorf("the first of %d: %+v, want 100 with the line without a picture before those of 000.png", len(first), first[:2])
+		}
+		if want := "left out: 1 no_comma, 120 no_words"; out.LeftOut.String() != want {
+			t.Errorf("%q, want %q", out.LeftOut, want)
+		}
+		_, err = f.Activities.WriteDeploymentManifest(t.Context(), activities.WriteDeploymentManifestInput{
+			RunID: "run", Dataset: out.Dataset, Quarantined: out.Quarantined,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	data, err := os.ReadFile(filepath.Join(f.Activities.DataDir, "runs", "run", "quarantine.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []captioner.Quarantined
+	if err := json.Unmarshal(data, &all); err != nil || len(all) != 121 {
+		t.Errorf("quarantine.json lists %d (%v), want 121", len(all), err)
 	}
 }
 

@@ -24,7 +24,7 @@ type ExcludeImagesResult struct {
 // ExcludeImages takes the pictures that could not be decoded out of the data
 // set, and checks that enough of it is left. It runs only when there are some.
 func (a *Activities) ExcludeImages(ctx context.Context, in ExcludeImagesInput) (ExcludeImagesResult, error) {
-	return step[ExcludeImagesResult, *ExcludeImagesResult]{
+	out, err := step[ExcludeImagesResult, *ExcludeImagesResult]{
 		Name: StepExcludeImages,
 		Inputs: struct {
 			Dataset    captioner.Digest     `json:"dataset"`
@@ -39,6 +39,11 @@ func (a *Activities) ExcludeImages(ctx context.Context, in ExcludeImagesInput) (
 			return ExcludeImagesResult{PreparedData: prepared}, err
 		},
 	}.run(ctx, a)
+	if err != nil {
+		return ExcludeImagesResult{}, err
+	}
+	out.LeftOut, err = a.leftOut(ctx, out.PreparedData)
+	return out, err
 }
 
 func (a *Activities) exclude(ctx context.Context, in ExcludeImagesInput) (PreparedData, error) {

@@ -19,8 +19,10 @@ type PreparedData struct {
 	// Images counts the usable pictures, Splits those of each split.
 	Images int                     `json:"images"`
 	Splits map[captioner.Split]int `json:"splits"`
-	// Quarantined counts what was left out: pictures and caption lines.
-	Quarantined int `json:"quarantined"`
+	// Quarantined counts what was left out: pictures and caption lines. LeftOut
+	// says why; it is not part of what is kept.
+	Quarantined int                `json:"quarantined"`
+	LeftOut     *captioner.LeftOut `json:"left_out,omitempty"`
 	// Vocabulary is the number of tokens.
 	Vocabulary int `json:"vocabulary"`
 }
@@ -39,7 +41,7 @@ func (a *Activities) PrepareData(ctx context.Context, in PrepareDataInput) (Prep
 	if err != nil {
 		return PrepareDataResult{}, err
 	}
-	return step[PrepareDataResult, *PrepareDataResult]{
+	out, err := step[PrepareDataResult, *PrepareDataResult]{
 		Name: StepPrepareData,
 		Inputs: struct {
 			Files captioner.Digest     `json:"files"`
@@ -59,6 +61,11 @@ func (a *Activities) PrepareData(ctx context.Context, in PrepareDataInput) (Prep
 			return PrepareDataResult{PreparedData: prepared}, err
 		},
 	}.run(ctx, a)
+	if err != nil {
+		return PrepareDataResult{}, err
+	}
+	out.LeftOut, err = a.leftOut(ctx, out.PreparedData)
+	return out, err
 }
 
 // putDataset stores a data set and describes it.

@@ -21,6 +21,8 @@ type WriteDeploymentManifestInput struct {
 	Config     captioner.Digest     `json:"config"`
 	Evaluation captioner.Evaluation `json:"evaluation"`
 	Decision   captioner.Decision   `json:"decision"`
+	// Quarantined is PreparedData's.
+	Quarantined int `json:"quarantined,omitempty"`
 }
 
 // WriteDeploymentManifestResult names the blobs of the files.
@@ -57,8 +59,9 @@ var deployFiles = template.Must(template.ParseFS(deployTemplates, "templates/*.y
 const deploymentFile = "deployment.json"
 
 // WriteDeploymentManifest writes deployment.json and, for a version that goes
-// live, the deploy files that name it. They are stored as blobs and laid out
-// below runs/<run>/ of the worker's data directory.
+// live, the deploy files that name it; and quarantine.json, where pictures or
+// caption lines were left out. They are stored as blobs and laid out below
+// runs/<run>/ of the worker's data directory.
 func (a *Activities) WriteDeploymentManifest(ctx context.Context, in WriteDeploymentManifestInput) (WriteDeploymentManifestResult, error) {
 	deployment := Deployment{
 		Version: in.Version, ShortName: in.Version.Short(), RunID: in.RunID,
@@ -67,6 +70,11 @@ func (a *Activities) WriteDeploymentManifest(ctx context.Context, in WriteDeploy
 		Decision: in.Decision, DecidedAt: a.now().Truncate(time.Second),
 	}
 	var out WriteDeploymentManifestResult
+	if in.Quarantined > 0 {
+		if err := a.writeQuarantine(ctx, in.RunID, in.Dataset); err != nil {
+			return out, err
+		}
+	}
 	if in.Decision.Outcome == captioner.Promote {
 		rendered, err := renderDeployFiles(deployment)
 		if err != nil {

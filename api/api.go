@@ -108,9 +108,9 @@ type Options struct {
 	Progress ProgressReader
 	Pictures BlobReader
 	// ParseConfig reads a configuration in the format "json" or "yaml" over the
-	// defaults and applies the static rules; Invalid with all problems. Required
-	// with Runs.
-	ParseConfig func(data []byte, format string) (captioner.Config, error)
+	// defaults and applies the static rules and those that it is given; Invalid
+	// with all problems. Required with Runs.
+	ParseConfig func(data []byte, format string, rules func(captioner.Config) []captioner.Problem) (captioner.Config, error)
 	// DataRoot is the folder that every path in a configuration must lie in.
 	// Empty means that no path can be named over HTTP, "/" that any can.
 	DataRoot string

@@ -130,8 +130,8 @@ func finite(run captioner.Run) captioner.Run {
 	return run
 }
 
-// readConfig reads the body and reports all problems of its fields at once, or
-// then all paths outside the data root.
+// readConfig reads the body and reports everything that is wrong with it at
+// once, paths outside the data root too.
 func (s *Server) readConfig(r *http.Request) (captioner.Config, error) {
 	data, err := readAll(r.Body, maxConfigBytes)
 	if err != nil {
@@ -144,19 +144,18 @@ func (s *Server) readConfig(r *http.Request) (captioner.Config, error) {
 	if len(bytes.TrimSpace(data)) == 0 {
 		data, format = []byte("{}"), "json" // the defaults
 	}
-	cfg, err := s.opts.ParseConfig(data, format)
-	if err != nil {
-		return cfg, err
+	var confined captioner.DataConfig
+	var failed error
+	cfg, err := s.opts.ParseConfig(data, format, func(cfg captioner.Config) (problems []captioner.Problem) {
+		confined = cfg.Data
+		problems, failed = confine(s.opts.DataRoot, &confined)
+		return problems
+	})
+	if failed != nil {
+		return cfg, failed
 	}
-	problems, err := confine(s.opts.DataRoot, &cfg.Data)
-	if err != nil {
-		return cfg, err
-	}
-	if len(problems) > 0 {
-		return cfg, &captioner.Error{Kind: captioner.Invalid, Code: "invalid_config",
-			Message: "the configuration is invalid", Problems: problems}
-	}
-	return cfg, nil
+	cfg.Data = confined
+	return cfg, err
 }
 
 // configFormat tells JSON from YAML by the content type.

@@ -50,7 +50,7 @@ func TestRuns(t *testing.T) {
 				Problems: []captioner.Problem{{Field: "data.images", Message: "does not exist"}, {Field: "data.captions", Message: "cannot be read"}}}
 		}), nil, 0),
 		post("dry run misspelt", "/runs?dry_run=perhaps", "{}", jsonHeader),
-		seen(post("all problems at once", "/runs", "{\"traning\": {},\n \"training\": {\"steps\": \"many\", \"batch_size\": 0}}", jsonHeader), nil, 0),
+		seen(post("all problems at once", "/runs", "{\"traning\": {},\n \"training\": {\"steps\": \"many\", \"batch_size\": 0},\n \"data\": {\"images\": \"/etc\", \"captions\": \"a.csv\"}}", jsonHeader), nil, 0),
 		seen(post("all problems of YAML", "/runs", "traning:\n  steps: 1\ndata:\n  seed: -1\n", map[string]string{"Content-Type": "text/yaml"}), nil, 0),
 		seen(post("not JSON", "/runs", "{", jsonHeader), nil, 0),
 		seen(post("all paths at once", "/runs", `{"data": {"images": "/etc", "captions": "a.csv"}}`, jsonHeader), nil, 0),

@@ -38,8 +38,8 @@ func TestNewRefusesIncompleteOptions(t *testing.T) {
 		"no captioner":   {},
 		"no Deployer":    {Captioner: f, Models: f},
 		"no ParseConfig": {Captioner: f, Runs: f, Progress: f, Pictures: f},
-		"no Progress":    {Captioner: f, Runs: f, Pictures: f, ParseConfig: config.Parse},
-		"no Pictures":    {Captioner: f, Runs: f, Progress: f, ParseConfig: config.Parse},
+		"no Progress":    {Captioner: f, Runs: f, Pictures: f, ParseConfig: config.ParseWith},
+		"no Pictures":    {Captioner: f, Runs: f, Progress: f, ParseConfig: config.ParseWith},
 		"bad origin":     {Captioner: f, CORSOrigins: []string{"app.example"}},
 	} {
 		if _, err := api.New(opts); err == nil {

@@ -33,7 +33,8 @@ var prepareOptions = onControl(6 * time.Hour)
 func (r *run) prepareData(ctx workflow.Context) error {
 	return r.stage(ctx, activities.StepPrepareData, func() (bool, error) {
 		out, err := do(ctx, prepareOptions, act.PrepareData, activities.PrepareDataInput{Data: r.valid.Config.Data})
-		r.prepared, r.data = out.PreparedData, out.PreparedData
+		r.prepared = out.PreparedData
+		r.use(out.PreparedData, activities.StepPrepareData)
 		return r.made(out.Provenance, activities.StepPrepareData), err
 	})
 }
@@ -92,8 +93,17 @@ func (r *run) excludeImages(ctx workflow.Context, quarantine []captioner.Digest)
 		Dataset: r.prepared.Dataset, Quarantine: quarantine, Data: r.valid.Config.Data,
 	})
 	r.made(out.Provenance, activities.StepExcludeImages)
-	r.data = out.PreparedData
+	r.use(out.PreparedData, activities.StepExtractFeatures)
 	return err
+}
+
+// use makes data the data set of the steps to come, and says at the stage what
+// was left out of it.
+func (r *run) use(data activities.PreparedData, stage string) {
+	r.data, r.result.LeftOut = data, data.LeftOut
+	if data.LeftOut != nil {
+		r.find(stage).Note = data.LeftOut.String()
+	}
 }
 
 // trainOptions: training ends by itself, however long it takes. What is stuck
@@ -250,7 +260,7 @@ func (r *run) writeDeploymentManifest(ctx workflow.Context) error {
 	return r.stage(ctx, activities.StepWriteDeploymentManifest, func() (bool, error) {
 		out, err := do(ctx, manifestOptions, act.WriteDeploymentManifest, activities.WriteDeploymentManifestInput{
 			RunID: r.id, Version: r.result.Version, Dataset: r.data.Dataset, Config: r.valid.Digest,
-			Evaluation: r.result.Evaluation, Decision: r.result.Decision,
+			Evaluation: r.result.Evaluation, Decision: r.result.Decision, Quarantined: r.data.Quarantined,
 		})
 		r.result.Deployment = out.Deployment
 		return false, err

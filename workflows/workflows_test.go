@@ -37,14 +37,14 @@ type harness struct {
 	started []string
 }
 
-func newHarness(t *testing.T, f *activitiestest.Fixture) *harness {
+func newHarness(t *testing.T, f *activitiestest.Fixture, inner ...interceptor.WorkerInterceptor) *harness {
 	t.Helper()
 	var suite testsuite.WorkflowTestSuite
 	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	h := &harness{TestWorkflowEnvironment: suite.NewTestWorkflowEnvironment(), fixture: f}
 	h.SetWorkerOptions(worker.Options{
 		MaxHeartbeatThrottleInterval: 100 * time.Millisecond,
-		Interceptors:                 []interceptor.WorkerInterceptor{&activities.Interceptor{}},
+		Interceptors:                 append([]interceptor.WorkerInterceptor{&activities.Interceptor{}}, inner...),
 	})
 	h.SetTestTimeout(time.Minute)
 	h.RegisterWorkflow(workflows.TrainAndDeploy)
@@ -285,6 +285,67 @@ func TestRetry(t *testing.T) {
 	}
 }
 
+// failing makes an activity fail in the place of what it does.
+type failing struct {
+	interceptor.WorkerInterceptorBase
+	name string
+	err  error
+}
+
+func (f *failing) InterceptActivity(ctx context.Context, next interceptor.ActivityInboundInterceptor) interceptor.ActivityInboundInterceptor {
+	in := &failingInbound{failing: f}
+	in.Next = next
+	return in
+}
+
+type failingInbound struct {
+	interceptor.ActivityInboundInterceptorBase
+	*failing
+}
+
+func (f *failingInbound) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteActivityInput) (any, error) {
+	if activity.GetInfo(ctx).ActivityType.Name == f.name {
+		return nil, f.err
+	}
+	return f.Next.ExecuteActivity(ctx, in)
+}
+
+// TestEachFailure: whatever step fails for good, the run ends there, says why,
+// and is recorded as failed; nothing goes live.
+func TestEachFailure(t *testing.T) {
+	stages := []string{
+		"ValidateConfig", "PrepareData", "ExtractFeatures", "Train", "CaptionShard", "Evaluate", "RegisterVersion",
+		"DecidePromotion", "WriteDeploymentManifest", "Deploy",
+	}
+	for i, name := range stages {
+		t.Run(name, func(t *testing.T) {
+			f := activitiestest.New(t)
+			h := newHarness(t, f, &failing{name: name, err: captioner.Errorf(captioner.Invalid, "no luck with %s", name)})
+			_, err := h.run(t, f.Config())
+			if err := activities.FromFailure(err); captioner.KindOf(err) != captioner.Invalid || !strings.Contains(err.Error(), "no luck with "+name) {
+				t.Errorf("the run ended with %v, want Invalid with its reason", err)
+			}
+			var want []string
+			for j, stage := range stages {
+				want = append(want, stage+" "+[]string{"completed", "failed", "pending"}[1+min(1, max(-1, j-i))])
+			}
+			p := h.progress(t)
+			if diff := cmp.Diff(want, states(p)); diff != "" {
+				t.Errorf("stages (-want +got):\n%s", diff)
+			}
+			if p.Stages[i].Error != "no luck with "+name {
+				t.Errorf("stage %+v, want its reason", p.Stages[i])
+			}
+			if r := h.record(t); r.State != captioner.RunFailed || r.Message != "no luck with "+name {
+				t.Errorf("record %+v, want it failed with the reason", r)
+			}
+			if alias, err := f.Store.Alias(t.Context(), captioner.Production); captioner.KindOf(err) != captioner.NotFound {
+				t.Errorf("alias %+v (%v), want none", alias, err)
+			}
+		})
+	}
+}
+
 func TestInvalidConfig(t *testing.T) {
 	f := activitiestest.New(t)
 	h := newHarness(t, f)
@@ -370,6 +431,12 @@ func TestQuarantine(t *testing.T) {
 	}
 	if !slices.Contains(h.started, "ExcludeImages@captioner") {
 		t.Errorf("activities %v, want ExcludeImages", h.started)
+	}
+	if s := h.progress(t).Stages[2]; s.Note != "left out: 1 corrupt" {
+		t.Errorf("stage %+v, want a note about what was left out", s)
+	}
+	if r := h.record(t).Result; r == nil || r.LeftOut == nil || len(r.LeftOut.First) != 1 || r.LeftOut.First[0].Image != "007.png" {
+		t.Errorf("result %+v, want it to name 007.png", r)
 	}
 
 	f = activitiestest.New(t)

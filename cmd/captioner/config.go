@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -19,7 +20,15 @@ func newConfigCommand(g *global) *cobra.Command {
 		Short: "Print a configuration with every default filled in",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := readConfig(cmd, args)
+			name := ""
+			if len(args) > 0 {
+				name = args[0]
+			}
+			file, err := readConfigFile(cmd, name)
+			if err != nil {
+				return err
+			}
+			cfg, err := file.parse()
 			if err != nil {
 				return err
 			}
@@ -39,7 +48,7 @@ func newConfigCommand(g *global) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if _, err := config.ParseOn(file.data, file.format, config.Machine{Base: file.dir}); err != nil {
+			if _, err := file.check(); err != nil {
 				return err
 			}
 			if g.json {
@@ -53,23 +62,6 @@ func newConfigCommand(g *global) *cobra.Command {
 	return cmd
 }
 
-// readConfig reads the file named by the first argument; without one it
-// returns the defaults. Relative paths in a file are relative to its folder.
-func readConfig(cmd *cobra.Command, args []string) (captioner.Config, error) {
-	if len(args) == 0 || args[0] == "" {
-		return captioner.DefaultConfig(), nil
-	}
-	file, err := readConfigFile(cmd, args[0])
-	if err != nil {
-		return captioner.Config{}, err
-	}
-	cfg, err := config.Parse(file.data, file.format)
-	if err != nil {
-		return captioner.Config{}, err
-	}
-	return config.Resolve(cfg, file.dir), nil
-}
-
 // configFile is a configuration that has not been parsed.
 type configFile struct {
 	data   []byte
@@ -79,18 +71,49 @@ type configFile struct {
 	dir string
 }
 
+// parse applies the rules that hold anywhere.
+func (f configFile) parse() (captioner.Config, error) {
+	cfg, err := config.Parse(f.data, f.format)
+	if err != nil {
+		return captioner.Config{}, err
+	}
+	return config.Resolve(cfg, f.dir), nil
+}
+
+// check applies them together with those of this machine, where the run would
+// write to the folders.
+func (f configFile) check(workDirs ...string) (captioner.Config, error) {
+	return config.ParseOn(f.data, f.format, config.Machine{Base: f.dir, WorkDirs: workDirs})
+}
+
+// locate adds to the problems of err their places in the file.
+func (f configFile) locate(err error) error {
+	var e *captioner.Error
+	if !errors.As(err, &e) || len(e.Problems) == 0 {
+		return err
+	}
+	located := *e
+	located.Problems = config.Locate(e.Problems, f.data, f.format)
+	return &located
+}
+
+// readConfigFile reads a file, standard input for "-", and nothing, which means
+// the defaults, for no name.
 func readConfigFile(cmd *cobra.Command, name string) (configFile, error) {
+	if name == "" {
+		return configFile{format: config.YAML}, nil
+	}
 	in, err := openInput(cmd, name)
 	if err != nil {
 		return configFile{}, err
 	}
 	defer in.Close()
-	file := configFile{format: "yaml"}
+	file := configFile{format: config.YAML}
 	if file.data, err = io.ReadAll(in); err != nil {
 		return configFile{}, captioner.Wrap(captioner.Invalid, err, "read %s", name)
 	}
 	if strings.EqualFold(filepath.Ext(name), ".json") {
-		file.format = "json"
+		file.format = config.JSON
 	}
 	if name == "-" {
 		name = "."

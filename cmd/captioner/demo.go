@@ -13,31 +13,53 @@ import (
 	"github.com/captioner/captioner/internal/app"
 )
 
+// heldOut is a picture of the test split with what the live version says.
+type heldOut struct {
+	prediction
+	Reference string `json:"reference"`
+}
+
 // captionHeldOut sends the pictures of the run's sample captions through the
-// API, as a user would, and prints what the live version says.
-func captionHeldOut(ctx context.Context, cmd *cobra.Command, client *apiClient, a *app.App, run captioner.Run) error {
+// API, as a user would.
+func captionHeldOut(ctx context.Context, client *apiClient, a *app.App, run captioner.Run) ([]heldOut, error) {
 	if run.Result == nil {
-		return captioner.Errorf(captioner.Internal, "run %s completed without a result", run.ID)
+		return nil, captioner.Errorf(captioner.Internal, "run %s completed without a result", run.ID)
 	}
 	data, err := a.Demonstration(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	out := cmd.OutOrStdout()
-	fmt.Fprintln(out, "\nThe live version on held-out pictures, through the API:")
+	var captions []heldOut
 	for _, sample := range run.Result.Evaluation.Samples {
 		picture, err := os.ReadFile(filepath.Join(data.Images, filepath.FromSlash(sample.Image)))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		reply, err := onceReady(ctx, func(ctx context.Context) (prediction, error) {
 			return client.Predict(ctx, sample.Image, picture, "beam", 0, 1)
 		})
 		if err != nil {
-			return err
+			return nil, err
 		}
+		reply.File = sample.Image
+		captions = append(captions, heldOut{reply, sample.Reference})
+	}
+	return captions, nil
+}
+
+// printDemo prints what the demonstration came to.
+func printDemo(cmd *cobra.Command, g *global, run captioner.Run, captions []heldOut) error {
+	out := cmd.OutOrStdout()
+	if g.json {
+		return printJSON(out, map[string]any{"run": run, "captions": captions})
+	}
+	if err := printOutcome(cmd, g, run); err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "\nThe live version on held-out pictures, through the API:")
+	for _, c := range captions {
 		fmt.Fprintf(out, "  %s  (version %s, %.0f ms)\n    caption    %s\n    reference  %s\n",
-			sample.Image, reply.ModelVersion.Short(), 1000*reply.Seconds, reply.Caption, sample.Reference)
+			c.File, c.ModelVersion.Short(), 1000*c.Seconds, c.Caption, c.Reference)
 	}
 	return nil
 }

@@ -38,10 +38,14 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
-	if err != nil && !errors.Is(err, errReported) {
+	code := exitCode(ctx, err)
+	switch {
+	case code == codeInterrupted:
+		fmt.Fprintln(stderr, "captioner: interrupted")
+	case err != nil && !errors.Is(err, errReported):
 		printError(stderr, err)
 	}
-	return exitCode(ctx, err)
+	return code
 }
 
 // errReported marks a failure whose text the command has printed already.
@@ -50,13 +54,16 @@ var errReported = errors.New("failed")
 // usageError marks a wrong command line.
 type usageError struct{ error }
 
+// codeInterrupted is what shells give a command that SIGINT has ended.
+const codeInterrupted = 130
+
 func exitCode(ctx context.Context, err error) int {
 	var usage usageError
 	switch {
 	case err == nil:
 		return 0
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
-		return 130
+		return codeInterrupted
 	case errors.As(err, &usage), captioner.KindOf(err) == captioner.Invalid:
 		return 2
 	default:

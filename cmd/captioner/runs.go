@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"sort"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -126,6 +128,9 @@ func stageText(s captioner.Stage) string {
 	if s.Cached {
 		text += " (kept from an earlier run)"
 	}
+	if s.Note != "" {
+		text += "; " + s.Note
+	}
 	if s.Error != "" {
 		text += ": " + s.Error
 	}
@@ -163,8 +168,29 @@ func printResult(w io.Writer, r captioner.RunResult) error {
 	if r.Note != "" {
 		fmt.Fprintf(w, "note      %s\n", r.Note)
 	}
+	if r.LeftOut != nil {
+		printLeftOut(w, *r.LeftOut)
+	}
 	fmt.Fprintln(w)
 	return printEvaluation(w, r.Evaluation)
+}
+
+// maxShownLeftOut bounds how many pictures and lines are shown one by one.
+const maxShownLeftOut = 10
+
+// printLeftOut prints what of the data a run did not use.
+func printLeftOut(w io.Writer, l captioner.LeftOut) {
+	fmt.Fprintln(w, l)
+	for _, q := range l.First[:min(maxShownLeftOut, len(l.First))] {
+		place := q.Image
+		if q.Line > 0 {
+			place = strings.TrimSpace(fmt.Sprintf("line %d %s", q.Line, q.Image))
+		}
+		fmt.Fprintf(w, "          %s: %s\n", place, cmp.Or(q.Detail, q.Reason))
+	}
+	if len(l.First) > maxShownLeftOut {
+		fmt.Fprintln(w, "          quarantine.json in the run's folder below runs/ has all")
+	}
 }
 
 // printEvaluation prints the scores in percent and the sample captions.

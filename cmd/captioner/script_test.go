@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net"
 	"os"
 	"testing"
 
@@ -26,7 +27,21 @@ func scripts(dir string, setup func(*testscript.Env) error) testscript.Params {
 }
 
 func TestScripts(t *testing.T) {
-	testscript.Run(t, scripts("testdata/script", nil))
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { taken.Close() }) // the scripts run when this function has returned
+	_, port, err := net.SplitHostPort(taken.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, scripts("testdata/script", func(env *testscript.Env) error {
+		env.Setenv("TAKEN", taken.Addr().String())
+		env.Setenv("TAKEN_PORT", port)
+		env.Setenv("CAPTIONER_TEST_PROGRAM", os.Args[0])
+		return nil
+	}))
 }
 
 func TestScriptsOnPostgres(t *testing.T) {

@@ -24,6 +24,9 @@ no Temporal, /predict and the probes only.`,
 				return err
 			}
 			return serveUntilDone(cmd, a, func() error {
+				if g.json {
+					return printJSON(cmd.OutOrStdout(), map[string]string{"api": a.APIURL()})
+				}
 				_, err := fmt.Fprintf(cmd.OutOrStdout(), "API  %s\n", a.APIURL())
 				return err
 			})
@@ -48,6 +51,9 @@ func newWorkerCommand(g *global) *cobra.Command {
 				return err
 			}
 			return serveUntilDone(cmd, a, func() error {
+				if g.json {
+					return printJSON(cmd.OutOrStdout(), map[string]string{"temporal": o.TemporalAddress})
+				}
 				_, err := fmt.Fprintf(cmd.OutOrStdout(), "working for %s\n", o.TemporalAddress)
 				return err
 			})

@@ -27,7 +27,7 @@ Ctrl-C leaves a run at a server running; a run of the local mode that was starte
 for it goes on from its checkpoint when the local mode starts again.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := readConfig(cmd, []string{file})
+			input, err := readConfigFile(cmd, file)
 			if err != nil {
 				return err
 			}
@@ -36,13 +36,25 @@ for it goes on from its checkpoint when the local mode starts again.`,
 			if err != nil {
 				return err
 			}
-			if running {
-				return trainAt(cmd, g, client, cfg, detach)
+			if running { // the rules of its machine are applied there
+				cfg, err := input.parse()
+				if err != nil {
+					return err
+				}
+				err = trainAt(cmd.Context(), cmd, g, client, cfg, detach)
+				if errors.Is(err, context.Canceled) {
+					fmt.Fprintln(cmd.ErrOrStderr(), "the run goes on; `captioner runs cancel` stops it")
+				}
+				return input.locate(err)
 			}
 			if detach {
 				return captioner.Errorf(captioner.Unavailable, "no server answers at %s, and --detach needs one: start `captioner up`", g.server)
 			}
-			return trainLocally(cmd, g, o, cfg)
+			cfg, err := input.check(g.dataDir)
+			if err != nil {
+				return err
+			}
+			return input.locate(trainLocally(cmd, g, o, cfg))
 		},
 	}
 	addLocalFlags(cmd, &o)
@@ -51,9 +63,9 @@ for it goes on from its checkpoint when the local mode starts again.`,
 	return cmd
 }
 
-func trainAt(cmd *cobra.Command, g *global, client *apiClient, cfg captioner.Config, detach bool) error {
+func trainAt(ctx context.Context, cmd *cobra.Command, g *global, client *apiClient, cfg captioner.Config, detach bool) error {
 	if detach {
-		run, err := client.Start(cmd.Context(), cfg)
+		run, err := client.Start(ctx, cfg)
 		if err != nil {
 			return err
 		}
@@ -63,10 +75,7 @@ func trainAt(cmd *cobra.Command, g *global, client *apiClient, cfg captioner.Con
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), run.ID)
 		return err
 	}
-	run, err := startAndFollow(cmd.Context(), cmd, client, cfg)
-	if errors.Is(err, context.Canceled) {
-		fmt.Fprintln(cmd.ErrOrStderr(), "the run goes on; `captioner runs cancel` stops it")
-	}
+	run, err := startAndFollow(ctx, cmd, client, cfg)
 	if err != nil {
 		return err
 	}
@@ -90,5 +99,11 @@ func trainLocally(cmd *cobra.Command, g *global, o app.Options, cfg captioner.Co
 			err = stopErr
 		}
 	}()
-	return trainAt(cmd, g, newAPIClient(a.APIURL()), cfg, false)
+	err = whileWhole(cmd.Context(), a, func(ctx context.Context) error {
+		return trainAt(ctx, cmd, g, newAPIClient(a.APIURL()), cfg, false)
+	})
+	if errors.Is(err, context.Canceled) {
+		fmt.Fprintln(cmd.ErrOrStderr(), "the run goes on from its checkpoint when the local mode starts again")
+	}
+	return err
 }

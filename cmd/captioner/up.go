@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
@@ -69,18 +71,24 @@ func newUpCommand(g *global) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return serveUntilDone(cmd, a, func() error { return printAddresses(cmd, g, a) })
+			return serveUntilDone(cmd, a, func() error {
+				if g.json {
+					return printJSON(cmd.OutOrStdout(), addresses(a))
+				}
+				return printAddresses(cmd.OutOrStdout(), a)
+			})
 		},
 	}
 	addLocalFlags(cmd, &o)
 	return cmd
 }
 
-func printAddresses(cmd *cobra.Command, g *global, a *app.App) error {
-	if g.json {
-		return printJSON(cmd.OutOrStdout(), map[string]string{"api": a.APIURL(), "temporal": a.TemporalAddress(), "temporal_ui": a.TemporalUIURL()})
-	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "API              %s\nTemporal Web UI  %s\n", a.APIURL(), a.TemporalUIURL())
+func addresses(a *app.App) map[string]string {
+	return map[string]string{"api": a.APIURL(), "temporal": a.TemporalAddress(), "temporal_ui": a.TemporalUIURL()}
+}
+
+func printAddresses(w io.Writer, a *app.App) error {
+	_, err := fmt.Fprintf(w, "API              %s\nTemporal Web UI  %s\n", a.APIURL(), a.TemporalUIURL())
 	return err
 }
 
@@ -104,31 +112,47 @@ keeps serving until Ctrl-C. What an earlier run has left is found and not made a
 }
 
 func runDemo(cmd *cobra.Command, g *global, o app.Options, once bool) (err error) {
-	ctx, out := cmd.Context(), cmd.OutOrStdout()
-	drawing := newBar(out, "drawing the demonstration pictures")
+	text := cmd.OutOrStdout()
+	if g.json { // which then has the standard output for itself
+		text = cmd.ErrOrStderr()
+	}
+	drawing := newBar(text, "drawing the demonstration pictures")
 	o.DemonstrationProgress = drawing.update
 	a, err := g.newApp(cmd, o, slog.LevelWarn)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(out, "starting the local mode")
-	if err := a.Start(ctx); err != nil {
+	fmt.Fprintln(text, "starting the local mode")
+	if err := a.Start(cmd.Context()); err != nil {
 		return err
 	}
 	defer func() {
-		if stopErr := stopApp(ctx, a); err == nil {
+		if stopErr := stopApp(cmd.Context(), a); err == nil {
 			err = stopErr
 		}
 	}()
-	if err := printAddresses(cmd, g, a); err != nil {
-		return err
-	}
-	_, err = a.Demonstration(ctx)
-	drawing.done()
-	if err != nil {
-		return err
-	}
+	return whileWhole(cmd.Context(), a, func(ctx context.Context) error {
+		if err := printAddresses(text, a); err != nil {
+			return err
+		}
+		_, err := a.Demonstration(ctx)
+		drawing.done()
+		if err != nil {
+			return err
+		}
+		if err := demonstrate(ctx, cmd, g, a); err != nil || once {
+			return err
+		}
+		fmt.Fprintf(text, "\nServing at %s, Temporal Web UI at %s. Caption a picture of your own:\n  curl -F file=@picture.jpg %s/predict\nCtrl-C ends it.\n",
+			a.APIURL(), a.TemporalUIURL(), a.APIURL())
+		<-ctx.Done()
+		fmt.Fprintln(text, "stopping")
+		return nil // a server that is told to stop has done its work
+	})
+}
 
+// demonstrate trains, and captions held-out pictures with what came of it.
+func demonstrate(ctx context.Context, cmd *cobra.Command, g *global, a *app.App) error {
 	client := newAPIClient(a.APIURL())
 	run, err := startAndFollow(ctx, cmd, client, captioner.DefaultConfig())
 	if err != nil {
@@ -137,24 +161,30 @@ func runDemo(cmd *cobra.Command, g *global, o app.Options, once bool) (err error
 	if err := outcome(run); err != nil {
 		return err
 	}
-	if err := printOutcome(cmd, g, run); err != nil {
+	captions, err := captionHeldOut(ctx, client, a, run)
+	if err != nil {
 		return err
 	}
-	if err := captionHeldOut(ctx, cmd, client, a, run); err != nil {
-		return err
+	return printDemo(cmd, g, run, captions)
+}
+
+// whileWhole calls f with a context that ends, too, when a part of a ends by
+// itself, and then returns that part's error.
+func whileWhole(ctx context.Context, a *app.App, f func(ctx context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case err := <-a.Failed():
+			cancel(err)
+		case <-ctx.Done():
+		}
+	}()
+	err := f(ctx)
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
 	}
-	if once {
-		return nil
-	}
-	fmt.Fprintf(out, "\nServing at %s, Temporal Web UI at %s. Caption a picture of your own:\n  curl -F file=@picture.jpg %s/predict\nCtrl-C ends it.\n",
-		a.APIURL(), a.TemporalUIURL(), a.APIURL())
-	select {
-	case <-ctx.Done():
-		fmt.Fprintln(out, "stopping")
-		return nil
-	case err := <-a.Failed():
-		return err
-	}
+	return err
 }
 
 // startAndFollow starts a run and prints its progress until it ends.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/gofrs/flock"
 	"go.temporal.io/sdk/client"
@@ -287,8 +288,11 @@ func (a *App) openData(ctx context.Context) error {
 
 func (a *App) listen() (net.Listener, error) {
 	listener, err := net.Listen("tcp", a.opts.Listen)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, captioner.Wrap(captioner.Conflict, err, "the API's address %s is taken: is another server running? End it, or take another address with --listen or the variable CAPTIONER_LISTEN", a.opts.Listen)
+	}
 	if err != nil {
-		return nil, captioner.Wrap(captioner.Conflict, err, "the API cannot listen on %s: is another server running? Take another address with --listen", a.opts.Listen)
+		return nil, captioner.Wrap(captioner.Invalid, err, "the API cannot listen on %q (--listen)", a.opts.Listen)
 	}
 	a.onStop("listener", func(context.Context) error {
 		if err := listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {

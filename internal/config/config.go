@@ -9,6 +9,7 @@ package config
 
 import (
 	"path/filepath"
+	"slices"
 
 	"github.com/captioner/captioner"
 )
@@ -25,6 +26,12 @@ const (
 // of kind Invalid with code "invalid_config", in the order of the file.
 func Parse(data []byte, format string) (captioner.Config, error) {
 	return merge(captioner.DefaultConfig(), data, format, nil)
+}
+
+// ParseWith is Parse with more rules, whose problems are reported together with
+// its own. They are given what could be read.
+func ParseWith(data []byte, format string, rules func(captioner.Config) []captioner.Problem) (captioner.Config, error) {
+	return merge(captioner.DefaultConfig(), data, format, rules)
 }
 
 // Machine is where a configuration is going to be used.
@@ -47,7 +54,7 @@ func ParseOn(data []byte, format string, here Machine) (captioner.Config, error)
 		}
 		return Resolve(c, here.Base)
 	}
-	c, err := merge(captioner.DefaultConfig(), data, format, func(c captioner.Config) []captioner.Problem {
+	c, err := ParseWith(data, format, func(c captioner.Config) []captioner.Problem {
 		return CheckMachine(resolve(c), here.DataRoot, here.WorkDirs...)
 	})
 	if err != nil {
@@ -56,15 +63,36 @@ func ParseOn(data []byte, format string, here Machine) (captioner.Config, error)
 	return resolve(c), nil
 }
 
+// Locate adds to problems that another machine has found in a configuration
+// their places in the file that it came from, and puts them in its order.
+func Locate(problems []captioner.Problem, data []byte, format string) []captioner.Problem {
+	tree, unreadable := read(data, format)
+	if len(unreadable) > 0 {
+		return problems
+	}
+	d := decoder{at: map[string]position{}, broken: map[string]bool{}}
+	var cfg captioner.Config
+	d.decode(&cfg, tree)
+	located := slices.Clone(problems)
+	for i, p := range located {
+		if p.Line == 0 { // else it is a place in a file of the data set
+			at := d.find(finding{Problem: p})
+			located[i].Line, located[i].Column = at.line, at.column
+		}
+	}
+	sortProblems(located)
+	return located
+}
+
 // Merge reads a JSON object over base, as strictly as Parse does: what the
 // object does not name stays as it is. Empty input and null change nothing.
 func Merge(base captioner.Config, partial []byte) (captioner.Config, error) {
 	return merge(base, partial, JSON, nil)
 }
 
-// merge decodes data over base and checks the outcome, also by the rules of a
-// machine where there are any.
-func merge(base captioner.Config, data []byte, format string, machine func(captioner.Config) []captioner.Problem) (captioner.Config, error) {
+// merge decodes data over base and checks the outcome, also by more rules where
+// there are any.
+func merge(base captioner.Config, data []byte, format string, more func(captioner.Config) []captioner.Problem) (captioner.Config, error) {
 	tree, problems := read(data, format)
 	if len(problems) > 0 {
 		return captioner.Config{}, Error(problems)
@@ -72,8 +100,8 @@ func merge(base captioner.Config, data []byte, format string, machine func(capti
 	d := decoder{at: map[string]position{}, broken: map[string]bool{}}
 	d.decode(&base, tree)
 	findings := check(base).findings
-	if machine != nil {
-		for _, p := range machine(base) {
+	if more != nil {
+		for _, p := range more(base) {
 			findings = append(findings, finding{Problem: p})
 		}
 	}

@@ -237,6 +237,33 @@ func TestUnknownKeys(t *testing.T) {
 	}
 }
 
+// TestLocate: what a server finds is told with its place in the user's file.
+func TestLocate(t *testing.T) {
+	found := []problem{
+		{Message: "the disk is full"},
+		{Field: "training.batch_size", Message: "is too large here"},
+		{Field: "data.captions", Message: "does not exist"},
+		{Field: "data.split_files.test", Message: "does not exist"},
+		{Field: "data.split_files.train", Line: 7, Column: 1, Message: "the picture is in the test split too"},
+		{Field: "model.width", Message: "needs more memory"},
+	}
+	got := config.Locate(found, []byte("training:\n  batch_size: 9\ndata:\n  captions: nowhere\n"), config.YAML)
+	want := []problem{
+		at(2, 15, "training.batch_size", "is too large here"),
+		at(3, 1, "data.split_files.test", "does not exist"),
+		at(4, 13, "data.captions", "does not exist"),
+		at(7, 1, "data.split_files.train", "the picture is in the test split too"),
+		at(0, 0, "", "the disk is full"),
+		at(0, 0, "model.width", "needs more memory"),
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(found, config.Locate(found, []byte("data: {"), config.YAML)); diff != "" {
+		t.Errorf("a file that cannot be read (-want +got):\n%s", diff)
+	}
+}
+
 func TestMerge(t *testing.T) {
 	base := captioner.DefaultConfig()
 	base.Training.Steps, base.Data.Seed = 777, 7

@@ -81,6 +81,7 @@ type local struct {
 	cmd      *exec.Cmd
 	ended    chan struct{}
 	args     []string
+	env      []string
 
 	mu  sync.Mutex
 	log bytes.Buffer
@@ -90,38 +91,60 @@ type local struct {
 // given, and waits until it serves.
 func startLocal(t testing.TB, p programs, dataDir string, flags ...string) *local {
 	t.Helper()
-	apiPort, temporalPort, uiPort := freePort(t), freePort(t), freePort(t)
-	l := &local{
-		programs: p, dataDir: dataDir,
-		api: fmt.Sprintf("http://127.0.0.1:%d", apiPort), temporal: fmt.Sprintf("127.0.0.1:%d", temporalPort),
-		args: append([]string{"up", "--data-dir", dataDir, "--listen", fmt.Sprintf("127.0.0.1:%d", apiPort),
-			"--temporal-port", fmt.Sprint(temporalPort), "--temporal-ui-port", fmt.Sprint(uiPort)}, flags...),
-	}
-	t.Cleanup(func() {
-		l.stop(t)
-		if t.Failed() {
-			t.Logf("log of the local mode:\n%s", l.logText())
-		}
-	})
+	l := newLocal(t, p, dataDir, append([]string{"up"}, flags...)...)
 	l.start(t)
 	return l
 }
 
-// start starts the process, again after a stop or a kill.
+// newLocal prepares a command that starts the local mode, on free ports.
+func newLocal(t testing.TB, p programs, dataDir string, command ...string) *local {
+	t.Helper()
+	apiPort, temporalPort, uiPort := freePort(t), freePort(t), freePort(t)
+	l := &local{
+		programs: p, dataDir: dataDir,
+		api: fmt.Sprintf("http://127.0.0.1:%d", apiPort), temporal: fmt.Sprintf("127.0.0.1:%d", temporalPort),
+		args: append(command, "--data-dir", dataDir, "--listen", fmt.Sprintf("127.0.0.1:%d", apiPort),
+			"--temporal-port", fmt.Sprint(temporalPort), "--temporal-ui-port", fmt.Sprint(uiPort)),
+	}
+	t.Cleanup(func() {
+		l.stop(t)
+		if t.Failed() {
+			t.Logf("log of captioner %s:\n%s", l.args[0], l.logText())
+		}
+	})
+	return l
+}
+
+// start starts the process, again after a stop or a kill, and waits until it
+// serves.
 func (l *local) start(t testing.TB) {
 	t.Helper()
-	l.cmd = l.command(context.Background(), l.args...)
-	stdout, err := l.cmd.StdoutPipe()
+	ready := l.launch(t)
+	select {
+	case <-ready:
+	case <-l.ended:
+		t.Fatalf("captioner %s ended at its start:\n%s", l.args[0], l.logText())
+	case <-time.After(60 * time.Second):
+		t.Fatalf("captioner %s did not start within a minute:\n%s", l.args[0], l.logText())
+	}
+}
+
+// launch starts the process. The channel closes when it prints the API's
+// address.
+func (l *local) launch(t testing.TB) <-chan struct{} {
+	t.Helper()
+	cmd := l.command(context.Background(), l.args...)
+	cmd.Env = append(cmd.Env, l.env...)
+	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.cmd.Stderr = &lockedWriter{mu: &l.mu, w: &l.log}
-	if err := l.cmd.Start(); err != nil {
+	cmd.Stderr = &lockedWriter{mu: &l.mu, w: &l.log}
+	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan struct{})
-	l.ended = ended
-	ready := make(chan struct{})
+	ended, ready := make(chan struct{}), make(chan struct{})
+	l.cmd, l.ended = cmd, ended
 	go func() {
 		lines := bufio.NewScanner(stdout)
 		var once sync.Once
@@ -130,42 +153,44 @@ func (l *local) start(t testing.TB) {
 				once.Do(func() { close(ready) })
 			}
 		}
-		l.cmd.Wait()
+		cmd.Wait()
 		close(ended)
 	}()
-	select {
-	case <-ready:
-	case <-ended:
-		t.Fatalf("the local mode ended at its start:\n%s", l.logText())
-	case <-time.After(60 * time.Second):
-		t.Fatalf("the local mode did not start within a minute:\n%s", l.logText())
-	}
+	return ready
 }
 
-// stop ends the local mode as Ctrl-C does and checks that it left no process.
+// stop ends the process as Ctrl-C does and checks that it left no other.
 func (l *local) stop(t testing.TB) {
 	t.Helper()
 	if l.cmd == nil {
 		return
 	}
+	if code := l.end(t, func() { l.cmd.Process.Signal(os.Interrupt) }); code != 0 {
+		t.Errorf("captioner %s ended with exit code %d", l.args[0], code)
+	}
+}
+
+// end waits for the process to end after what is done to it, checks that it has
+// left no child, and returns its exit code.
+func (l *local) end(t testing.TB, do func()) int {
+	t.Helper()
 	children := l.children(t, "")
-	l.cmd.Process.Signal(os.Interrupt)
+	do()
 	select {
 	case <-l.ended:
 	case <-time.After(60 * time.Second):
 		l.cmd.Process.Kill()
 		<-l.ended
-		t.Errorf("the local mode did not stop within a minute")
-	}
-	if code := l.cmd.ProcessState.ExitCode(); code != 0 {
-		t.Errorf("the local mode ended with exit code %d", code)
+		t.Errorf("captioner %s did not stop within a minute", l.args[0])
 	}
 	for _, pid := range children {
 		if alive(pid) {
-			t.Errorf("the local mode left process %d behind", pid)
+			t.Errorf("captioner %s left process %d behind", l.args[0], pid)
 		}
 	}
+	code := l.cmd.ProcessState.ExitCode()
 	l.cmd = nil
+	return code
 }
 
 // kill ends the control plane with SIGKILL; its children must follow.

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -126,6 +127,15 @@ func TestLocalMode(t *testing.T) {
 		if len(reply.Errors) < 2 {
 			t.Errorf("problems = %v, want the unknown key and the negative batch size at least", reply.Errors)
 		}
+
+		// What only the worker can see is told with its place in the file.
+		file := filepath.Join(t.TempDir(), "missing.yaml")
+		writeFile(t, file, "# mine\ndata:\n  images: nowhere\n  captions: neither.txt\n")
+		_, stderr, code := p.run(t, "train", "--config", file, "--server", l.api)
+		if code != 2 || !strings.Contains(stderr, "line 3, column 11: data.images: does not exist") ||
+			!strings.Contains(stderr, "line 4, column 13: data.captions: does not exist") {
+			t.Errorf("captioner train: exit code %d, %s, want 2 and both paths with their lines", code, stderr)
+		}
 	})
 
 	t.Run("temporal command line", func(t *testing.T) {
@@ -137,6 +147,15 @@ func TestLocalMode(t *testing.T) {
 		}
 		if out := temporal(t, l, "workflow", "describe", "--workflow-id", "by-hand"); !strings.Contains(out, "TrainAndDeploy") {
 			t.Errorf("describe prints %s", out)
+		}
+		long := cfg
+		long.Training.Steps = 1_000_000
+		input, _ = json.Marshal(long)
+		temporal(t, l, "workflow", "start", "--type", "TrainAndDeploy", "--task-queue", "captioner", "--workflow-id", "by-hand/2", "--input", string(input))
+		l.awaitTraining(t, "by-hand%2F2", 20)
+		temporal(t, l, "workflow", "cancel", "--workflow-id", "by-hand/2")
+		if run := l.awaitEnd(t, "by-hand%2F2", 20*time.Second); run.State != captioner.RunCancelled {
+			t.Errorf("the run that was cancelled by hand is %s", run.State)
 		}
 		// A run that was started from elsewhere is a run like any other.
 		if run := l.describe(t, "by-hand"); run.State != captioner.RunCompleted {
@@ -154,6 +173,7 @@ func TestLocalMode(t *testing.T) {
 		if !strings.Contains(out, ": ") {
 			t.Errorf("captioner predict --bundle printed %q", out)
 		}
+		serveBundle(t, p, bundle, picture, result.Version)
 	})
 
 	// A flipped byte anywhere is found; what is served goes on.
@@ -179,6 +199,32 @@ func TestLocalMode(t *testing.T) {
 	})
 
 	l.stop(t)
+}
+
+// serveBundle serves a bundle as a container does: the port from the variable
+// PORT, no data folder, an end by SIGTERM.
+func serveBundle(t *testing.T, p programs, bundle string, picture []byte, version captioner.Digest) {
+	t.Helper()
+	port := fmt.Sprint(freePort(t))
+	l := &local{programs: p, api: "http://127.0.0.1:" + port, args: []string{"serve", "--bundle", bundle}, env: []string{"PORT=" + port}}
+	l.start(t)
+	eventually(t, 30*time.Second, "the bundle is served", func() bool { return l.get(t, "/ready", nil) == http.StatusOK })
+	for _, algorithm := range []string{"greedy", "beam"} {
+		if r, code := l.predict(t, picture, algorithm); code != http.StatusOK || r.ModelVersion != version {
+			t.Errorf("%s: status %d %s by version %s, want version %s", algorithm, code, r.Code, r.ModelVersion, version)
+		}
+	}
+	for path, want := range map[string]int{"/health": 200, "/model/info": 200, "/metrics": 200, "/models": 404, "/runs": 503} {
+		if code := l.get(t, path, nil); code != want {
+			t.Errorf("GET %s: status %d, want %d", path, code, want)
+		}
+	}
+	if children := l.children(t, ""); len(children) != 1 {
+		t.Errorf("children %v, want the engine alone", children)
+	}
+	if code := l.end(t, func() { l.cmd.Process.Signal(syscall.SIGTERM) }); code != 0 {
+		t.Errorf("captioner serve --bundle ended with exit code %d:\n%s", code, l.logText())
+	}
 }
 
 // killServingEngine kills the serving engine under requests: every one of them
@@ -249,7 +295,12 @@ func writeJSON(t testing.TB, name string, v any) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(name, data, 0o644); err != nil {
+	writeFile(t, name, string(data))
+}
+
+func writeFile(t testing.TB, name, content string) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(content), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -155,9 +156,10 @@ func (o Options) command(binary, socket, modelDir string) child.Command {
 }
 
 // libraryLevel gives the level of what TensorFlow prints beside the engine's
-// own log: chatter, unless it calls it an error itself.
+// own log: chatter, unless it calls it an error itself. That oneDNN has no
+// kernel for some type on this CPU is none: another one does the same.
 func libraryLevel(line string) slog.Level {
-	if libraryError.MatchString(line) {
+	if libraryError.MatchString(line) && !strings.Contains(line, "Falling back to the default Eigen-based implementation") {
 		return slog.LevelError
 	}
 	return slog.LevelDebug

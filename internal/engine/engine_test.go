@@ -268,6 +268,7 @@ func TestLibraryLevels(t *testing.T) {
 		"print:E0000 00:00:1795476591.158410   31551 cuda.cc:1] no driver",
 		"print:2024-10-24 12:00:00.000000: E tensorflow/core/x.cc:1] failed",
 		"print:2024-10-24 12:00:00.000000: I tensorflow/core/x.cc:1] AVX512",
+		"print:2024-10-24 12:00:00.000000: E tensorflow/core/util/util.cc:131] oneDNN supports DT_UINT8 only on platforms with AVX-512. Falling back to the default Eigen-based implementation if present.",
 	))
 	if err != nil {
 		t.Fatal(err)
@@ -276,6 +277,7 @@ func TestLibraryLevels(t *testing.T) {
 	log.await(t, `level=ERROR msg="E0000`)
 	log.await(t, `level=ERROR msg="2024-10-24 12:00:00.000000: E`)
 	log.await(t, `level=DEBUG msg="2024-10-24 12:00:00.000000: I`)
+	log.await(t, `level=DEBUG msg="2024-10-24 12:00:00.000000: E tensorflow/core/util/util.cc:131] oneDNN`)
 }
 
 func TestLocate(t *testing.T) {

@@ -9,12 +9,15 @@ package temporaldev
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"syscall"
 	"time"
 
 	"go.temporal.io/api/namespace/v1"
@@ -144,15 +147,23 @@ func environment() []string {
 // who loses a race in it gets the server's message.
 func choosePort(ip string, port int, what, flag string) (int, error) {
 	listener, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(port)))
-	if err != nil {
+	if errors.Is(err, syscall.EADDRINUSE) {
 		advice := ""
 		if flag != "" {
-			advice = fmt.Sprintf(": end the program that uses it, or choose another with %s", flag)
+			advice = fmt.Sprintf(": end the program that uses it, or choose another with %s or the variable %s", flag, variable(flag))
 		}
 		return 0, captioner.Wrap(captioner.Conflict, err, "port %d for the %s is taken%s", port, what, advice)
 	}
+	if err != nil {
+		return 0, captioner.Wrap(captioner.Invalid, err, "the %s cannot listen on port %d of %s", what, port, ip)
+	}
 	defer listener.Close()
 	return listener.Addr().(*net.TCPAddr).Port, nil
+}
+
+// variable names the environment variable of a flag.
+func variable(flag string) string {
+	return "CAPTIONER_" + strings.ToUpper(strings.ReplaceAll(strings.TrimLeft(flag, "-"), "-", "_"))
 }
 
 // prepare waits until the server is healthy and sets the namespace up.

@@ -97,7 +97,7 @@ func TestStartPortTaken(t *testing.T) {
 		options temporaldev.Options
 		want    string
 	}{
-		{"server", temporaldev.Options{Port: port, PortFlag: "--temporal-port"}, "choose another with --temporal-port"},
+		{"server", temporaldev.Options{Port: port, PortFlag: "--temporal-port"}, "choose another with --temporal-port or the variable CAPTIONER_TEMPORAL_PORT"},
 		{"web UI", temporaldev.Options{UIPort: port, UIPortFlag: "--temporal-ui-port"}, "choose another with --temporal-ui-port"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -111,6 +111,17 @@ func TestStartPortTaken(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestStartWhereItCannotListen(t *testing.T) {
+	for name, options := range map[string]temporaldev.Options{
+		"port":    {Port: 99_999},
+		"address": {IP: "192.0.2.1"}, // of nobody
+	} {
+		if _, err := temporaldev.Start(t.Context(), options); captioner.KindOf(err) != captioner.Invalid {
+			t.Errorf("%s: Start() = %v, want it Invalid", name, err)
+		}
 	}
 }
 
