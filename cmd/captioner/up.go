@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -88,8 +89,23 @@ func addresses(a *app.App) map[string]string {
 }
 
 func printAddresses(w io.Writer, a *app.App) error {
-	_, err := fmt.Fprintf(w, "API              %s\nTemporal Web UI  %s\n", a.APIURL(), a.TemporalUIURL())
+	version, devices := a.TensorFlow()
+	_, err := fmt.Fprintf(w, "TensorFlow       %s on %s\nAPI              %s\nTemporal Web UI  %s\n",
+		version, strings.Join(deviceNames(devices), ", "), a.APIURL(), a.TemporalUIURL())
 	return err
+}
+
+// deviceNames shortens TensorFlow's names, such as
+// "/job:localhost/replica:0/task:0/device:CPU:0", to "CPU:0".
+func deviceNames(devices []string) []string {
+	short := make([]string, len(devices))
+	for i, d := range devices {
+		_, name, found := strings.Cut(d, "device:")
+		if short[i] = name; !found {
+			short[i] = d
+		}
+	}
+	return short
 }
 
 func newDemoCommand(g *global) *cobra.Command {

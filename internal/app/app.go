@@ -93,6 +93,9 @@ type App struct {
 	client    client.Client
 	serving   *serving.Server
 	apiURL    string
+
+	tensorFlow string
+	devices    []string
 }
 
 // stopFunc ends one part.
@@ -156,7 +159,7 @@ func (a *App) Start(ctx context.Context) (err error) {
 		return err
 	}
 	if a.opts.Worker {
-		if err := a.startWorker(); err != nil {
+		if err := a.startWorker(ctx); err != nil {
 			return err
 		}
 	}
@@ -187,6 +190,10 @@ func (a *App) Failed() <-chan error { return a.failed }
 
 // APIURL is the address of the API, without a slash at the end.
 func (a *App) APIURL() string { return a.apiURL }
+
+// TensorFlow is the version of the library in this process' worker's engine,
+// and Devices what it computes on; empty without a worker.
+func (a *App) TensorFlow() (version string, devices []string) { return a.tensorFlow, a.devices }
 
 // TemporalAddress is where Temporal clients connect.
 func (a *App) TemporalAddress() string {

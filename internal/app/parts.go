@@ -61,11 +61,17 @@ func (a *App) dialTemporal(ctx context.Context) error {
 	return nil
 }
 
-func (a *App) startWorker() error {
+func (a *App) startWorker(ctx context.Context) error {
 	jobs := engine.NewJobs(engine.Options{
 		Binary: a.opts.EngineBinary, Nice: jobNiceness, Logger: a.log.With("process", "job engine"),
 	})
 	a.onStop("job engine", func(context.Context) error { return jobs.Close() })
+	// A library that does not fit is told now, not when the first run needs it.
+	var err error
+	if a.tensorFlow, a.devices, err = jobs.Check(ctx); err != nil {
+		return err
+	}
+	a.log.Info("engine", "tensorflow", a.tensorFlow, "devices", a.devices)
 	w, err := worker.New(a.client, &activities.Activities{
 		Store: a.storage.Store, Blobs: a.storage.Blobs,
 		Extractor: jobs, Trainer: jobs, OpenModel: jobs.OpenModel,

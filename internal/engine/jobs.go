@@ -123,6 +123,19 @@ func (j *Jobs) OpenModel(ctx context.Context, modelDir string) (captioner.Captio
 	return model, func() error { release(); return nil }, nil
 }
 
+// Check starts the job engine, which the first job then finds ready, and
+// returns the version of TensorFlow in it and the devices that it computes on.
+// An engine that cannot be started, or that runs another version than this
+// program needs, is an error that says what to do.
+func (j *Jobs) Check(ctx context.Context) (tensorflow string, devices []string, err error) {
+	e, release, err := j.acquire(ctx, nil, 0, "")
+	if err != nil {
+		return "", nil, err
+	}
+	defer release()
+	return e.info.GetTensorflow(), e.info.GetDevices(), nil
+}
+
 // PID is the process ID of the job engine, 0 when none runs.
 func (j *Jobs) PID() int {
 	j.mu.Lock()

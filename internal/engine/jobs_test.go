@@ -304,3 +304,26 @@ func TestOneJobAtATime(t *testing.T) {
 		t.Errorf("after the release: %v", err)
 	}
 }
+
+// TestCheck: the engine is started before the first job, and what does not fit
+// is told.
+func TestCheck(t *testing.T) {
+	j := newJobs(t)
+	version, devices, err := j.Check(t.Context())
+	if err != nil || version != engine.TensorFlowVersion || len(devices) == 0 {
+		t.Errorf("got %q on %q, %v", version, devices, err)
+	}
+	if j.PID() == 0 {
+		t.Error("the engine is not kept for the first job")
+	}
+	for mode, want := range map[string]string{"old": "needs exactly " + engine.TensorFlowVersion, "crash": "the library is broken"} {
+		o, _ := options(t, mode)
+		broken := engine.NewJobs(o)
+		if _, _, err := broken.Check(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q in it", mode, err, want)
+		}
+		if err := broken.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
