@@ -136,6 +136,7 @@ type Server struct {
 	http     *http.Server
 	predicts *gate
 	origins  *http.CrossOriginProtection
+	document []byte // the API's description as JSON
 	started  time.Time
 	stopping atomic.Bool
 }
@@ -159,6 +160,9 @@ func New(opts Options) (*Server, error) {
 	}
 	var err error
 	if s.origins, err = newCrossOriginProtection(opts.CORSOrigins); err != nil {
+		return nil, err
+	}
+	if s.document, err = openAPIDocument(); err != nil {
 		return nil, err
 	}
 	if err := s.route(); err != nil {
@@ -247,6 +251,8 @@ func (s *Server) route() error {
 	get("/health", handle(s.health))
 	get("/ready", handle(s.ready))
 	get("/metrics", gin.WrapH(s.opts.MetricsHandler))
+	get("/openapi.json", handle(s.openAPI))
+	get("/docs", handle(s.docs))
 	get("/model/info", handle(s.modelInfo))
 	get("/models", handle(s.listModels))
 	get("/models/:version", handle(s.showModel))

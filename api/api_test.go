@@ -57,6 +57,8 @@ type fake struct {
 
 func newFake() *fake {
 	started := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	lineage := captioner.Lineage{Dataset: captioner.DigestOf([]byte("data")), Config: captioner.DigestOf([]byte("config")),
+		ResultVersions: map[string]int{"Train": 1}, TensorFlow: "2.18.0", Threads: 2}
 	finished := started.Add(4 * time.Minute)
 	return &fake{
 		state: "ready",
@@ -68,11 +70,14 @@ func newFake() *fake {
 			Metrics: map[string]float64{"train_loss": 1.5, "validation_loss": nan()},
 		}, {
 			ID: "by/hand", State: captioner.RunCompleted, StartedAt: started, FinishedAt: &finished,
-			Result: &captioner.RunResult{Version: version, Deployed: true},
+			Result: &captioner.RunResult{Version: version, Deployed: true, Decision: captioner.Decision{Outcome: captioner.Promote}},
 		}},
 		models: []captioner.ModelVersion{
-			{Version: version, RunID: "train-01", CreatedAt: finished},
-			{Version: captioner.DigestOf([]byte("old")), RunID: "train-00", CreatedAt: started},
+			{Version: version, RunID: "train-01", CreatedAt: finished, Lineage: lineage, Evaluation: captioner.Evaluation{
+				Scores:  []captioner.Scores{{Algorithm: "beam", Signature: "a", BLEU4: 0.5, Images: 100}},
+				Samples: []captioner.SampleCaption{{Image: "a.jpg", Beam: "a dog"}},
+			}},
+			{Version: captioner.DigestOf([]byte("old")), RunID: "train-00", CreatedAt: started, Lineage: lineage},
 		},
 		alias: captioner.Alias{Name: captioner.Production, Version: version, Generation: 2},
 		moves: []captioner.AliasMove{
@@ -179,7 +184,10 @@ func newServer(t testing.TB, f *fake, change func(*api.Options)) *api.Server {
 	opts := api.Options{
 		Captioner: f, Runs: f, Models: f, Deployer: f, ParseConfig: config.Parse,
 		Version: "1.2.3", TracerProvider: sdktrace.NewTracerProvider(),
-		MetricsHandler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "captioner_up 1") }),
+		MetricsHandler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+			fmt.Fprintln(w, "captioner_up 1")
+		}),
 		MaxUploadBytes: 64 << 10, MaxPixels: 1_000_000,
 	}
 	if change != nil {
@@ -225,6 +233,7 @@ func run(t *testing.T, scenarios []scenario) {
 			w := httptest.NewRecorder()
 			newServer(t, f, sc.options).Handler().ServeHTTP(w, sc.request())
 			checkCommon(t, w)
+			holdAgainstDocument(t, sc.request(), w)
 			compareGolden(t, w)
 			if sc.check != nil {
 				sc.check(t, f)
