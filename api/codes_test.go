@@ -22,7 +22,7 @@ var notForClients = map[string]string{
 	"bad_bundle":         "bundles are made by runs",
 	"bad_manifest":       "a damaged manifest is told as bundle_damaged",
 	"cancelled":          "the outcome of a run, not of a request",
-	"diverged":             "fails a run",
+	"diverged":           "fails a run",
 	"data_changed":       "fails a run",
 	"engine_failed":      "fails a run",
 	"engine_protocol":    "is internal",
