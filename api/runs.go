@@ -64,7 +64,7 @@ func (s *Server) startRun(c *gin.Context) error {
 		return err
 	}
 	c.Header("Location", "/runs/"+url.PathEscape(run.ID))
-	return write(c, http.StatusAccepted, presentable(run))
+	return write(c, http.StatusAccepted, finite(run))
 }
 
 // listRuns answers GET /runs with the newest first, ?limit= of them.
@@ -82,7 +82,7 @@ func (s *Server) listRuns(c *gin.Context) error {
 	}
 	list := make([]captioner.Run, 0, len(runs)) // an array in JSON, never null
 	for _, run := range runs {
-		list = append(list, presentable(run))
+		list = append(list, finite(run))
 	}
 	return write(c, http.StatusOK, gin.H{"runs": list})
 }
@@ -119,12 +119,12 @@ func (s *Server) describeRun(ctx context.Context, id string) (captioner.Run, err
 		return captioner.Run{}, errNoRuns
 	}
 	run, err := s.opts.Runs.Describe(ctx, id)
-	return presentable(run), err
+	return finite(run), err
 }
 
-// presentable drops metrics that JSON cannot express, the loss of a diverged
+// finite drops metrics that JSON cannot express, the loss of a diverged
 // training, and makes what is empty an array.
-func presentable(run captioner.Run) captioner.Run {
+func finite(run captioner.Run) captioner.Run {
 	run.Metrics = maps.Clone(run.Metrics)
 	maps.DeleteFunc(run.Metrics, func(_ string, v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) })
 	if run.Result != nil {
