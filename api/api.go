@@ -89,8 +89,6 @@ type Options struct {
 	// Runs and Models are nil where one bundle is served without a database.
 	Runs   RunClient
 	Models ModelLister
-	// Deployer is required with Models.
-	Deployer Deployer
 	// ParseConfig reads a configuration in the format "json" or "yaml" over the
 	// defaults and applies the static rules; Invalid with all problems. Required
 	// with Runs.
@@ -98,6 +96,8 @@ type Options struct {
 	// DataRoot is the folder that every path in a configuration must lie in.
 	// Empty means that no path can be named over HTTP, "/" that any can.
 	DataRoot string
+	// Deployer is required with Models.
+	Deployer Deployer
 
 	// Version is the program's.
 	Version string

@@ -182,13 +182,13 @@ func (f *fake) Rollback(_ context.Context, actor, reason string) (captioner.Depl
 func newServer(t testing.TB, f *fake, change func(*api.Options)) *api.Server {
 	t.Helper()
 	opts := api.Options{
-		Captioner: f, Runs: f, Models: f, Deployer: f, ParseConfig: config.Parse,
+		Captioner: f, Runs: f, Models: f, ParseConfig: config.Parse,
 		Version: "1.2.3", TracerProvider: sdktrace.NewTracerProvider(),
 		MetricsHandler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 			fmt.Fprintln(w, "captioner_up 1")
 		}),
-		MaxUploadBytes: 64 << 10, MaxPixels: 1_000_000,
+		MaxUploadBytes: 64 << 10, MaxPixels: 1_000_000, Deployer: f,
 	}
 	if change != nil {
 		change(&opts)

@@ -36,8 +36,8 @@ func TestNewRefusesIncompleteOptions(t *testing.T) {
 	for name, opts := range map[string]api.Options{
 		"no captioner":   {},
 		"no ParseConfig": {Captioner: f, Runs: f},
-		"no Deployer":    {Captioner: f, Models: f},
 		"bad origin":     {Captioner: f, CORSOrigins: []string{"app.example"}},
+		"no Deployer":    {Captioner: f, Models: f},
 	} {
 		if _, err := api.New(opts); err == nil {
 			t.Errorf("%s: New accepted it", name)

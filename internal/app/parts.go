@@ -169,10 +169,10 @@ func (a *App) startAPI(listener net.Listener) error {
 	}
 	if a.storage != nil {
 		opts.Models = a.storage.Store
-		opts.Deployer = a.storage.Deployer()
 		opts.Runs = &workflows.Client{
 			Temporal: a.client, Store: a.storage.Store, UIURL: a.TemporalUIURL(), Namespace: a.opts.TemporalNamespace,
 		}
+		opts.Deployer = a.storage.Deployer()
 	}
 	server, err := api.New(opts)
 	if err != nil {
