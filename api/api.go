@@ -102,8 +102,6 @@ type Options struct {
 	// Runs and Models are nil where one bundle is served without a database.
 	Runs   RunClient
 	Models ModelLister
-	// Deployer is required with Models.
-	Deployer Deployer
 	// Progress and Pictures are required with Runs, whose progress they show.
 	Progress ProgressReader
 	Pictures BlobReader
@@ -114,6 +112,8 @@ type Options struct {
 	// DataRoot is the folder that every path in a configuration must lie in.
 	// Empty means that no path can be named over HTTP, "/" that any can.
 	DataRoot string
+	// Deployer is required with Models.
+	Deployer Deployer
 
 	// Version is the program's.
 	Version string
@@ -159,6 +159,7 @@ type Server struct {
 	streams  *gate
 	runs     *recentRuns
 	origins  *http.CrossOriginProtection
+	document []byte // the API's description as JSON
 	started  time.Time
 	stopping atomic.Bool
 	// drained ends, by drain, when streams must.
@@ -188,6 +189,9 @@ func New(opts Options) (*Server, error) {
 	s.drained, s.drain = context.WithCancel(context.Background())
 	var err error
 	if s.origins, err = newCrossOriginProtection(opts.CORSOrigins); err != nil {
+		return nil, err
+	}
+	if s.document, err = openAPIDocument(); err != nil {
 		return nil, err
 	}
 	if err := s.route(); err != nil {
@@ -278,6 +282,8 @@ func (s *Server) route() error {
 	get("/health", handle(s.health))
 	get("/ready", handle(s.ready))
 	get("/metrics", gin.WrapH(s.opts.MetricsHandler))
+	get("/openapi.json", handle(s.openAPI))
+	get("/docs", handle(s.docs))
 	get("/model/info", handle(s.modelInfo))
 	get("/models", handle(s.listModels))
 	get("/models/:version", handle(s.showModel))

@@ -65,6 +65,8 @@ type fake struct {
 
 func newFake() *fake {
 	started := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	lineage := captioner.Lineage{Dataset: captioner.DigestOf([]byte("data")), Config: captioner.DigestOf([]byte("config")),
+		ResultVersions: map[string]int{"Train": 1}, TensorFlow: "2.18.0", Threads: 2}
 	finished := started.Add(4 * time.Minute)
 	return &fake{
 		state: "ready",
@@ -76,11 +78,14 @@ func newFake() *fake {
 			Metrics: map[string]float64{"train_loss": 1.5, "validation_loss": nan()},
 		}, {
 			ID: "by/hand", State: captioner.RunCompleted, StartedAt: started, FinishedAt: &finished,
-			Result: &captioner.RunResult{Version: version, Deployed: true},
+			Result: &captioner.RunResult{Version: version, Deployed: true, Decision: captioner.Decision{Outcome: captioner.Promote}},
 		}},
 		models: []captioner.ModelVersion{
-			{Version: version, RunID: "train-01", CreatedAt: finished},
-			{Version: captioner.DigestOf([]byte("old")), RunID: "train-00", CreatedAt: started},
+			{Version: version, RunID: "train-01", CreatedAt: finished, Lineage: lineage, Evaluation: captioner.Evaluation{
+				Scores:  []captioner.Scores{{Algorithm: "beam", Signature: "a", BLEU4: 0.5, Images: 100}},
+				Samples: []captioner.SampleCaption{{Image: "a.jpg", Beam: "a dog"}},
+			}},
+			{Version: captioner.DigestOf([]byte("old")), RunID: "train-00", CreatedAt: started, Lineage: lineage},
 		},
 		alias: captioner.Alias{Name: captioner.Production, Version: version, Generation: 2},
 		moves: []captioner.AliasMove{
@@ -188,10 +193,13 @@ func (f *fake) Rollback(_ context.Context, actor, reason string) (captioner.Depl
 func newServer(t testing.TB, f *fake, change func(*api.Options)) *api.Server {
 	t.Helper()
 	opts := api.Options{
-		Captioner: f, Runs: f, Models: f, Deployer: f, Progress: f, Pictures: f, ParseConfig: config.ParseWith,
+		Captioner: f, Runs: f, Models: f, Progress: f, Pictures: f, ParseConfig: config.ParseWith,
 		Version: "1.2.3", TracerProvider: sdktrace.NewTracerProvider(),
-		MetricsHandler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "captioner_up 1") }),
-		MaxUploadBytes: 64 << 10, MaxPixels: 1_000_000,
+		MetricsHandler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+			fmt.Fprintln(w, "captioner_up 1")
+		}),
+		MaxUploadBytes: 64 << 10, MaxPixels: 1_000_000, Deployer: f,
 	}
 	if change != nil {
 		change(&opts)
@@ -236,6 +244,7 @@ func run(t *testing.T, scenarios []scenario) {
 			w := httptest.NewRecorder()
 			newServer(t, f, sc.options).Handler().ServeHTTP(w, sc.request())
 			checkCommon(t, w)
+			holdAgainstDocument(t, sc.request(), w)
 			compareGolden(t, w)
 			if sc.check != nil {
 				sc.check(t, f)

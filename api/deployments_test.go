@@ -31,6 +31,8 @@ func TestDeployments(t *testing.T) {
 	damaged := &captioner.Error{Kind: captioner.Conflict, Code: "bundle_damaged", Message: "version 0123456789ab cannot go live: its bundle is missing or damaged",
 		Problems: []captioner.Problem{{Field: "vocabulary.json", Message: "has changed"}}}
 	failed := &captioner.Error{Kind: captioner.Unavailable, Code: "deployment_failed", Message: "server one cannot serve the version"}
+	moved := &captioner.Error{Kind: captioner.Conflict, Code: "alias_moved", Message: "the alias has moved in the meantime"}
+	full := &captioner.Error{Kind: captioner.Unavailable, Code: "out_of_space", Message: "move an alias"}
 	nothing := &captioner.Error{Kind: captioner.Conflict, Code: "nothing_to_roll_back_to", Message: "no version was live before version 0123456789ab"}
 	get := func(name, path string) scenario { return scenario{name: name, path: path} }
 
@@ -41,6 +43,8 @@ func TestDeployments(t *testing.T) {
 		post("promote unknown", "/models/ffff/promote", "", "api: promoted by hand"),
 		fails(post("promote a damaged one", promote, "", "api: promoted by hand"), damaged),
 		fails(post("servers cannot follow", promote, "", "api: promoted by hand"), failed),
+		fails(post("another deployment came first", promote, "", "api: promoted by hand"), moved),
+		fails(post("disk full", promote, "", "api: promoted by hand"), full),
 		post("not JSON", promote, "because"),
 		post("not an object", promote, `["because"]`),
 		post("not a text", promote, `{"reason": 7}`),

@@ -20,6 +20,12 @@ func TestModels(t *testing.T) {
 		{name: "show", path: "/models/" + string(version)},
 		{name: "show by its beginning", path: "/models/0123"},
 		{name: "show unknown", path: "/models/ffff"},
+		{name: "show too short a beginning", path: "/models/0123", prepare: func(f *fake) {
+			f.err = captioner.Errorf(captioner.Invalid, "a model version is named by at least 4 characters")
+		}},
+		{name: "show one of several", path: "/models/0123", prepare: func(f *fake) {
+			f.err = &captioner.Error{Kind: captioner.Invalid, Code: "ambiguous_version", Message: "several model versions begin like this: give more characters"}
+		}},
 		{name: "bundle list", path: "/models", options: bundleOnly},
 		{name: "bundle show", path: "/models/0123", options: bundleOnly},
 	})

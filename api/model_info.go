@@ -17,5 +17,8 @@ func (s *Server) modelInfo(c *gin.Context) error {
 		}
 		return &captioner.Error{Kind: captioner.Unavailable, Code: "no_model", Message: "no model version is live yet"}
 	}
+	if info.Devices == nil {
+		info.Devices = []string{} // an array in JSON, never null
+	}
 	return write(c, http.StatusOK, info)
 }

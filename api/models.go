@@ -66,7 +66,19 @@ func (s *Server) showModel(c *gin.Context) error {
 }
 
 func newModel(v captioner.ModelVersion, live *captioner.Alias) model {
+	v.Evaluation = withArrays(v.Evaluation)
 	return model{ModelVersion: v, Short: v.Version.Short(), Live: live != nil && live.Version == v.Version}
+}
+
+// withArrays makes what is empty an array in JSON, never null.
+func withArrays(e captioner.Evaluation) captioner.Evaluation {
+	if e.Scores == nil {
+		e.Scores = []captioner.Scores{}
+	}
+	if e.Samples == nil {
+		e.Samples = []captioner.SampleCaption{}
+	}
+	return e
 }
 
 // liveAlias returns nil when no version was ever live.

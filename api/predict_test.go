@@ -84,6 +84,7 @@ func TestPredict(t *testing.T) {
 			Err: &captioner.Error{Kind: captioner.Invalid, Code: "image_corrupt", Message: "the picture cannot be decoded", Err: errors.New("TensorFlow: /secret/path")}})),
 		with(post("no model", "file", jpg), refuse(&captioner.Error{Kind: captioner.Unavailable, Code: "no_model", Message: "no model version is live yet"})),
 		with(post("model loading", "file", jpg), refuse(&captioner.Error{Kind: captioner.Unavailable, Code: "model_loading", Message: "the model is being loaded"})),
+		with(post("engine restarting", "file", jpg), refuse(&captioner.Error{Kind: captioner.Unavailable, Code: "engine_unavailable", Message: "the model's engine is being restarted"})),
 		with(post("more captions than beams", "file", jpg), refuse(&captioner.Error{Kind: captioner.Invalid, Code: "too_many_captions", Message: "num_captions is larger than the beam width"})),
 		with(post("internal", "file", jpg), refuse(errors.New("open /secret/path: permission denied"))),
 		with(post("corrupt", "file", jpg), refuse(captioner.Wrap(captioner.Corrupt, errors.New("x"), "the bundle /secret/path does not match"))),

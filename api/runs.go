@@ -122,11 +122,19 @@ func (s *Server) describeRun(ctx context.Context, id string) (captioner.Run, err
 	return finite(run), err
 }
 
-// finite drops metrics that JSON cannot express: the loss of a diverged
-// training.
+// finite drops metrics that JSON cannot express, the loss of a diverged
+// training, and makes what is empty an array.
 func finite(run captioner.Run) captioner.Run {
 	run.Metrics = maps.Clone(run.Metrics)
 	maps.DeleteFunc(run.Metrics, func(_ string, v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) })
+	if run.Result != nil {
+		result := *run.Result
+		result.Evaluation = withArrays(result.Evaluation)
+		if result.Decision.Reasons == nil {
+			result.Decision.Reasons = []string{}
+		}
+		run.Result = &result
+	}
 	return run
 }
 

@@ -1,12 +1,15 @@
 package api_test
 
 import (
+	"io"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	gocmp "github.com/google/go-cmp/cmp"
 
@@ -49,6 +52,12 @@ func TestRuns(t *testing.T) {
 			f.err = &captioner.Error{Kind: captioner.Invalid, Code: "invalid_config", Message: "the configuration cannot work",
 				Problems: []captioner.Problem{{Field: "data.images", Message: "does not exist"}, {Field: "data.captions", Message: "cannot be read"}}}
 		}), nil, 0),
+		with(post("dry run of unusable data", "/runs?dry_run=1", "{}", jsonHeader), func(f *fake) {
+			f.err = &captioner.Error{Kind: captioner.Invalid, Code: "unusable_data", Message: "the data set cannot be used"}
+		}),
+		with(post("key of another configuration", "/runs", "{}", key("abc")), func(f *fake) {
+			f.err = &captioner.Error{Kind: captioner.Conflict, Code: "idempotency_key_reused", Message: "this idempotency key was used before, with another configuration"}
+		}),
 		post("dry run misspelt", "/runs?dry_run=perhaps", "{}", jsonHeader),
 		seen(post("all problems at once", "/runs", "{\"traning\": {},\n \"training\": {\"steps\": \"many\", \"batch_size\": 0},\n \"data\": {\"images\": \"/etc\", \"captions\": \"a.csv\"}}", jsonHeader), nil, 0),
 		seen(post("all problems of YAML", "/runs", "traning:\n  steps: 1\ndata:\n  seed: -1\n", map[string]string{"Content-Type": "text/yaml"}), nil, 0),
@@ -76,6 +85,17 @@ func TestRuns(t *testing.T) {
 		{name: "bundle show", path: "/runs/x", options: bundleOnly},
 		{name: "bundle cancel", method: http.MethodPost, path: "/runs/x/cancel", options: bundleOnly},
 	})
+}
+
+// TestSlowBody: a body that does not arrive in time, as net/http reports it.
+func TestSlowBody(t *testing.T) {
+	r := scenario{method: http.MethodPost, path: "/runs", header: map[string]string{"Content-Type": "application/json"}}.request()
+	r.Body = io.NopCloser(iotest.ErrReader(os.ErrDeadlineExceeded))
+	w := httptest.NewRecorder()
+	newServer(t, newFake(), nil).Handler().ServeHTTP(w, r)
+	checkCommon(t, w)
+	holdAgainstDocument(t, r, w)
+	compareGolden(t, w)
 }
 
 func TestPathsAreConfined(t *testing.T) {

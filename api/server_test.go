@@ -36,11 +36,11 @@ func TestNewRefusesIncompleteOptions(t *testing.T) {
 	f := newFake()
 	for name, opts := range map[string]api.Options{
 		"no captioner":   {},
-		"no Deployer":    {Captioner: f, Models: f},
 		"no ParseConfig": {Captioner: f, Runs: f, Progress: f, Pictures: f},
 		"no Progress":    {Captioner: f, Runs: f, Pictures: f, ParseConfig: config.ParseWith},
 		"no Pictures":    {Captioner: f, Runs: f, Progress: f, ParseConfig: config.ParseWith},
 		"bad origin":     {Captioner: f, CORSOrigins: []string{"app.example"}},
+		"no Deployer":    {Captioner: f, Models: f},
 	} {
 		if _, err := api.New(opts); err == nil {
 			t.Errorf("%s: New accepted it", name)

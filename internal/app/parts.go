@@ -177,11 +177,11 @@ func (a *App) startAPI(listener net.Listener) error {
 		MaxUploadBytes: a.opts.MaxUploadBytes, MaxPixels: a.opts.MaxPixels,
 	}
 	if a.storage != nil {
-		opts.Deployer = a.storage.Deployer()
 		opts.Models, opts.Progress, opts.Pictures = a.storage.Store, a.storage.Store, a.storage.Blobs
 		opts.Runs = &workflows.Client{
 			Temporal: a.client, Store: a.storage.Store, UIURL: a.TemporalUIURL(), Namespace: a.opts.TemporalNamespace,
 		}
+		opts.Deployer = a.storage.Deployer()
 	}
 	server, err := api.New(opts)
 	if err != nil {
