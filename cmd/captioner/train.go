@@ -63,7 +63,7 @@ func trainAt(cmd *cobra.Command, g *global, client *apiClient, cfg captioner.Con
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), run.ID)
 		return err
 	}
-	run, err := startAndFollow(cmd.Context(), cmd, client, cfg)
+	run, err := startAndFollow(cmd.Context(), cmd, g, client, cfg)
 	if errors.Is(err, context.Canceled) {
 		fmt.Fprintln(cmd.ErrOrStderr(), "the run goes on; `captioner runs cancel` stops it")
 	}
