@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"path/filepath"
+	"slices"
 
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/log"
@@ -17,6 +18,7 @@ import (
 	"github.com/captioner/captioner/internal/registry"
 	"github.com/captioner/captioner/internal/serving"
 	"github.com/captioner/captioner/internal/temporaldev"
+	"github.com/captioner/captioner/internal/tracking"
 	"github.com/captioner/captioner/worker"
 	"github.com/captioner/captioner/workflows"
 )
@@ -66,6 +68,9 @@ func (a *App) startWorker() error {
 		Binary: a.opts.EngineBinary, Nice: jobNiceness, Logger: a.log.With("process", "job engine"),
 	})
 	a.onStop("job engine", func(context.Context) error { return jobs.Close() })
+	if len(a.opts.TaskQueues) == 0 || slices.Contains(a.opts.TaskQueues, workflows.TaskQueue) {
+		a.startTracking(jobs.Devices)
+	}
 	w, err := worker.New(a.client, &activities.Activities{
 		Store: a.storage.Store, Blobs: a.storage.Blobs,
 		Extractor: jobs, Trainer: jobs, OpenModel: jobs.OpenModel,
@@ -81,6 +86,17 @@ func (a *App) startWorker() error {
 	a.onStop("worker", w.Stop)
 	a.watch(w.Failed())
 	return nil
+}
+
+// startTracking writes the files of runs. It stops after the worker, whose last
+// run it completes.
+func (a *App) startTracking(devices func() []string) {
+	t := tracking.New(tracking.Options{
+		Store: a.storage.Store, Blobs: a.storage.Blobs, Dir: filepath.Join(a.opts.DataDir, "runs"),
+		Version: a.opts.Version, Branch: a.opts.Branch, TensorFlow: engine.TensorFlowVersion, Devices: devices, Logger: a.log,
+	})
+	t.Start()
+	a.onStop("tracking", t.Stop)
 }
 
 // watch passes on the error of a part that ends by itself.

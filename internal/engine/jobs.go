@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -45,6 +46,8 @@ type Jobs struct {
 	timer  *time.Timer
 	stops  map[*stopper]struct{} // trainings that run or wait
 	closed bool
+	// devices are those of the last engine.
+	devices []string
 }
 
 // warmEngine is the engine that is kept, and what it was started for.
@@ -131,6 +134,14 @@ func (j *Jobs) PID() int {
 		return 0
 	}
 	return j.warm.process.PID()
+}
+
+// Devices are TensorFlow's names of what the engine computes on, none before
+// the first job.
+func (j *Jobs) Devices() []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Clone(j.devices)
 }
 
 // Close ends the job engine. A training that runs saves a checkpoint first,
@@ -253,6 +264,9 @@ func (j *Jobs) replace(with *warmEngine) error {
 	old, closed := j.warm, j.closed
 	if !closed {
 		j.warm = with
+	}
+	if with != nil {
+		j.devices = with.info.GetDevices()
 	}
 	j.mu.Unlock()
 	if old != nil {
