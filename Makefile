@@ -6,6 +6,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT := $(shell git rev-parse HEAD 2>/dev/null)
 BRANCH := $(shell git symbolic-ref --short -q HEAD 2>/dev/null)
 DATA_DIR ?= data
 
@@ -47,7 +48,7 @@ build: preflight control engine ## Build both programs into bin/
 	@tools/temporal >/dev/null
 
 control: ## Build the control plane, bin/captioner
-	@CGO_ENABLED=0 go build -ldflags "-X main.version=$(VERSION) -X main.branch=$(BRANCH)" -o bin/captioner ./cmd/captioner
+	@CGO_ENABLED=0 go build -ldflags "-X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.branch=$(BRANCH)" -o bin/captioner ./cmd/captioner
 
 engine: ## Build the TensorFlow process, bin/captioner-engine
 	@$(TENSORFLOW) go build -ldflags "-X main.version=$(VERSION)" -o bin/captioner-engine ./cmd/captioner-engine

@@ -24,7 +24,7 @@ func (g *global) newApp(cmd *cobra.Command, o app.Options, level slog.Level) (*a
 	}
 	o.DataDir = g.dataDir
 	o.Logger = logger
-	o.Version, o.Branch = version, branch
+	o.Version, o.Commit, o.Branch = version, commit, branch
 	return app.New(o)
 }
 

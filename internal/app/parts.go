@@ -5,6 +5,7 @@ import (
 	"net"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/log"
@@ -93,7 +94,11 @@ func (a *App) startWorker() error {
 func (a *App) startTracking(devices func() []string) {
 	t := tracking.New(tracking.Options{
 		Store: a.storage.Store, Blobs: a.storage.Blobs, Dir: filepath.Join(a.opts.DataDir, "runs"),
-		Version: a.opts.Version, Branch: a.opts.Branch, TensorFlow: engine.TensorFlowVersion, Devices: devices, Logger: a.log,
+		Build: tracking.Build{
+			Version: a.opts.Version, Commit: a.opts.Commit, Branch: a.opts.Branch,
+			Dirty: strings.HasSuffix(a.opts.Version, "-dirty"), // as `git describe --dirty` says
+		},
+		TensorFlow: engine.TensorFlowVersion, Devices: devices, Logger: a.log,
 	})
 	t.Start()
 	a.onStop("tracking", t.Stop)

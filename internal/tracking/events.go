@@ -159,8 +159,8 @@ func rowEvents(rows []row) []*event_go_proto.Event {
 }
 
 // sampleEvents show each epoch's samples: a table of what the model says, and
-// the pictures, as pictures gives them.
-func sampleEvents(samples []captioner.Sample, pictures func(captioner.Digest) []byte) []*event_go_proto.Event {
+// the pictures of which it says something else than before, as show gives them.
+func sampleEvents(samples []captioner.Sample, show func(captioner.Sample) []byte) []*event_go_proto.Event {
 	var events []*event_go_proto.Event
 	for len(samples) > 0 {
 		n := 1
@@ -173,7 +173,7 @@ func sampleEvents(samples []captioner.Sample, pictures func(captioner.Digest) []
 		var values []*summaryValue
 		for _, s := range epoch {
 			table += fmt.Sprintf("| %s | %s | %s |\n", cell(s.Image), cell(s.Caption), cell(s.Reference))
-			if shown := picture("samples/"+s.Image, pictures(s.Picture)); shown != nil {
+			if shown := picture("samples/"+s.Image, show(s)); shown != nil {
 				values = append(values, shown)
 			}
 		}

@@ -25,6 +25,8 @@ type runFiles struct {
 	hash    captioner.Digest // of the configuration
 	// pictures are those of the samples, which repeat after every epoch.
 	pictures map[captioner.Digest][]byte
+	// shown are the captions with which the event file has the pictures, by image.
+	shown    map[string]string
 	summary  []byte // as last written
 	scored   bool   // whether the event file has the scores
 	warned   string // the last warning
@@ -34,7 +36,7 @@ type runFiles struct {
 func (t *Tracker) newRunFiles(id string) *runFiles {
 	dir := filepath.Join(t.opts.Dir, Folder(id))
 	return &runFiles{
-		tracker: t, dir: dir, pictures: map[captioner.Digest][]byte{},
+		tracker: t, dir: dir, pictures: map[captioner.Digest][]byte{}, shown: map[string]string{},
 		table: table{path: filepath.Join(dir, metricsFile)}, log: eventLog{dir: dir},
 	}
 }
@@ -44,6 +46,7 @@ func (f *runFiles) close() {
 	f.table.close()
 	f.log.close()
 	f.curves.unsettle()
+	clear(f.shown)
 	f.scored = false
 }
 
@@ -122,7 +125,7 @@ func (f *runFiles) writeCurves(ctx context.Context, r captioner.RunRecord) error
 		events = append(events, event(r.CreatedAt, 0, text("config", codeBlock(r.Config))))
 	}
 	events = append(events, rowEvents(rows)...)
-	events = append(events, sampleEvents(samples, func(d captioner.Digest) []byte { return f.picture(ctx, d) })...)
+	events = append(events, sampleEvents(samples, func(s captioner.Sample) []byte { return f.show(ctx, s) })...)
 	scores := ended && !f.scored && r.Result != nil && r.FinishedAt != nil && len(c.rows) > 0
 	if scores {
 		events = append(events, scoreEvents(*r.FinishedAt, c.rows[len(c.rows)-1].step, r.Result.Evaluation)...)
@@ -138,6 +141,17 @@ func (f *runFiles) writeCurves(ctx context.Context, r captioner.RunRecord) error
 	c.settle(len(rows), len(samples))
 	f.scored = f.scored || scores
 	return nil
+}
+
+// show returns a sample's picture with its caption, nil when the caption is the
+// one that is shown already. Late in training few captions change, and the event
+// file stays small.
+func (f *runFiles) show(ctx context.Context, s captioner.Sample) []byte {
+	if said, ok := f.shown[s.Image]; ok && said == s.Caption {
+		return nil
+	}
+	f.shown[s.Image] = s.Caption
+	return captioned(f.picture(ctx, s.Picture), s.Caption)
 }
 
 // picture returns a sample's picture, nil where it cannot be had.
@@ -175,7 +189,7 @@ func (f *runFiles) writeScores(ctx context.Context, p captioner.Progress) error 
 func (f *runFiles) writeSummary(r captioner.RunRecord) error {
 	path := filepath.Join(f.dir, summaryFile)
 	s := summarise(r, f.hash, &f.curves)
-	s.Git, s.Environment = f.tracker.git, f.tracker.environment()
+	s.Git, s.Environment = f.tracker.opts.Build, f.tracker.environment()
 	if before, ok := readSummary(path); ok && r.State != captioner.RunRunning {
 		s.Git, s.Environment = before.Git, before.Environment
 		if len(s.Environment.Devices) == 0 {

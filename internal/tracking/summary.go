@@ -17,7 +17,7 @@ type summary struct {
 	FinishedAt *time.Time         `json:"finished_at,omitempty"`
 	Error      string             `json:"error,omitempty"`
 
-	Git         Git              `json:"git"`
+	Git         Build            `json:"git"`
 	Environment Environment      `json:"environment"`
 	ConfigHash  captioner.Digest `json:"config_hash"`
 	Dataset     captioner.Digest `json:"dataset,omitempty"`

@@ -32,11 +32,11 @@ type Options struct {
 	// Dir is the folder of the runs' folders.
 	Dir string
 
-	// Version and Branch are the program's, for the summary; TensorFlow is the
-	// version that its engines run, and Devices, which may be nil, tells what
-	// they compute on.
-	Version, Branch, TensorFlow string
-	Devices                     func() []string
+	// Build is the program's, for the summary; TensorFlow is the version that its
+	// engines run, and Devices, which may be nil, tells what they compute on.
+	Build      Build
+	TensorFlow string
+	Devices    func() []string
 
 	// Interval is the time between two looks; 0 means 2 s.
 	Interval time.Duration
@@ -49,7 +49,6 @@ type Options struct {
 // they go on, and those of runs that have ended since it last looked.
 type Tracker struct {
 	opts Options
-	git  Git
 	lock *flock.Flock
 
 	runs   map[string]*runFiles // those that are not complete
@@ -69,7 +68,7 @@ func New(o Options) *Tracker {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Tracker{opts: o, git: gitOf(o.Branch), runs: map[string]*runFiles{}, done: map[string]time.Time{}}
+	return &Tracker{opts: o, runs: map[string]*runFiles{}, done: map[string]time.Time{}}
 }
 
 // Start begins to look for runs. It returns at once.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"image/color"
 	"image/png"
 	"io/fs"
 	"log/slog"
@@ -67,7 +68,7 @@ func newFixture(t *testing.T) *fixture {
 // tracker returns a new one, as a process that starts makes it.
 func (f *fixture) tracker() *Tracker {
 	return New(Options{
-		Store: f.store, Blobs: f.blobs, Dir: f.dir, Version: "1.2.3", Branch: "main", TensorFlow: "2.18.0",
+		Store: f.store, Blobs: f.blobs, Dir: f.dir, Build: Build{Version: "v1.2.3", Branch: "main"}, TensorFlow: "2.18.0",
 		Devices: func() []string { return []string{"/device:CPU:0"} },
 		Logger:  slog.New(slog.NewTextHandler(&f.log, nil)),
 	})
@@ -370,10 +371,57 @@ func TestEventFiles(t *testing.T) {
 	if text := fmt.Sprint(got.Texts["config"]); !strings.Contains(text, `"steps": `) {
 		t.Errorf("the configuration reads %s", text)
 	}
-	data := hex.EncodeToString(testPicture())
-	pictures := map[string][][4]any{"samples/a|b.png": {{3., 5., 3., data}, {6., 5., 3., data}, {9., 5., 3., data}}}
-	if diff := cmp.Diff(pictures, got.Images); diff != "" {
-		t.Errorf("images (-want +got):\n%s", diff)
+	checkPictures(t, got.Images)
+}
+
+// checkPictures: of the picture that is kept, one for each caption, in which the
+// picture lies above the words.
+func checkPictures(t *testing.T, images map[string][][4]any) {
+	t.Helper()
+	shown := images["samples/a|b.png"]
+	if len(images) != 1 || len(shown) != 3 {
+		t.Fatalf("pictures of %d samples, %d of the first, want 1 and 3", len(images), len(shown))
+	}
+	for i, s := range shown {
+		data, err := hex.DecodeString(s[3].(string))
+		must(t, err)
+		picture, err := png.Decode(bytes.NewReader(data))
+		must(t, err)
+		bounds := picture.Bounds()
+		if s[0] != float64(3*i+3) || s[1] != float64(bounds.Dx()) || s[2] != float64(bounds.Dy()) || bounds.Dx() != 210 || bounds.Dy() <= 126 {
+			t.Errorf("picture %d is of step %v, %v by %v pixels, its file has %v", i, s[0], s[1], s[2], bounds)
+		}
+		if got := color.NRGBAModel.Convert(picture.At(209, 125)); got != (color.NRGBA{}) {
+			t.Errorf("the corner of picture %d is %v, want the sample's", i, got)
+		}
+		if !dark(picture, image.Rect(0, 126, 210, bounds.Dy())) {
+			t.Errorf("picture %d has no words", i)
+		}
+	}
+	if shown[0][3] == shown[1][3] {
+		t.Error("pictures with different captions are equal")
+	}
+}
+
+// dark reports whether the area has a black pixel.
+func dark(picture image.Image, area image.Rectangle) bool {
+	for y := area.Min.Y; y < area.Max.Y; y++ {
+		for x := area.Min.X; x < area.Max.X; x++ {
+			if r, g, b, a := picture.At(x, y).RGBA(); r+g+b == 0 && a > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func TestWrap(t *testing.T) {
+	for text, want := range map[string][]string{
+		"": nil, "a dog": {"a dog"}, "a red dog runs": {"a red", "dog", "runs"}, "incomprehensible a": {"incomprehensible", "a"},
+	} {
+		if diff := cmp.Diff(want, wrap(text, 7)); diff != "" {
+			t.Errorf("wrap(%q) (-want +got):\n%s", text, diff)
+		}
 	}
 }
 
@@ -411,12 +459,13 @@ func TestRefusedRun(t *testing.T) {
 		_, _, err := f.store.PutRun(t.Context(), captioner.RunRecord{ID: id, Config: []byte(given), CreatedAt: start})
 		must(t, err)
 		must(t, f.store.FinishRun(t.Context(), id, captioner.RunFailed, nil, "the configuration is invalid"))
-		f.tracker().sync(t.Context())
+		tracker := f.tracker()
+		tracker.sync(t.Context())
+		must(t, tracker.lock.Close())
 		s, _ := readSummary(filepath.Join(f.dir, id, summaryFile))
 		if s.Status != captioner.RunFailed || s.Error == "" || !s.ConfigHash.Valid() || len(s.Files) != 1 {
 			t.Errorf("summary of a run with the configuration %q: %+v", given, s)
 		}
-		must(t, os.Remove(filepath.Join(f.dir, lockFile))) // each tracker of this test is a process of its own
 	}
 }
 
