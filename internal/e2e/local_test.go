@@ -88,6 +88,8 @@ func TestLocalMode(t *testing.T) {
 		}
 	})
 
+	t.Run("progress", func(t *testing.T) { testProgress(t, l, run.ID) })
+
 	t.Run("deployment manifest", func(t *testing.T) {
 		var manifest struct {
 			Version captioner.Digest `json:"version"`
@@ -108,6 +110,7 @@ func TestLocalMode(t *testing.T) {
 				t.Errorf("the second run trained again")
 			}
 		}
+		testProgress(t, l, again.ID) // has the curves of the first
 	})
 
 	t.Run("bad configuration", func(t *testing.T) {
@@ -179,6 +182,7 @@ func TestLocalMode(t *testing.T) {
 	})
 
 	l.stop(t)
+	checkRunFiles(t, l.dataDir, run, 60)
 }
 
 // killServingEngine kills the serving engine under requests: every one of them
