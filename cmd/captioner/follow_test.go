@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -71,20 +72,20 @@ const (
 )
 
 // followScript follows a run at a server that plays the parts.
-func followScript(t *testing.T, w io.Writer, asJSON bool, parts ...string) (captioner.Run, error, []string) {
+func followScript(t *testing.T, w io.Writer, asJSON bool, parts ...string) (run captioner.Run, after []string, err error) {
 	t.Helper()
 	s := &script{parts: parts}
 	server := httptest.NewServer(s)
 	defer server.Close()
-	run, err := follow(t.Context(), newProgressView(w, asJSON), newAPIClient(server.URL), "r")
-	return run, err, s.after
+	run, err = follow(t.Context(), newProgressView(w, asJSON), newAPIClient(server.URL), "r")
+	return run, s.after, err
 }
 
 // A server that breaks off, is away and comes back is followed to the end, each
 // time from the last event that was seen.
 func TestFollowReconnects(t *testing.T) {
 	var out bytes.Buffer
-	run, err, after := followScript(t, &out, false,
+	run, after, err := followScript(t, &out, false,
 		"retry: 1000\n\n"+trainingStage+metricsEvent("k-7-0", 30)+"BROKEN", "502", ":\n\n"+sampleEvent, trainedStage+endEvent)
 	if err != nil || run.ID != "r" || run.State != captioner.RunCompleted {
 		t.Fatalf("run %+v, %v", run, err)
@@ -109,7 +110,7 @@ func TestFollowReconnects(t *testing.T) {
 
 func TestFollowJSON(t *testing.T) {
 	var out bytes.Buffer
-	if _, err, _ := followScript(t, &out, true, trainedStage+sampleEvent+endEvent); err != nil {
+	if _, _, err := followScript(t, &out, true, trainedStage+sampleEvent+endEvent); err != nil {
 		t.Fatal(err)
 	}
 	want := `{"event":"stages","data":[{"name":"Train","state":"completed"}]}
@@ -130,13 +131,13 @@ func TestFollowErrors(t *testing.T) {
 		"unreadable end":   {"event: end\ndata: [\n\n", captioner.Internal},
 		"unreadable event": {"event: metrics\ndata: nothing\n\n", captioner.Internal},
 	} {
-		if _, err, _ := followScript(t, io.Discard, false, test.part); captioner.KindOf(err) != test.kind {
+		if _, _, err := followScript(t, io.Discard, false, test.part); captioner.KindOf(err) != test.kind {
 			t.Errorf("%s: %v, want kind %s", name, err, test.kind)
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := follow(ctx, newProgressView(io.Discard, false), newAPIClient("http://127.0.0.1:1"), "r"); err != context.Canceled {
+	if _, err := follow(ctx, newProgressView(io.Discard, false), newAPIClient("http://127.0.0.1:1"), "r"); !errors.Is(err, context.Canceled) {
 		t.Errorf("after the context ended: %v", err)
 	}
 }
@@ -150,7 +151,7 @@ func TestFollowOnTerminal(t *testing.T) {
 		_, _ = io.Copy(&b, screen) // ends with an error when the other side is closed
 		shown <- b.String()
 	}()
-	_, err, _ := followScript(t, terminal, false, trainingStage+metricsEvent("k-7-0", 30)+sampleEvent+metricsEvent("k-8-0", 60)+trainedStage+endEvent)
+	_, _, err := followScript(t, terminal, false, trainingStage+metricsEvent("k-7-0", 30)+sampleEvent+metricsEvent("k-8-0", 60)+trainedStage+endEvent)
 	if err != nil {
 		t.Fatal(err)
 	}
