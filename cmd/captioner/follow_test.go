@@ -71,6 +71,10 @@ const (
 	endEvent      = "event: end\ndata: {\"id\":\"r\",\"state\":\"completed\",\"started_at\":\"2026-05-01T12:00:00Z\"}\n\n"
 )
 
+func extractingStage(done int, state string) string {
+	return fmt.Sprintf("event: stages\ndata: [{\"name\":\"ExtractFeatures\",\"state\":%q,\"done\":%d,\"total\":2}]\n\n", state, done)
+}
+
 // followScript follows a run at a server that plays the parts.
 func followScript(t *testing.T, w io.Writer, asJSON bool, parts ...string) (run captioner.Run, after []string, err error) {
 	t.Helper()
@@ -151,13 +155,14 @@ func TestFollowOnTerminal(t *testing.T) {
 		_, _ = io.Copy(&b, screen) // ends with an error when the other side is closed
 		shown <- b.String()
 	}()
-	_, _, err := followScript(t, terminal, false, trainingStage+metricsEvent("k-7-0", 30)+sampleEvent+metricsEvent("k-8-0", 60)+trainedStage+endEvent)
+	_, _, err := followScript(t, terminal, false, extractingStage(1, "running")+extractingStage(2, "completed")+trainingStage+metricsEvent("k-7-0", 30)+sampleEvent+metricsEvent("k-8-0", 60)+trainedStage+endEvent)
 	if err != nil {
 		t.Fatal(err)
 	}
 	terminal.Close()
 	text := <-shown
-	for _, want := range []string{"Train                    running", "33%", "1m15s left", `epoch 2 says of a.png: "a dog"`, "Train                    completed"} {
+	for _, want := range []string{"Train                    running", "33%", "1m15s left", `epoch 2 says of a.png: "a dog"`, "Train                    completed",
+		"  ExtractFeatures          running 1/2\r\n\x1b[1A\x1b[2K  ExtractFeatures          completed 2/2\r\n"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the terminal never showed %q:\n%q", want, text)
 		}

@@ -26,7 +26,7 @@ func newProgressView(w io.Writer, asJSON bool) progressView {
 	if asJSON {
 		return &jsonView{json.NewEncoder(w)}
 	}
-	return &textView{w: w, states: map[string]string{}, metrics: map[string]float64{}}
+	return &textView{w: w, terminal: isTerminal(w), states: map[string]string{}, texts: map[string]string{}, metrics: map[string]float64{}}
 }
 
 // jsonView prints each event on a line.
@@ -42,8 +42,13 @@ func (v *jsonView) close()                    {}
 
 // textView draws for a person: a line for each stage, a bar for the training.
 type textView struct {
-	w          io.Writer
+	w        io.Writer
+	terminal bool
+	// states and texts are the stages' as they were shown last; on a terminal
+	// the line of lastStage is the last one, and can be drawn over.
 	states     map[string]string
+	texts      map[string]string
+	lastStage  string
 	metrics    map[string]float64
 	training   *bar
 	lastStep   int
@@ -93,15 +98,30 @@ func (v *textView) event(e streamEvent) error {
 
 func (v *textView) showStages(stages []captioner.Stage) {
 	for _, s := range stages {
-		if s.State == "pending" || s.State == v.states[s.Name] {
+		text := stageText(s)
+		if s.State == "running" && !v.terminal {
+			text = s.State + s.Error // plain lines do not count shards
+		}
+		if s.State == "pending" || text == v.texts[s.Name] {
 			continue
 		}
-		v.states[s.Name] = s.State
+		v.states[s.Name], v.texts[s.Name] = s.State, text
 		if s.Name == "Train" && s.State != "running" {
 			v.close()
 		}
-		v.line("  %-24s %s", s.Name, stageText(s))
+		v.showStage(s)
 	}
+}
+
+// showStage prints a stage's line; on a terminal over the one before it, if
+// nothing else has been printed since.
+func (v *textView) showStage(s captioner.Stage) {
+	over := ""
+	if v.terminal && v.lastStage == s.Name && v.training == nil {
+		over = "\x1b[1A\x1b[2K" // a line up, and clear it
+	}
+	v.line("%s  %-24s %s", over, s.Name, stageText(s))
+	v.lastStage = s.Name
 }
 
 // isTraining says whether the run trains now.
@@ -121,7 +141,7 @@ func (v *textView) showTraining() {
 	}
 	left := (time.Duration(m["seconds_left"]) * time.Second).Round(time.Second)
 	text += fmt.Sprintf("  %.0f pictures/s  %s left", m["images_per_second"], left)
-	if !isTerminal(v.w) {
+	if !v.terminal {
 		if time.Since(v.lastLine) >= linesEvery {
 			v.lastLine = time.Now()
 			v.line("    step %d/%d  %s", step, steps, text)
@@ -157,6 +177,7 @@ func (v *textView) line(format string, args ...any) {
 	if v.training != nil {
 		v.training.clear()
 	}
+	v.lastStage = ""
 	fmt.Fprintf(v.w, format+"\n", args...)
 }
 
