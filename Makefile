@@ -6,6 +6,8 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT := $(shell git rev-parse HEAD 2>/dev/null)
+BRANCH := $(shell git symbolic-ref --short -q HEAD 2>/dev/null)
 DATA_DIR ?= data
 
 # The flags that bind the engine to TensorFlow. The recipe's shell asks for the
@@ -23,8 +25,8 @@ BINARIES := temporal="$$(tools/temporal)"; \
 
 # Packages whose tests link TensorFlow, and the others that need no built program.
 TEST_BINARIES := go list -test -f '{{.ImportPath}} {{join .Deps " "}}' ./... | grep '^[^ ]*\.test '
-ENGINE_PACKAGES := $(TEST_BINARIES) | grep ' github.com/wamuir/graft/tensorflow' | sed 's/\.test .*//'
-PURE_PACKAGES := $(TEST_BINARIES) | grep -v ' github.com/wamuir/graft/tensorflow' | sed 's/\.test .*//' | grep -v '/internal/e2e$$'
+ENGINE_PACKAGES := $(TEST_BINARIES) | grep ' github.com/wamuir/graft/tensorflow\( \|$$\)' | sed 's/\.test .*//'
+PURE_PACKAGES := $(TEST_BINARIES) | grep -v ' github.com/wamuir/graft/tensorflow\( \|$$\)' | sed 's/\.test .*//' | grep -v '/internal/e2e$$'
 
 REPORT := go run tools/testreport/main.go $(if $(CI),-no-skips)
 
@@ -46,7 +48,7 @@ build: preflight control engine ## Build both programs into bin/
 	@tools/temporal >/dev/null
 
 control: ## Build the control plane, bin/captioner
-	@CGO_ENABLED=0 go build -ldflags "-X main.version=$(VERSION)" -o bin/captioner ./cmd/captioner
+	@CGO_ENABLED=0 go build -ldflags "-X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.branch=$(BRANCH)" -o bin/captioner ./cmd/captioner
 
 engine: ## Build the TensorFlow process, bin/captioner-engine
 	@$(TENSORFLOW) go build -ldflags "-X main.version=$(VERSION)" -o bin/captioner-engine ./cmd/captioner-engine

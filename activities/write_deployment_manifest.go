@@ -6,11 +6,11 @@ import (
 	"embed"
 	"encoding/json"
 	"path/filepath"
-	"regexp"
 	"text/template"
 	"time"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/tracking"
 )
 
 // WriteDeploymentManifestInput is what a deployment stands for.
@@ -115,16 +115,5 @@ func (a *Activities) leaveFile(ctx context.Context, runID, name string, content 
 	if err != nil {
 		return "", err
 	}
-	return digest, writeFile(filepath.Join(a.runsDir(), runFolder(runID), name), content)
-}
-
-var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
-
-// runFolder names a run's folder. A run that a Temporal client has started may
-// have an ID that is no file name.
-func runFolder(runID string) string {
-	if plainName.MatchString(runID) {
-		return runID
-	}
-	return "run-" + captioner.DigestOf([]byte(runID)).Short()
+	return digest, writeFile(filepath.Join(a.runsDir(), tracking.Folder(runID), name), content)
 }

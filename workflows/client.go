@@ -176,18 +176,32 @@ func stateOf(status enumspb.WorkflowExecutionStatus) captioner.RunState {
 	}
 }
 
-// progress asks the workflow how far it is. When no worker answers in time the
-// run's record says what it knows: at least where the metrics are.
+// progress returns how far a run is: as its record says when it has ended, else
+// as the workflow does. Where no worker answers in time, the record at least
+// knows where the metrics are.
 func (c *Client) progress(ctx context.Context, info *workflowpb.WorkflowExecutionInfo) (captioner.Progress, error) {
 	execution := info.GetExecution()
-	asking, cancel := context.WithTimeout(ctx, queryTimeout)
+	recorded, err := c.recordedProgress(ctx, execution.GetWorkflowId())
+	if err != nil {
+		return captioner.Progress{}, err
+	}
+	if stateOf(info.GetStatus()) != captioner.RunRunning && len(recorded.Stages) > 0 {
+		return recorded, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	var p captioner.Progress
-	value, err := c.Temporal.QueryWorkflow(asking, execution.GetWorkflowId(), execution.GetRunId(), ProgressQuery)
-	if err == nil && value.Get(&p) == nil {
-		return p, nil
+	value, err := c.Temporal.QueryWorkflow(ctx, execution.GetWorkflowId(), execution.GetRunId(), ProgressQuery)
+	if err != nil || value.Get(&p) != nil {
+		recorded.Stages = nil // of an earlier run with this ID, if there are any
+		return recorded, nil
 	}
-	record, err := c.Store.RunRecord(ctx, execution.GetWorkflowId())
+	return p, nil
+}
+
+// recordedProgress returns what a run's record knows, which may be nothing.
+func (c *Client) recordedProgress(ctx context.Context, id string) (captioner.Progress, error) {
+	record, err := c.Store.RunRecord(ctx, id)
 	if captioner.KindOf(err) == captioner.NotFound || err == nil && record.Progress == nil {
 		return captioner.Progress{}, nil
 	}

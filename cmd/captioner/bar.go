@@ -13,11 +13,14 @@ import (
 // bar shows how far a long piece of work has come: a progress bar with the
 // time left on a terminal, a plain line every few seconds elsewhere.
 type bar struct {
-	w        io.Writer
-	title    string
-	terminal *progressbar.ProgressBar
-	started  time.Time
-	lastLine time.Time
+	w     io.Writer
+	title string
+	drawn string // the title that the bar has now
+	// ownEstimate says that the title has the time left already.
+	ownEstimate bool
+	terminal    *progressbar.ProgressBar
+	started     time.Time
+	lastLine    time.Time
 }
 
 // linesEvery is the time between two plain lines.
@@ -34,10 +37,14 @@ func (b *bar) update(done, total int) {
 		if b.terminal == nil {
 			b.terminal = progressbar.NewOptions(total,
 				progressbar.OptionSetWriter(b.w), progressbar.OptionSetDescription(b.title),
-				progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true),
+				progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(!b.ownEstimate), progressbar.OptionSetElapsedTime(!b.ownEstimate),
 				progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
 		}
 		_ = b.terminal.Set(done) // a bar that cannot be drawn is no failure
+		if b.title != b.drawn {
+			b.drawn = b.title
+			b.terminal.Describe(b.title) // draws at once
+		}
 		return
 	}
 	now := time.Now()
@@ -47,6 +54,13 @@ func (b *bar) update(done, total int) {
 	b.lastLine = now
 	left := time.Duration(float64(now.Sub(b.started)) / float64(done) * float64(total-done))
 	fmt.Fprintf(b.w, "%s: %d of %d, %s left\n", b.title, done, total, left.Round(time.Second))
+}
+
+// clear makes room for a line of text; the next update draws the bar again.
+func (b *bar) clear() {
+	if b.terminal != nil {
+		_ = b.terminal.Clear()
+	}
 }
 
 // done removes the bar from the terminal.

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/tmaxmax/go-sse"
+
 	"github.com/captioner/captioner"
 )
 
@@ -22,10 +24,14 @@ import (
 type apiClient struct {
 	base string
 	http *http.Client
+	// streams has no limit on how long a reply takes.
+	streams *http.Client
 }
 
 func newAPIClient(base string) *apiClient {
-	return &apiClient{base: strings.TrimRight(base, "/"), http: &http.Client{Timeout: 60 * time.Second}}
+	return &apiClient{
+		base: strings.TrimRight(base, "/"), http: &http.Client{Timeout: 60 * time.Second}, streams: &http.Client{},
+	}
 }
 
 // problem is an application/problem+json reply.
@@ -70,6 +76,9 @@ func (c *apiClient) do(ctx context.Context, method, path, contentType string, bo
 func replyError(resp *http.Response, data []byte) error {
 	var p problem
 	if json.Unmarshal(data, &p) != nil || p.Code == "" {
+		if resp.StatusCode > http.StatusInternalServerError { // a proxy's, whose server is away
+			return captioner.Errorf(captioner.Unavailable, "%s answered %s", resp.Request.URL.Host, resp.Status)
+		}
 		return captioner.Errorf(captioner.Internal, "%s answered %s, which is not how this API speaks", resp.Request.URL.Host, resp.Status)
 	}
 	kind := captioner.Internal
@@ -121,6 +130,65 @@ func (c *apiClient) Describe(ctx context.Context, id string) (captioner.Run, err
 func (c *apiClient) Cancel(ctx context.Context, id string) error {
 	return c.do(ctx, http.MethodPost, "/runs/"+url.PathEscape(id)+"/cancel", "", nil, nil)
 }
+
+// streamEvent is one event of a run's stream.
+type streamEvent struct {
+	Name string          `json:"event"`
+	ID   string          `json:"id,omitempty"`
+	Data json.RawMessage `json:"data"`
+}
+
+const (
+	// streamSilence is how long a stream may say nothing: the server writes
+	// every 15 seconds.
+	streamSilence = 45 * time.Second
+	// maxEventBytes bounds an event; the server sends some 100 KB at most.
+	maxEventBytes = 16 << 20
+)
+
+// Events calls handle for each event of the run after the one with the ID, "" for
+// all of them, until the stream ends, which is no error, or handle fails.
+func (c *apiClient) Events(ctx context.Context, id, after string, handle func(streamEvent) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+"/runs/"+url.PathEscape(id)+"/events", nil)
+	if err != nil {
+		return usageError{fmt.Errorf("--server %s: %w", c.base, err)}
+	}
+	req.Header.Set("Accept", "text/event-stream")
+	if after != "" {
+		req.Header.Set("Last-Event-ID", after)
+	}
+	silence := time.AfterFunc(streamSilence, cancel)
+	defer silence.Stop()
+	resp, err := c.streams.Do(req)
+	if err != nil {
+		return captioner.Wrap(captioner.Unavailable, err, "no answer from the server at %s", c.base)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode >= 400 {
+		data, _ := io.ReadAll(resp.Body) // what is missing is no problem+json
+		return replyError(resp, data)
+	}
+	heard := readerFunc(func(p []byte) (int, error) {
+		silence.Reset(streamSilence)
+		return resp.Body.Read(p)
+	})
+	for e, err := range sse.Read(heard, &sse.ReadConfig{MaxEventSize: maxEventBytes}) {
+		if err != nil {
+			return captioner.Wrap(captioner.Unavailable, err, "the connection to %s broke off", c.base)
+		}
+		if err := handle(streamEvent{Name: e.Type, ID: e.LastEventID, Data: json.RawMessage(e.Data)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readerFunc is a function that reads.
+type readerFunc func(p []byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // List returns the newest runs.
 func (c *apiClient) List(ctx context.Context) ([]captioner.Run, error) {

@@ -64,14 +64,18 @@ func printDemo(cmd *cobra.Command, g *global, run captioner.Run, captions []held
 	return nil
 }
 
-// readyWait bounds the wait for a server that is just loading the version.
-const readyWait = 30 * time.Second
+const (
+	// readyWait bounds the wait for a server that is just loading the version.
+	readyWait = 30 * time.Second
+	// readyEvery is the time between two questions whether it is ready.
+	readyEvery = 500 * time.Millisecond
+)
 
 // onceReady asks for a caption, again while the server has no warm version yet.
 func onceReady(ctx context.Context, predict func(ctx context.Context) (prediction, error)) (prediction, error) {
 	ctx, cancel := context.WithTimeout(ctx, readyWait)
 	defer cancel()
-	ticker := time.NewTicker(followEvery)
+	ticker := time.NewTicker(readyEvery)
 	defer ticker.Stop()
 	for {
 		reply, err := predict(ctx)

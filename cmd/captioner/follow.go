@@ -2,41 +2,53 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/captioner/captioner"
 )
 
-// runClient starts, follows and stops runs: the API's client.
-type runClient interface {
-	Start(ctx context.Context, cfg captioner.Config) (captioner.Run, error)
-	Describe(ctx context.Context, id string) (captioner.Run, error)
-	Cancel(ctx context.Context, id string) error
+// reconnectEvery is the time between two attempts to reach a server that is away.
+const reconnectEvery = time.Second
+
+// eventSource streams the events of runs: the API's client.
+type eventSource interface {
+	Events(ctx context.Context, id, after string, handle func(streamEvent) error) error
 }
 
-// followEvery is how often a followed run is asked where it stands.
-const followEvery = 500 * time.Millisecond
+// errEnd stops reading after the last event.
+var errEnd = errors.New("the run has ended")
 
-// follow prints the progress of a run until it ends, and returns its last
-// state. It outlives a server that is away for a moment.
-func follow(ctx context.Context, w io.Writer, client runClient, id string) (captioner.Run, error) {
-	view := followView{w: w, states: map[string]string{}}
+// follow shows a run's progress until it ends, and returns it as it ended. It
+// outlives a server that is away for a moment: it goes on after the last event
+// that it has seen.
+func follow(ctx context.Context, view progressView, source eventSource, id string) (captioner.Run, error) {
 	defer view.close()
-	ticker := time.NewTicker(followEvery)
+	var run captioner.Run
+	last := ""
+	ticker := time.NewTicker(reconnectEvery)
 	defer ticker.Stop()
 	for {
-		run, err := client.Describe(ctx, id)
-		switch {
-		case err == nil:
-			view.show(run)
-			if run.State != captioner.RunRunning {
-				return run, nil
+		err := source.Events(ctx, id, last, func(e streamEvent) error {
+			last = e.ID
+			if err := view.event(e); err != nil || e.Name != "end" {
+				return err
 			}
-		case captioner.KindOf(err) != captioner.Unavailable:
+			if err := json.Unmarshal(e.Data, &run); err != nil {
+				return unreadable(e, err)
+			}
+			return errEnd
+		})
+		switch {
+		case errors.Is(err, errEnd):
+			return run, nil
+		case ctx.Err() != nil:
+			return captioner.Run{}, ctx.Err()
+		case err != nil && captioner.KindOf(err) != captioner.Unavailable:
 			return captioner.Run{}, err
-		default:
+		case err != nil:
 			view.away(err)
 		}
 		select {
@@ -47,76 +59,8 @@ func follow(ctx context.Context, w io.Writer, client runClient, id string) (capt
 	}
 }
 
-// followView draws a run's progress.
-type followView struct {
-	w        io.Writer
-	states   map[string]string
-	training *bar
-	lastStep int
-	lastLine time.Time
-	wasAway  bool
-}
-
-func (v *followView) show(run captioner.Run) {
-	v.wasAway = false
-	for _, s := range run.Stages {
-		text := stageText(s)
-		if s.State == "pending" || s.State == v.states[s.Name] {
-			continue
-		}
-		v.states[s.Name] = s.State
-		if s.Name == "Train" && s.State != "running" {
-			v.close()
-		}
-		fmt.Fprintf(v.w, "  %-24s %s\n", s.Name, text)
-	}
-	if v.states["Train"] == "running" {
-		v.showTraining(run.Metrics)
-	}
-}
-
-// showTraining draws the step, the losses, the speed and the time left.
-func (v *followView) showTraining(m map[string]float64) {
-	step, steps := int(m["step"]), int(m["steps"])
-	if steps == 0 || step == v.lastStep {
-		return
-	}
-	v.lastStep = step
-	text := fmt.Sprintf("epoch %d/%d  loss %.3f", int(m["epoch"]), int(m["epochs"]), m["loss"])
-	if loss, ok := m["validation_loss"]; ok {
-		text += fmt.Sprintf("  validation %.3f", loss)
-	}
-	text += fmt.Sprintf("  %.0f pictures/s", m["images_per_second"])
-	left := (time.Duration(m["seconds_left"]) * time.Second).Round(time.Second)
-	if !isTerminal(v.w) {
-		if time.Since(v.lastLine) >= linesEvery {
-			v.lastLine = time.Now()
-			fmt.Fprintf(v.w, "    step %d/%d  %s  %s left\n", step, steps, text, left)
-		}
-		return
-	}
-	if v.training == nil {
-		v.training = newBar(v.w, "")
-	}
-	v.training.title = "    " + text
-	v.training.update(step, steps)
-	if v.training.terminal != nil {
-		v.training.terminal.Describe("    " + text)
-	}
-}
-
-func (v *followView) away(err error) {
-	if !v.wasAway {
-		v.wasAway = true
-		fmt.Fprintf(v.w, "  waiting for the server: %v\n", err)
-	}
-}
-
-func (v *followView) close() {
-	if v.training != nil {
-		v.training.done()
-		v.training = nil
-	}
+func unreadable(e streamEvent, err error) error {
+	return captioner.Wrap(captioner.Internal, err, "read the server's event %q", e.Name)
 }
 
 // outcome turns the last state of a run into an error where it did not complete.

@@ -18,8 +18,8 @@ import (
 	"github.com/captioner/captioner"
 )
 
-// version is set by the linker.
-var version = "unknown"
+// version, commit and branch are set by the linker.
+var version, commit, branch = "unknown", "", ""
 
 func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))

@@ -15,8 +15,8 @@ import (
 )
 
 func newRunsCommand(g *global) *cobra.Command {
-	cmd := &cobra.Command{Use: "runs", Short: "List, show and cancel runs"}
-	cmd.AddCommand(newRunsListCommand(g), newRunsShowCommand(g), newRunsCancelCommand(g))
+	cmd := &cobra.Command{Use: "runs", Short: "List, show, watch and cancel runs"}
+	cmd.AddCommand(newRunsListCommand(g), newRunsShowCommand(g), newRunsWatchCommand(g), newRunsCancelCommand(g))
 	return cmd
 }
 
@@ -57,6 +57,31 @@ func newRunsShowCommand(g *global) *cobra.Command {
 				return printJSON(cmd.OutOrStdout(), run)
 			}
 			return printRun(cmd.OutOrStdout(), run)
+		},
+	}
+}
+
+func newRunsWatchCommand(g *global) *cobra.Command {
+	return &cobra.Command{
+		Use:   "watch RUN",
+		Short: "Follow a run until it ends",
+		Long: `Draws the run's progress until it ends, and then its outcome: bars on a terminal,
+plain lines elsewhere, with --json each event on a line. It outlives a server that
+is away for a while. The exit code is that of the run: 0 if it completed.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			view := newProgressView(cmd.ErrOrStderr(), false)
+			if g.json {
+				view = newProgressView(cmd.OutOrStdout(), true)
+			}
+			run, err := follow(cmd.Context(), view, newAPIClient(g.server), args[0])
+			if err != nil {
+				return err
+			}
+			if err := outcome(run); err != nil || g.json {
+				return err
+			}
+			return printOutcome(cmd, g, run)
 		},
 	}
 }

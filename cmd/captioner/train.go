@@ -75,7 +75,7 @@ func trainAt(ctx context.Context, cmd *cobra.Command, g *global, client *apiClie
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), run.ID)
 		return err
 	}
-	run, err := startAndFollow(ctx, cmd, client, cfg)
+	run, err := startAndFollow(ctx, cmd, g, client, cfg)
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ func (g *global) newApp(cmd *cobra.Command, o app.Options, level slog.Level) (*a
 	}
 	o.DataDir, o.Database = g.dataDir, g.database
 	o.Logger = logger
-	o.Version = version
+	o.Version, o.Commit, o.Branch = version, commit, branch
 	return app.New(o)
 }
 
@@ -170,7 +170,7 @@ func runDemo(cmd *cobra.Command, g *global, o app.Options, once bool) (err error
 // demonstrate trains, and captions held-out pictures with what came of it.
 func demonstrate(ctx context.Context, cmd *cobra.Command, g *global, a *app.App) error {
 	client := newAPIClient(a.APIURL())
-	run, err := startAndFollow(ctx, cmd, client, captioner.DefaultConfig())
+	run, err := startAndFollow(ctx, cmd, g, client, captioner.DefaultConfig())
 	if err != nil {
 		return err
 	}
@@ -203,14 +203,15 @@ func whileWhole(ctx context.Context, a *app.App, f func(ctx context.Context) err
 	return err
 }
 
-// startAndFollow starts a run and prints its progress until it ends.
-func startAndFollow(ctx context.Context, cmd *cobra.Command, client runClient, cfg captioner.Config) (captioner.Run, error) {
+// startAndFollow starts a run and shows its progress until it ends.
+func startAndFollow(ctx context.Context, cmd *cobra.Command, g *global, client *apiClient, cfg captioner.Config) (captioner.Run, error) {
 	run, err := client.Start(ctx, cfg)
 	if err != nil {
 		return captioner.Run{}, err
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "run %s\n", run.ID)
-	return follow(ctx, cmd.ErrOrStderr(), client, run.ID)
+	view := newProgressView(cmd.ErrOrStderr(), g.json)
+	view.started(run)
+	return follow(ctx, view, client, run.ID)
 }
 
 func printOutcome(cmd *cobra.Command, g *global, run captioner.Run) error {

@@ -67,8 +67,9 @@ type Options struct {
 	// DemonstrationProgress is told how far drawing the demonstration has come.
 	DemonstrationProgress func(done, total int)
 
-	Version string
-	Logger  *slog.Logger
+	// Version, Commit and Branch are the program's, as git tells them.
+	Version, Commit, Branch string
+	Logger                  *slog.Logger
 }
 
 // DefaultListen is the API's address: that of the variable PORT on all

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/log"
@@ -17,6 +19,7 @@ import (
 	"github.com/captioner/captioner/internal/registry"
 	"github.com/captioner/captioner/internal/serving"
 	"github.com/captioner/captioner/internal/temporaldev"
+	"github.com/captioner/captioner/internal/tracking"
 	"github.com/captioner/captioner/worker"
 	"github.com/captioner/captioner/workflows"
 )
@@ -66,12 +69,17 @@ func (a *App) startWorker(ctx context.Context) error {
 		Binary: a.opts.EngineBinary, Nice: jobNiceness, Logger: a.log.With("process", "job engine"),
 	})
 	a.onStop("job engine", func(context.Context) error { return jobs.Close() })
-	// A library that does not fit is told now, not when the first run needs it.
-	var err error
-	if a.tensorFlow, a.devices, err = jobs.Check(ctx); err != nil {
-		return err
+	if a.serves(workflows.EngineTaskQueue) {
+		// A library that does not fit is told now, not when the first run needs it.
+		var err error
+		if a.tensorFlow, a.devices, err = jobs.Check(ctx); err != nil {
+			return err
+		}
+		a.log.Info("engine", "tensorflow", a.tensorFlow, "devices", a.devices)
 	}
-	a.log.Info("engine", "tensorflow", a.tensorFlow, "devices", a.devices)
+	if a.serves(workflows.TaskQueue) {
+		a.startTracking()
+	}
 	w, err := worker.New(a.client, &activities.Activities{
 		Store: a.storage.Store, Blobs: a.storage.Blobs,
 		Extractor: jobs, Trainer: jobs, OpenModel: jobs.OpenModel,
@@ -87,6 +95,26 @@ func (a *App) startWorker(ctx context.Context) error {
 	a.onStop("worker", w.Stop)
 	a.watch(w.Failed())
 	return nil
+}
+
+// serves reports whether this process' worker takes tasks of the queue.
+func (a *App) serves(queue string) bool {
+	return len(a.opts.TaskQueues) == 0 || slices.Contains(a.opts.TaskQueues, queue)
+}
+
+// startTracking writes the files of runs. It stops after the worker, whose last
+// run it completes.
+func (a *App) startTracking() {
+	t := tracking.New(tracking.Options{
+		Store: a.storage.Store, Blobs: a.storage.Blobs, Dir: filepath.Join(a.opts.DataDir, "runs"),
+		Build: tracking.Build{
+			Version: a.opts.Version, Commit: a.opts.Commit, Branch: a.opts.Branch,
+			Dirty: strings.HasSuffix(a.opts.Version, "-dirty"), // as `git describe --dirty` says
+		},
+		TensorFlow: engine.TensorFlowVersion, Devices: a.devices, Logger: a.log,
+	})
+	t.Start()
+	a.onStop("tracking", t.Stop)
 }
 
 // watch passes on the error of a part that ends by itself.

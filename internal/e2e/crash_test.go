@@ -32,6 +32,7 @@ func TestKilledRunsEndInTheSameVersion(t *testing.T) {
 	l := startLocal(t, p, filepath.Join(t.TempDir(), "elsewhere"))
 	id := l.startRun(t, config(filepath.Join(t.TempDir(), "there")))
 
+	followed := l.watch(t, id)
 	l.awaitTraining(t, id, 100)
 	for _, pid := range l.children(t, "captioner-engine") {
 		syscall.Kill(pid, syscall.SIGKILL)
@@ -52,7 +53,9 @@ func TestKilledRunsEndInTheSameVersion(t *testing.T) {
 	if got.Result.Version != want.Result.Version {
 		t.Errorf("the killed run made version %s, the undisturbed one %s", got.Result.Version, want.Result.Version)
 	}
+	checkFollowed(t, l, id, followed)
 	l.stop(t)
+	checkRunFiles(t, l.dataDir, got, steps)
 }
 
 // TestCancel stops a run in mid-training: it must end within 5 s and a step,

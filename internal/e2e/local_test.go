@@ -89,6 +89,8 @@ func TestLocalMode(t *testing.T) {
 		}
 	})
 
+	t.Run("progress", func(t *testing.T) { testProgress(t, l, run.ID) })
+
 	t.Run("deployment manifest", func(t *testing.T) {
 		var manifest struct {
 			Version captioner.Digest `json:"version"`
@@ -109,6 +111,7 @@ func TestLocalMode(t *testing.T) {
 				t.Errorf("the second run trained again")
 			}
 		}
+		testProgress(t, l, again.ID) // has the curves of the first
 	})
 
 	t.Run("bad configuration", func(t *testing.T) {
@@ -199,6 +202,7 @@ func TestLocalMode(t *testing.T) {
 	})
 
 	l.stop(t)
+	checkRunFiles(t, l.dataDir, run, 60)
 }
 
 // serveBundle serves a bundle as a container does: the port from the variable

@@ -100,6 +100,17 @@ func Score(algorithm string, split captioner.Digest, cfg captioner.EvaluationCon
 	})
 }
 
+// SentenceBLEU returns BLEU-1 to BLEU-4 of one caption, tokenized by [Split] and
+// smoothed by [Method1]: how the caption did, not a part of the corpus' score.
+func SentenceBLEU(caption string, references []string) ([MaxOrder]float64, error) {
+	tokenize := tokenizers[Split]
+	refs := make([][]string, len(references))
+	for i, reference := range references {
+		refs[i] = tokenize(reference)
+	}
+	return CorpusBLEU([][]string{tokenize(caption)}, [][][]string{refs}, Method1)
+}
+
 // score completes the signature by the number of references.
 func score(captions []string, references [][]string, sig Signature) (captioner.Scores, error) {
 	tokenize, err := tokenizer(sig.Tokenizer)

@@ -1,0 +1,73 @@
+package tracking
+
+import (
+	"bytes"
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"io"
+	"strings"
+
+	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/ml/metrics"
+)
+
+// referencesJoint separates a picture's references in bleu_scores.csv.
+const referencesJoint = " | "
+
+// pictureScores gives bleu_scores.csv: a row for each test picture and algorithm.
+func pictureScores(ctx context.Context, blobs captioner.BlobStore, p captioner.Progress) ([]byte, error) {
+	var ds captioner.Dataset
+	if err := loadJSON(ctx, blobs, p.Dataset, &ds); err != nil {
+		return nil, err
+	}
+	references := map[string][]string{}
+	for _, e := range ds.Examples {
+		references[e.Image] = e.References
+	}
+	var b bytes.Buffer
+	w := csv.NewWriter(&b)
+	_ = w.Write([]string{"image", "algorithm", "bleu1", "bleu2", "bleu3", "bleu4", "hypothesis", "references"}) // into memory
+	for _, digest := range p.Captions {
+		var captions []captioner.CaptionedImage
+		if err := loadJSON(ctx, blobs, digest, &captions); err != nil {
+			return nil, err
+		}
+		for _, c := range captions {
+			for _, said := range []struct{ algorithm, caption string }{{"greedy", c.Greedy}, {"beam", c.Beam}} {
+				bleu, err := metrics.SentenceBLEU(said.caption, references[c.Image])
+				if err != nil {
+					return nil, err
+				}
+				record := []string{c.Image, said.algorithm}
+				for _, v := range bleu {
+					record = append(record, number(v))
+				}
+				_ = w.Write(append(record, said.caption, strings.Join(references[c.Image], referencesJoint)))
+			}
+		}
+	}
+	w.Flush()
+	return b.Bytes(), nil
+}
+
+// loadBlob reads a blob to its end, which verifies it.
+func loadBlob(ctx context.Context, blobs captioner.BlobStore, digest captioner.Digest) ([]byte, error) {
+	r, err := blobs.Open(ctx, digest)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(r)
+}
+
+func loadJSON(ctx context.Context, blobs captioner.BlobStore, digest captioner.Digest, v any) error {
+	data, err := loadBlob(ctx, blobs, digest)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		return captioner.Wrap(captioner.Corrupt, err, "decode blob %s", digest.Short())
+	}
+	return nil
+}

@@ -1,0 +1,70 @@
+package tracking
+
+import (
+	"bytes"
+	"encoding/csv"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// table is metrics.csv, which grows by rows.
+type table struct {
+	path    string
+	file    *os.File
+	columns []string
+}
+
+// write appends rows, or writes all of them into a new file where the table is
+// not open yet or the rows have a column that it lacks.
+func (t *table) write(fresh, all []row) error {
+	columns := names(all)
+	if t.file != nil && slices.Equal(columns, t.columns) {
+		if len(fresh) == 0 {
+			return nil
+		}
+		_, err := t.file.Write(encodeRows(nil, columns, fresh))
+		return err
+	}
+	t.close()
+	header := append([]string{"time", "step"}, columns...)
+	file, err := writeFile(t.path, encodeRows(header, columns, all))
+	if err != nil {
+		return err
+	}
+	t.file, t.columns = file, columns
+	return nil
+}
+
+func (t *table) close() {
+	if t.file != nil {
+		_ = t.file.Close() // every write was checked
+		t.file = nil
+	}
+}
+
+// encodeRows gives the rows as CSV, after a header unless that is nil.
+func encodeRows(header, columns []string, rows []row) []byte {
+	var b bytes.Buffer
+	w := csv.NewWriter(&b)
+	if header != nil {
+		_ = w.Write(header) // into memory: cannot fail
+	}
+	for _, r := range rows {
+		record := []string{r.time.UTC().Format(time.RFC3339Nano), strconv.Itoa(r.step)}
+		for _, name := range columns {
+			cell := ""
+			if value, ok := r.values[name]; ok {
+				cell = number(value)
+			}
+			record = append(record, cell)
+		}
+		_ = w.Write(record)
+	}
+	w.Flush()
+	return b.Bytes()
+}
+
+// number gives v with as many digits as it takes to read the same number back.
+func number(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
