@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/api/apitest"
 )
 
 // notForClients are the codes of errors that no HTTP client sees, and why.
@@ -183,7 +184,7 @@ func TestEveryCodeIsShown(t *testing.T) {
 				if status < "400" {
 					continue
 				}
-				for _, name := range codes(t, response.Value) {
+				for _, name := range apitest.Codes(t, response.Value) {
 					if !shown[name] && !slices.Contains(missing, name) {
 						missing = append(missing, name)
 					}

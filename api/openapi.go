@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"fmt"
 	"net/http"
+	"sync"
 
 	"github.com/gin-gonic/gin"
 	"github.com/goccy/go-yaml"
@@ -25,14 +26,15 @@ var docsPage []byte
 const docsPolicy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; " +
 	"img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// openAPIDocument returns the description as JSON, in the order of the file.
-func openAPIDocument() ([]byte, error) {
+// openAPIDocument returns the description as JSON, in the order of the file. It
+// is made once: that takes milliseconds.
+var openAPIDocument = sync.OnceValues(func() ([]byte, error) {
 	document, err := yaml.YAMLToJSON(description)
 	if err != nil {
 		return nil, fmt.Errorf("api: read openapi.yaml: %w", err)
 	}
 	return document, nil
-}
+})
 
 // openAPI answers GET /openapi.json.
 func (s *Server) openAPI(c *gin.Context) error {

@@ -2,6 +2,7 @@ package deployment_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -192,7 +193,7 @@ func TestContextEndsWhileWaiting(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	f.Waiting = func(int, int) { cancel() }
 	f.Timeout = time.Minute
-	if _, err := f.Promote(ctx, string(digest("b")), "api", "better"); err != context.Canceled {
+	if _, err := f.Promote(ctx, string(digest("b")), "api", "better"); !errors.Is(err, context.Canceled) {
 		t.Errorf("Promote() = %v, want the context's error", err)
 	}
 	if got := f.live(t); got != "b" {

@@ -102,6 +102,11 @@ func TestPromoteAndRollBack(t *testing.T) {
 			t.Errorf("captioner deployments prints\n%s", out)
 		}
 	})
+	t.Run("every answer is as described", func(t *testing.T) {
+		var runs struct{ Runs []captioner.Run }
+		l.get(t, "/runs", &runs)
+		l.checkDescribed(t, map[string]string{"id": runs.Runs[0].ID, "version": first.Short()})
+	})
 	t.Run("damaged bundle", func(t *testing.T) {
 		flip(t, blobOf(t, l.dataDir, first))
 		l.deploy(t, "/models/"+string(first)+"/promote", "", http.StatusConflict)
