@@ -173,6 +173,9 @@ func TestEventsOfEndedRun(t *testing.T) {
 		t.Fatalf("status %d, content type %q", w.Code, got)
 	}
 	events := readEvents(t, w.Body, nil)
+	for _, e := range events {
+		needDocument(t).CheckEvent(t, "/runs/{id}/events", e.name, e.data)
+	}
 	want := []string{"stages", "metrics", "metrics", "metrics", "sample", "sample", "end"}
 	if diff := gocmp.Diff(want, names(events)); diff != "" {
 		t.Fatalf("events (-want +got):\n%s", diff)

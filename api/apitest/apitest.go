@@ -41,7 +41,9 @@ func Load(data []byte) (*Document, error) {
 			s.Value.AdditionalProperties.Has = &closed
 		}
 	}
-	openapi3filter.RegisterBodyDecoder("text/html", openapi3filter.RegisteredBodyDecoder("text/plain"))
+	for _, contentType := range []string{"text/html", "text/event-stream", "image/png"} {
+		openapi3filter.RegisterBodyDecoder(contentType, openapi3filter.RegisteredBodyDecoder("text/plain"))
+	}
 	return &Document{doc}, nil
 }
 
@@ -133,6 +135,33 @@ func (d *Document) CheckResponse(t testing.TB, r *http.Request, resp *http.Respo
 	if resp.StatusCode >= 400 {
 		op.checkCode(t, resp.StatusCode, body)
 	}
+}
+
+// CheckEvent checks the data of a server-sent event against the schema that the
+// document names for it beside the stream of an address.
+func (d *Document) CheckEvent(t testing.TB, path, name, data string) {
+	t.Helper()
+	schemas, _ := d.Paths.Value(path).Get.Responses.Status(http.StatusOK).Value.Extensions["x-events"].(map[string]any)
+	reference, ok := schemas[name].(map[string]any)
+	if !ok {
+		t.Errorf("%s: the event %q is not described", path, name)
+		return
+	}
+	var value any
+	if err := json.Unmarshal([]byte(data), &value); err != nil {
+		t.Errorf("event %s: %v", name, err)
+		return
+	}
+	schema := d.Components.Schemas[strings.TrimPrefix(reference["$ref"].(string), "#/components/schemas/")]
+	if err := schema.Value.VisitJSON(value, openapi3.EnableJSONSchema2020()); err != nil {
+		t.Errorf("event %s is not as described: %v\n%.500s", name, err, data)
+	}
+}
+
+// IsStream tells an operation that answers for as long as something goes on.
+func IsStream(op *openapi3.Operation) bool {
+	ok := op.Responses.Status(http.StatusOK)
+	return ok != nil && ok.Value.Content.Get("text/event-stream") != nil
 }
 
 func (d *Document) input(r *http.Request, op *Operation) *openapi3filter.RequestValidationInput {
