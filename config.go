@@ -174,7 +174,7 @@ func DefaultConfig() Config {
 			MaxPixels:    50_000_000,
 		},
 		Model: ModelConfig{
-			Encoder: "conv", Decoder: "transformer", ImageSize: 48,
+			Encoder: "conv", Decoder: "transformer", ImageSize: 64,
 			Width: 128, Layers: 2, Heads: 4, FeedForward: 256, Dropout: 0.1,
 		},
 		Training: TrainingConfig{

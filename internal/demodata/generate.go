@@ -38,7 +38,7 @@ const (
 )
 
 // version changes whenever the same options give other bytes than before.
-const version = 3
+const version = 4
 
 const minImages, maxImages = 10, 99_999
 

@@ -87,7 +87,7 @@ func (w *writer) caption() string {
 	case 1:
 		return w.single()
 	case 2:
-		if len(w.relations) > 0 && w.chance(0.7) {
+		if len(w.relations) > 0 && w.chance(0.8) {
 			return w.related(nil)
 		}
 	default:
@@ -103,12 +103,12 @@ func (w *writer) single() string {
 	g := w.groups[0]
 	thing := w.thing(g, detail{size: 0.7, texture: 0.85})
 	where := w.position(g)
-	if where == "" || w.chance(0.35) {
+	if where == "" || w.chance(0.25) {
 		where = w.background()
-	} else if w.chance(0.3) {
+	} else if w.chance(0.25) {
 		where += " " + w.background()
 	}
-	switch w.pick(choice{"plain", 0.35}, choice{"verb", 0.3}, choice{"there", 0.2}, choice{"picture", 0.15}) {
+	switch w.pick(choice{"plain", 0.4}, choice{"verb", 0.35}, choice{"there", 0.15}, choice{"picture", 0.1}) {
 	case "verb":
 		return thing + " " + w.verb(g) + " " + where
 	case "there":
@@ -131,7 +131,7 @@ func (w *writer) related(rest []group) string {
 	subject, object := w.thing(a, d), w.thing(b, d)
 	between := w.relationWords(rel.kind)
 	text := subject + " " + between + " " + object
-	switch w.pick(choice{"verb", 0.6}, choice{"plain", 0.2}, choice{"there", 0.2}) {
+	switch w.pick(choice{"verb", 0.75}, choice{"plain", 0.15}, choice{"there", 0.1}) {
 	case "verb":
 		text = subject + " " + w.verb(a) + " " + between + " " + object
 	case "there":
@@ -163,7 +163,7 @@ func (w *writer) relatedAmongOthers() string {
 // pickRelation draws a relation; people rather start on the left and at the
 // top, and rather say how things lie than that they are near.
 func (w *writer) pickRelation() relation {
-	weights := map[relationKind]float64{leftOf: 0.7, rightOf: 0.3, above: 0.7, below: 0.3, near: 0.12}
+	weights := map[relationKind]float64{leftOf: 0.85, rightOf: 0.15, above: 0.85, below: 0.15, near: 0.08}
 	total := 0.0
 	for _, rel := range w.relations {
 		total += weights[rel.kind]
@@ -180,15 +180,15 @@ func (w *writer) pickRelation() relation {
 func (w *writer) relationWords(kind relationKind) string {
 	switch kind {
 	case leftOf:
-		return w.pick(choice{"to the left of", 0.65}, choice{"left of", 0.35})
+		return w.pick(choice{"to the left of", 0.85}, choice{"left of", 0.15})
 	case rightOf:
-		return w.pick(choice{"to the right of", 0.65}, choice{"right of", 0.35})
+		return w.pick(choice{"to the right of", 0.85}, choice{"right of", 0.15})
 	case above:
-		return w.pick(choice{"above", 0.75}, choice{"over", 0.25})
+		return w.pick(choice{"above", 0.85}, choice{"over", 0.15})
 	case below:
-		return w.pick(choice{"below", 0.7}, choice{"under", 0.3})
+		return w.pick(choice{"below", 0.85}, choice{"under", 0.15})
 	default:
-		return w.pick(choice{"near", 0.6}, choice{"next to", 0.25}, choice{"close to", 0.15})
+		return w.pick(choice{"near", 0.75}, choice{"next to", 0.15}, choice{"close to", 0.1})
 	}
 }
 
@@ -200,7 +200,7 @@ func (w *writer) list() string {
 		d = detail{size: 0.1, texture: 0.2}
 	}
 	things := w.things(groups, d)
-	switch w.pick(choice{"plain", 0.45}, choice{"there", 0.2}, choice{"picture", 0.25}, choice{"seen", 0.1}) {
+	switch w.pick(choice{"plain", 0.6}, choice{"there", 0.15}, choice{"picture", 0.15}, choice{"seen", 0.1}) {
 	case "there":
 		return "there " + be(groups[0]) + " " + things + " " + w.background()
 	case "picture":
@@ -219,7 +219,7 @@ func (w *writer) list() string {
 // forgets one of many, as people do.
 func (w *writer) arranged() []group {
 	groups := leftToRight(w.groups)
-	if w.chance(0.2) {
+	if w.chance(0.1) {
 		w.r.Shuffle(len(groups), func(i, j int) { groups[i], groups[j] = groups[j], groups[i] })
 	}
 	if len(groups) > 2 && w.chance(0.06) {
@@ -278,13 +278,13 @@ func (w *writer) thing(g group, d detail) string {
 		d.texture *= 0.15
 	}
 	if w.chance(d.size) {
-		parts = append(parts, w.word(synonymsOf(sizeWords, g.Size), 0.65))
+		parts = append(parts, w.word(synonymsOf(sizeWords, g.Size), 0.75))
 	}
 	if w.chance(d.texture) {
-		parts = append(parts, w.word(synonymsOf(textureWords, g.Texture), 0.7))
+		parts = append(parts, w.word(synonymsOf(textureWords, g.Texture), 0.8))
 	}
-	parts = append(parts, w.word(synonymsOf(colourWords, g.Colour), 0.85))
-	noun := w.word(synonymsOf(shapeWords, g.Shape), 0.8)
+	parts = append(parts, w.word(synonymsOf(colourWords, g.Colour), 0.9))
+	noun := w.word(synonymsOf(shapeWords, g.Shape), 0.9)
 	switch len(g.members) {
 	case 1:
 		return article(parts[0]) + " " + strings.Join(parts, " ") + " " + noun
@@ -311,7 +311,7 @@ func be(g group) string {
 }
 
 func (w *writer) verb(g group) string {
-	verb := w.pick(choice{"", 0.5}, choice{"sit", 0.3}, choice{"lie", 0.2})
+	verb := w.pick(choice{"", 0.75}, choice{"sit", 0.15}, choice{"lie", 0.1})
 	switch {
 	case verb == "":
 		return be(g)
@@ -327,8 +327,8 @@ func (w *writer) opening() string {
 }
 
 func (w *writer) background() string {
-	tone := w.word(synonymsOf(toneWords, w.scene.Background.Tone), 0.7)
-	return "on " + article(tone) + " " + tone + " " + w.pick(choice{"background", 0.65}, choice{"surface", 0.2}, choice{"backdrop", 0.15})
+	tone := w.word(synonymsOf(toneWords, w.scene.Background.Tone), 0.8)
+	return "on " + article(tone) + " " + tone + " " + w.pick(choice{"background", 0.75}, choice{"surface", 0.15}, choice{"backdrop", 0.1})
 }
 
 // position says where in the picture the group lies, or "" if it is hard to

@@ -153,9 +153,9 @@ func drawTexture(r *rand.Rand) Texture {
 }
 
 // radiusRange gives the smallest and largest radius of a size, in units of the
-// square root of the picture's area. A small object is 21 pixels wide or more
-// after the picture is squashed to 96 × 96, enough to tell shape and texture; the gaps between the ranges keep the sizes
-// apart.
+// square root of the picture's area. A small object is 14 pixels wide or more
+// after the picture is squashed to 64 × 64, enough to tell shape and texture;
+// the gaps between the ranges keep the sizes apart.
 var radiusRange = map[Size][2]float64{
 	Small:  {0.130, 0.140},
 	Medium: {0.172, 0.184},

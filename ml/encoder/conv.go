@@ -17,7 +17,7 @@ var convStages = []struct {
 	channels int
 	residual bool
 }{
-	{24, false}, {64, true}, {128, false},
+	{24, false}, {64, false}, {128, true},
 }
 
 // convStem is the channels of the stages before them, and convGrid the largest
@@ -29,7 +29,7 @@ const (
 
 // Conv is a small convolutional network, to be trained from scratch: stages of
 // 3×3 convolutions with batch normalisation (Ioffe and Szegedy 2015) and ReLU,
-// with a residual connection (He et al. 2016) in the last but one. Its stages
+// with a residual connection (He et al. 2016) in the last. Its stages
 // are as many as bring the picture down to 5 to 8 locations a side, three for
 // pictures of up to 64 pixels.
 //
