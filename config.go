@@ -82,6 +82,11 @@ type ModelConfig struct {
 	Dropout float64 `json:"dropout" yaml:"dropout"`
 }
 
+// StoredSize returns the side in pixels of the squares that pictures are
+// prepared as: an eighth more than the encoder sees, so that training can shift
+// its view.
+func (c ModelConfig) StoredSize() int { return c.ImageSize + c.ImageSize/8/2*2 }
+
 // TrainingConfig describes how the weights are found.
 type TrainingConfig struct {
 	// Steps is the number of optimiser steps; the learning rate is scheduled

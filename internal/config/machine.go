@@ -199,9 +199,9 @@ func (m *machine) report(field string, err error) {
 const spaceForTheRest = 256 << 20
 
 // spaceNeeded estimates what a run writes, in bytes: the pictures' pixels as a
-// shard and as a blob, cropped from squares 8 pixels larger.
+// shard and as a blob.
 func spaceNeeded(m captioner.ModelConfig, pictures int) uint64 {
-	side := uint64(max(m.ImageSize, 0) + 8)
+	side := uint64(max(m.StoredSize(), 0))
 	return 2*uint64(pictures)*side*side*3 + spaceForTheRest
 }
 

@@ -68,7 +68,7 @@ func BenchmarkStep(b *testing.B) {
 // an untrained model that never ends a caption.
 func BenchmarkGreedy(b *testing.B) {
 	g, session := benchModel(b)
-	pixels := benchBatch(Pixels(g.model.ModelConfig)).Pixels
+	pixels := benchBatch(g.model.StoredSize()).Pixels
 	for b.Loop() {
 		if _, err := g.Greedy(session, pixels, 8); err != nil {
 			b.Fatal(err)

@@ -47,10 +47,6 @@ func New(config captioner.ModelConfig, vocabulary, maxTokens int) (*Model, error
 	return &Model{ModelConfig: config, Vocabulary: vocabulary, MaxTokens: maxTokens, encode: encode}, nil
 }
 
-// Pixels returns the side of the squares that pictures are stored as: an
-// eighth more than the encoder sees, so that training can shift its view.
-func Pixels(config captioner.ModelConfig) int { return config.ImageSize + config.ImageSize/8/2*2 }
-
 // The weights' initial limits that are not the layers' own.
 var (
 	embeddingInit = nn.Uniform(0.05) // Keras' default for embeddings

@@ -60,22 +60,14 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-func TestPixels(t *testing.T) {
-	for side, want := range map[int]int{32: 34, 64: 68, 96: 104, 100: 108} {
-		if got := Pixels(captioner.ModelConfig{ImageSize: side}); got != want {
-			t.Errorf("pixels for %d: %d, want %d", side, got, want)
-		}
-	}
-}
-
 // pixelsOf returns n squares that differ. Those of side 32 are the middle of
-// those of side 34.
+// those of side 36.
 func pixelsOf(n, side int) []byte {
 	pixels := make([]byte, 0, n*side*side*3)
-	margin := (34 - side) / 2
+	margin := (36 - side) / 2
 	for i := range n {
-		for y := margin; y < 34-margin; y++ {
-			for x := margin; x < 34-margin; x++ {
+		for y := margin; y < 36-margin; y++ {
+			for x := margin; x < 36-margin; x++ {
 				pixels = append(pixels, byte(x*7+i*90), byte(y*5), byte(x*y+i))
 			}
 		}
@@ -126,7 +118,7 @@ func TestTrainingLearnsOneBatch(t *testing.T) {
 			c := testConfig()
 			c.Training.LabelSmoothing = smoothing
 			g := newTrainer(t, c)
-			validation := captionsBatch(34)
+			validation := captionsBatch(36)
 			start, err := g.Validate(g.session, validation)
 			if err != nil {
 				t.Fatal(err)
@@ -255,13 +247,13 @@ func never(weights map[string]*tf.Tensor) {
 func TestStepsEqualTeacherForcing(t *testing.T) {
 	g := newTrainer(t, testConfig())
 	m, _ := exported(t, g, never)
-	batch := captionsBatch(34)
+	batch := captionsBatch(36)
 	want, err := g.Validate(g.session, batch)
 	if err != nil {
 		t.Fatal(err)
 	}
 
-	encoded := run(t, m, "encode", map[string]*tf.Tensor{"pixels": tf.FromBytes(batch.Pixels, 2, 34, 34, 3)}, "memory", "state")
+	encoded := run(t, m, "encode", map[string]*tf.Tensor{"pixels": tf.FromBytes(batch.Pixels, 2, 36, 36, 3)}, "memory", "state")
 	memory, state := encoded[0], encoded[1]
 	if diff := cmp.Diff([]int64{2, 4, 0, 8}, state.Shape()); diff != "" {
 		t.Errorf("sizes of the empty state (-want +got):\n%s", diff)
@@ -354,7 +346,7 @@ func TestServingDefault(t *testing.T) {
 	all := run(t, m, "serving_default", map[string]*tf.Tensor{"image_bytes": tf.FromString(file)}, "ids", "text", "log_probability")
 
 	pixels := run(t, m, "preprocess", map[string]*tf.Tensor{"image_bytes": tf.FromString(file), "orientation": scalar(1)}, "pixels")[0]
-	encoded := run(t, m, "encode", map[string]*tf.Tensor{"pixels": tf.FromBytes(pixels.Bytes(), 1, 34, 34, 3)}, "memory", "state")
+	encoded := run(t, m, "encode", map[string]*tf.Tensor{"pixels": tf.FromBytes(pixels.Bytes(), 1, 36, 36, 3)}, "memory", "state")
 	state, token, total := encoded[1], text.Start, 0.0
 	want := make([]int32, 6)
 	var words []string
@@ -416,13 +408,13 @@ func TestGrayscale(t *testing.T) {
 		c := testConfig()
 		c.Model.Grayscale = grey
 		m, _ := exported(t, newTrainer(t, c), nil)
-		pixels := make([]byte, 2*34*34*3)
-		for i := range 34 * 34 {
+		pixels := make([]byte, 2*36*36*3)
+		for i := range 36 * 36 {
 			pixels[3*i] = 100          // 0.299 · 100 = 29.9
-			pixels[3*(34*34+i)+1] = 51 // 0.587 · 51 = 29.9…
-			pixels[3*(34*34+i)+2] = byte(0)
+			pixels[3*(36*36+i)+1] = 51 // 0.587 · 51 = 29.9…
+			pixels[3*(36*36+i)+2] = byte(0)
 		}
-		memory := run(t, m, "encode", map[string]*tf.Tensor{"pixels": tf.FromBytes(pixels, 2, 34, 34, 3)}, "memory")[0].Float32s()
+		memory := run(t, m, "encode", map[string]*tf.Tensor{"pixels": tf.FromBytes(pixels, 2, 36, 36, 3)}, "memory")[0].Float32s()
 		half := len(memory) / 2
 		same := cmp.Equal(memory[:half], memory[half:], cmpopts.EquateApprox(0, 5e-3))
 		if same != grey {

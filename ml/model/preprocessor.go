@@ -22,7 +22,7 @@ type Preprocessor struct {
 // NewPreprocessor opens a preprocessor for the model's picture size. threads
 // is as in [tf.NewSession].
 func NewPreprocessor(config captioner.ModelConfig, threads int) (*Preprocessor, error) {
-	p := &Preprocessor{side: Pixels(config)}
+	p := &Preprocessor{side: config.StoredSize()}
 	s := tf.NewScope()
 	p.data, p.dataOrientation = input(s, "image_bytes", tf.String), input(s, "orientation", tf.Int32)
 	p.dataPixels = preprocess(s.SubScope("bytes"), p.data, p.dataOrientation, p.side)

@@ -76,7 +76,7 @@ func (m *Model) preprocessSignature(s *tf.Scope) tf.Signature {
 	data, orientation := input(s, "image_bytes", tf.String), input(s, "orientation", tf.Int32)
 	return tf.Signature{
 		Inputs:  map[string]tf.Output{"image_bytes": data, "orientation": orientation},
-		Outputs: map[string]tf.Output{"pixels": tf.Named(s, "pixels", preprocess(s, data, orientation, Pixels(m.ModelConfig)))},
+		Outputs: map[string]tf.Output{"pixels": tf.Named(s, "pixels", preprocess(s, data, orientation, m.StoredSize()))},
 	}
 }
 
@@ -84,7 +84,7 @@ func (m *Model) pixelsSignature(s *tf.Scope) tf.Signature {
 	raw, orientation := input(s, "raw_pixels", tf.Uint8, -1, -1, 3), input(s, "orientation", tf.Int32)
 	return tf.Signature{
 		Inputs:  map[string]tf.Output{"raw_pixels": raw, "orientation": orientation},
-		Outputs: map[string]tf.Output{"pixels": tf.Named(s, "pixels", preprocessPixels(s, raw, orientation, Pixels(m.ModelConfig)))},
+		Outputs: map[string]tf.Output{"pixels": tf.Named(s, "pixels", preprocessPixels(s, raw, orientation, m.StoredSize()))},
 	}
 }
 
@@ -104,7 +104,7 @@ func (m *Model) encoded(t *nn.Tower, pixels tf.Output) (memory, state tf.Output)
 }
 
 func (m *Model) encodeSignature(s *tf.Scope, t *nn.Tower) tf.Signature {
-	side := int64(Pixels(m.ModelConfig))
+	side := int64(m.StoredSize())
 	pixels := input(s, "pixels", tf.Uint8, -1, side, side, 3)
 	memory, state := m.encoded(within(t, s), pixels)
 	return tf.Signature{
@@ -144,7 +144,7 @@ func (m *Model) proposals(t *nn.Tower, tokens, position, memory, state tf.Output
 // programs that know nothing of this one.
 func (m *Model) captionSignature(s *tf.Scope, t *nn.Tower, tokens []string) tf.Signature {
 	data := input(s, "image_bytes", tf.String)
-	pixels := preprocess(s, data, tf.Int(s, 1), Pixels(m.ModelConfig))
+	pixels := preprocess(s, data, tf.Int(s, 1), m.StoredSize())
 	memory, state := m.encoded(within(t, s), nn.ExpandDims(s, pixels, 0))
 
 	token, done, total := tf.Ints(s, text.Start), tf.Ints(s, 0), tf.Floats(s, []float32{0}) // [1] each

@@ -104,7 +104,7 @@ func NewTraining(m *Model, c captioner.TrainingConfig, labels, towers int) (*Tra
 
 	// The tower that validates with the same weights.
 	v := &nn.Tower{Scope: s.SubScope("validation"), Weights: g.Weights}
-	g.grid, g.next = g.forward(v, &g.validation, Pixels(m.ModelConfig))
+	g.grid, g.next = g.forward(v, &g.validation, m.StoredSize())
 	loss, _ := nn.CrossEntropy(v.Scope, g.next, g.validation.targets, 0)
 	g.total = nn.Sum(v.Scope, loss, 0)
 
@@ -181,7 +181,7 @@ func (g *Training) Step(session *tf.Session, batches []Batch, step int, rate flo
 func (g *Training) Validate(session *tf.Session, b Batch) (float64, error) {
 	feeds := make(tf.Feeds)
 	defer release(feeds)
-	g.feed(feeds, &g.validation, b, Pixels(g.model.ModelConfig))
+	g.feed(feeds, &g.validation, b, g.model.StoredSize())
 	results, err := session.Run(feeds, []tf.Output{g.total})
 	if err != nil {
 		return 0, err

@@ -36,7 +36,7 @@ type data struct {
 
 // load opens the data set and the shards. The caller closes the result.
 func load(req captioner.TrainRequest) (_ *data, err error) {
-	d := &data{side: model.Pixels(req.Config.Model)}
+	d := &data{side: req.Config.Model.StoredSize()}
 	defer func() {
 		if err != nil {
 			d.close()

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 
 	"github.com/captioner/captioner"
-	"github.com/captioner/captioner/ml/model"
 	"github.com/captioner/captioner/ml/tf"
 )
 
@@ -49,7 +48,7 @@ func (r *run) export() (captioner.TrainResult, error) {
 	for name, content := range map[string]any{
 		vocabularyFile: tokens,
 		modelFile: captioner.ModelDescription{
-			Model: r.req.Config.Model, MaxTokens: r.data.maxTokens, Pixels: model.Pixels(r.req.Config.Model),
+			Model: r.req.Config.Model, MaxTokens: r.data.maxTokens, Pixels: r.req.Config.Model.StoredSize(),
 			Parameters: result.Parameters, TensorFlow: tf.Version(),
 		},
 		trainingFile: Report{TrainResult: result, History: r.state.History},

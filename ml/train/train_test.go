@@ -20,7 +20,6 @@ import (
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/ml/features"
-	"github.com/captioner/captioner/ml/model"
 	"github.com/captioner/captioner/ml/tf"
 )
 
@@ -53,7 +52,7 @@ func testRequest(t testing.TB) captioner.TrainRequest {
 		Vocabulary: []string{"<pad>", "<unk>", "startseq", "endseq", "a", "square", "one", "red", "green", "blue"},
 		MaxTokens:  6,
 	}
-	side := model.Pixels(c.Model)
+	side := c.Model.StoredSize()
 	r := rand.New(rand.NewPCG(1, 2))
 	var shards [2]*features.Writer
 	for i := range shards {
@@ -202,7 +201,7 @@ func TestRun(t *testing.T) {
 	if len(report.History) != 8 || report.TrainResult != result || report.History[7].Step != 45 {
 		t.Errorf("training.json: %+v", report)
 	}
-	if description.MaxTokens != 6 || description.Pixels != 34 || description.Model != req.Config.Model || description.Parameters != result.Parameters {
+	if description.MaxTokens != 6 || description.Pixels != 36 || description.Model != req.Config.Model || description.Parameters != result.Parameters {
 		t.Errorf("model.json: %+v", description)
 	}
 	if len(vocabulary) != 10 || vocabulary[4] != "a" {
