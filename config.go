@@ -184,9 +184,9 @@ func DefaultConfig() Config {
 		},
 		Training: TrainingConfig{
 			Steps: 3600, BatchSize: 16, CaptionsPerImage: 2,
-			LearningRate: 4e-3, WarmupSteps: 100, MinLearningRateRatio: 0.01,
+			LearningRate: 2e-3, WarmupSteps: 100, MinLearningRateRatio: 0.01,
 			Beta1: 0.9, Beta2: 0.98, Epsilon: 1e-9, ClipNorm: 1,
-			AuxiliaryWeight: 0.1, Augmentation: true,
+			LabelSmoothing: 0.1, AuxiliaryWeight: 0.1, Augmentation: true,
 			EarlyStoppingPatience: 0,
 			CheckpointInterval:    Duration(60 * time.Second),
 			Seed:                  42,
