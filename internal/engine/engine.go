@@ -259,7 +259,7 @@ func (e *engine) awaitReady(ctx context.Context) error {
 // ctx's error when ctx ended, or how the process died.
 func (e *engine) explain(ctx context.Context, err error) error {
 	mapped, told := wire.FromStatus(err)
-	if told {
+	if told && captioner.CodeOf(mapped) != wire.CodeEnding {
 		return mapped
 	}
 	if ctx.Err() != nil {

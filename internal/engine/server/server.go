@@ -126,7 +126,7 @@ func (s *Server) acquireJob(ctx context.Context) (release func(), err error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-s.stopping:
-		return nil, captioner.Errorf(captioner.Unavailable, "the engine is ending")
+		return nil, &captioner.Error{Kind: captioner.Unavailable, Code: wire.CodeEnding, Message: "the engine is ending"}
 	}
 }
 

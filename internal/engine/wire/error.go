@@ -30,6 +30,10 @@ const (
 	maxProblems = 100
 )
 
+// CodeEnding is the code of an Unavailable error of an engine that has been told
+// to end and takes no more work.
+const CodeEnding = "engine_ending"
+
 // FromError gives the message of an error with its kind, code, message and
 // problems; nil for nil. The whole text becomes the cause.
 func FromError(err error) *pb.ErrorDetail {
