@@ -32,5 +32,13 @@ func (a *Activities) RecordRun(ctx context.Context, in RecordRunInput) (RecordRu
 	if err != nil {
 		return RecordRunResult{}, err
 	}
-	return RecordRunResult{}, a.Store.FinishRun(ctx, in.RunID, in.State, in.Result, in.Message)
+	if err := a.Store.FinishRun(ctx, in.RunID, in.State, in.Result, in.Message); err != nil {
+		return RecordRunResult{}, err
+	}
+	var outcome captioner.Outcome
+	if in.Result != nil {
+		outcome = in.Result.Decision.Outcome
+	}
+	a.observer().RunEnded(in.State, outcome)
+	return RecordRunResult{}, nil
 }

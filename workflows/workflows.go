@@ -34,10 +34,12 @@ const (
 	// ProgressQuery returns a captioner.Progress.
 	ProgressQuery = "progress"
 
-	// memoActor and memoConfig are what Client notes about a run: who started
-	// it, and the digest of what was asked for.
+	// memoActor, memoConfig and memoTrace are what Client notes about a run: who
+	// started it, the digest of what was asked for, and the ID of the trace that
+	// it belongs to.
 	memoActor  = "actor"
 	memoConfig = "config"
+	memoTrace  = "trace_id"
 )
 
 // TrainAndDeploy is a run: it trains a model, scores it, registers it as a

@@ -64,6 +64,8 @@ type Options struct {
 	// Idle is how long a job engine is kept warm without a job; 0 means two
 	// minutes.
 	Idle time.Duration
+	// Restarted is called when a job engine that died is replaced; nil for none.
+	Restarted func()
 	// Dial extends the gRPC client, by interceptors for example.
 	Dial []grpc.DialOption
 	// TracerProvider makes the spans of calls, and Relay reads those of the

@@ -6,13 +6,14 @@ package wire
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/captioner/captioner"
 	pb "github.com/captioner/captioner/internal/engine/enginepb"
 )
 
 // Protocol is the number of the contract. Raise it with every change to it.
-const Protocol = 1
+const Protocol = 2
 
 // MaxMessageBytes bounds a message either way: a batch of large pictures. gRPC's
 // own default for received messages is 4 MiB.
@@ -52,7 +53,9 @@ func ToCaptionRequest(m *pb.CaptionRequest) captioner.CaptionRequest {
 
 // FromCaptionReply gives the message of a reply.
 func FromCaptionReply(r captioner.CaptionReply) *pb.CaptionReply {
-	m := &pb.CaptionReply{Results: make([]*pb.CaptionResult, len(r.Results))}
+	m := &pb.CaptionReply{
+		Results: make([]*pb.CaptionResult, len(r.Results)), Batch: int32(r.Batch), WaitedNanoseconds: r.Waited.Nanoseconds(),
+	}
 	for i, result := range r.Results {
 		c := &pb.CaptionResult{Width: int32(result.Width), Height: int32(result.Height), Error: FromError(result.Err)}
 		for _, h := range result.Hypotheses {
@@ -65,7 +68,10 @@ func FromCaptionReply(r captioner.CaptionReply) *pb.CaptionReply {
 
 // ToCaptionReply is the inverse of FromCaptionReply.
 func ToCaptionReply(m *pb.CaptionReply) captioner.CaptionReply {
-	r := captioner.CaptionReply{Results: make([]captioner.CaptionResult, len(m.GetResults()))}
+	r := captioner.CaptionReply{
+		Results: make([]captioner.CaptionResult, len(m.GetResults())),
+		Batch:   int(m.GetBatch()), Waited: time.Duration(m.GetWaitedNanoseconds()),
+	}
 	for i, c := range m.GetResults() {
 		result := captioner.CaptionResult{Width: int(c.GetWidth()), Height: int(c.GetHeight()), Err: ToError(c.GetError())}
 		for _, h := range c.GetHypotheses() {

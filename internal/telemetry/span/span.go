@@ -20,8 +20,8 @@ import (
 const Scope = "github.com/captioner/captioner"
 
 // Start begins a span below the one in ctx. The caller ends it with [End].
-func Start(ctx context.Context, name string, attributes ...attribute.KeyValue) (context.Context, trace.Span) {
-	return tracer(ctx).Start(ctx, name, trace.WithAttributes(attributes...))
+func Start(ctx context.Context, name string, options ...trace.SpanStartOption) (context.Context, trace.Span) {
+	return tracer(ctx).Start(ctx, name, options...)
 }
 
 // End ends a span, with the reason if what it stands for has failed.
