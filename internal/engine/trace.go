@@ -6,20 +6,20 @@ import (
 	"strconv"
 
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
-	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc/filters"
 	noopmetric "go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/propagation"
 	"google.golang.org/grpc"
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/child"
+	"github.com/captioner/captioner/internal/engine/wire"
 )
 
 // firstFile is the file descriptor of the first inherited file.
 const firstFile = 3
 
 // dialOptions are the client's, with spans of its calls where the engine is to
-// continue them. Waiting for the engine to be ready is no call of anybody's.
+// continue them.
 func (o Options) dialOptions() []grpc.DialOption {
 	if o.Relay == nil {
 		return o.Dial
@@ -28,7 +28,7 @@ func (o Options) dialOptions() []grpc.DialOption {
 		otelgrpc.WithTracerProvider(o.TracerProvider),
 		otelgrpc.WithMeterProvider(noopmetric.NewMeterProvider()),
 		otelgrpc.WithPropagators(propagation.TraceContext{}),
-		otelgrpc.WithFilter(filters.Not(filters.MethodName("Info"))),
+		otelgrpc.WithFilter(wire.Traced),
 	)))
 }
 

@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"google.golang.org/grpc"
 
+	"github.com/captioner/captioner/internal/engine/wire"
 	"github.com/captioner/captioner/internal/telemetry/relay"
 )
 
@@ -42,5 +43,6 @@ func Traced(ctx context.Context, descriptor int, version string) (option grpc.Se
 		otelgrpc.WithTracerProvider(provider),
 		otelgrpc.WithMeterProvider(noopmetric.NewMeterProvider()),
 		otelgrpc.WithPropagators(propagation.TraceContext{}),
+		otelgrpc.WithFilter(wire.Traced),
 	)), flush, nil
 }
