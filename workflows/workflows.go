@@ -55,7 +55,7 @@ func TrainAndDeploy(ctx workflow.Context, config json.RawMessage) (captioner.Run
 	if err != nil {
 		return captioner.RunResult{}, err
 	}
-	for _, step := range []func(workflow.Context) error{
+	return r.execute(ctx, []step{
 		r.validateConfig,
 		r.prepareData,
 		r.extractFeatures,
@@ -64,12 +64,7 @@ func TrainAndDeploy(ctx workflow.Context, config json.RawMessage) (captioner.Run
 		r.evaluate,
 		r.registerVersion,
 		r.decideAndDeploy,
-	} {
-		if err = step(ctx); err != nil {
-			break
-		}
-	}
-	return r.result, r.record(ctx, err)
+	})
 }
 
 // ValidateOnly checks a configuration where the data is, and does nothing else.
