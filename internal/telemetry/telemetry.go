@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -38,11 +39,6 @@ import (
 
 	"github.com/captioner/captioner/internal/telemetry/span"
 )
-
-// batchDelay is how long a span waits for others before it is sent, unless
-// OTEL_BSP_SCHEDULE_DELAY says otherwise: what a process that is killed takes
-// with it.
-const batchDelay = time.Second
 
 // Options say what is being observed.
 type Options struct {
@@ -126,11 +122,12 @@ func (t *Telemetry) setTracing(ctx context.Context, getenv func(string) string, 
 	if err != nil {
 		return fmt.Errorf("prepare to send traces: %w", err)
 	}
-	var batching []sdktrace.BatchSpanProcessorOption
-	if getenv("OTEL_BSP_SCHEDULE_DELAY") == "" {
-		batching = append(batching, sdktrace.WithBatchTimeout(batchDelay))
+	batching, err := batchOptions(getenv)
+	if err != nil {
+		return err
 	}
-	provider := sdktrace.NewTracerProvider(append(options, sdktrace.WithBatcher(exporter, batching...))...)
+	batching.Failed = otel.Handle
+	provider := sdktrace.NewTracerProvider(append(options, sdktrace.WithSpanProcessor(span.NewBatcher(exporter, batching)))...)
 	t.TracerProvider = provider
 	t.relay = newRelaying(provider, client, t.logger)
 	t.shutdown = append(t.shutdown, t.relay.shutdown, provider.Shutdown)
@@ -143,6 +140,28 @@ func exports(getenv func(string) string) bool {
 		return false
 	}
 	return getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""
+}
+
+// batchOptions reads the standard variables about batches.
+func batchOptions(getenv func(string) string) (span.BatchOptions, error) {
+	var o span.BatchOptions
+	for name, set := range map[string]func(n int){
+		"OTEL_BSP_SCHEDULE_DELAY":        func(n int) { o.Delay = time.Duration(n) * time.Millisecond },
+		"OTEL_BSP_EXPORT_TIMEOUT":        func(n int) { o.Timeout = time.Duration(n) * time.Millisecond },
+		"OTEL_BSP_MAX_QUEUE_SIZE":        func(n int) { o.MaxWaiting = n },
+		"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": func(n int) { o.MaxBatch = n },
+	} {
+		text := getenv(name)
+		if text == "" {
+			continue
+		}
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return o, fmt.Errorf("%s is %q: it must be a positive number", name, text)
+		}
+		set(n)
+	}
+	return o, nil
 }
 
 // newClient sends traces to the endpoint of the environment, which it reads

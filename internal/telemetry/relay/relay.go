@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"sync"
-	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
@@ -23,12 +22,8 @@ import (
 	"github.com/captioner/captioner/internal/telemetry/span"
 )
 
-const (
-	// delay is how long a span waits for others before they are written.
-	delay = time.Second
-	// maxMessageBytes bounds a message; a batch of 512 spans has some 300 KiB.
-	maxMessageBytes = 64 << 20
-)
+// maxMessageBytes bounds a message; a batch of 2048 spans has some MiB.
+const maxMessageBytes = 64 << 20
 
 // NewProvider returns a provider that writes its spans to w. It records what
 // belongs to a trace that the control plane records, and begins none itself.
@@ -45,15 +40,15 @@ func NewProvider(ctx context.Context, w io.Writer, service, version string) (*sd
 		return nil, fmt.Errorf("describe this program to OpenTelemetry: %w", err)
 	}
 	return sdktrace.NewTracerProvider(
-		sdktrace.WithBatcher(exporter, sdktrace.WithBatchTimeout(delay)),
+		sdktrace.WithSpanProcessor(span.NewBatcher(exporter, span.BatchOptions{})),
 		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.NeverSample())),
 		sdktrace.WithIDGenerator(span.IDs{}),
 		sdktrace.WithResource(about),
 	), nil
 }
 
-// writer is an otlptrace.Client whose collector is a pipe. When nobody reads
-// it, writing waits, and the provider drops what its queue has no room for.
+// writer is an otlptrace.Client whose collector is a pipe. While nobody reads
+// it, writing waits, and the batcher drops what it has no room for.
 type writer struct {
 	mu sync.Mutex
 	w  io.Writer
