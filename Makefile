@@ -98,6 +98,10 @@ workflowcheck: ## Check that the workflows are deterministic
 	@cd tools/workflowcheck && go build -o ../../bin/workflowcheck go.temporal.io/sdk/contrib/tools/workflowcheck
 	@bin/workflowcheck ./workflows/...
 
+.PHONY: histories
+histories: ## Record the histories of workflows/testdata anew, on a real Temporal server
+	@$(BINARIES) CGO_ENABLED=0 go test -count=1 -timeout 15m -run '^TestRecord$$' ./workflows -update
+
 FUZZTIME ?= 20s
 fuzz: ## Fuzz every parser for FUZZTIME each
 	@for package in $$($(PURE_PACKAGES)); do \

@@ -1,6 +1,9 @@
 package captioner
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // The interfaces of this file are what the control plane asks of an engine, a
 // child process that holds TensorFlow. They are filled by internal/engine's
@@ -48,6 +51,10 @@ type ImageInput struct {
 // CaptionReply holds one result per picture, in the order of the request.
 type CaptionReply struct {
 	Results []CaptionResult
+	// Batch is how many pictures were captioned together, those of other
+	// requests included; Waited is how long the request's own waited for that.
+	Batch  int
+	Waited time.Duration
 	// Version is the model version that answered. internal/serving sets it:
 	// which version answers is known only once one has.
 	Version Digest

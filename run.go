@@ -63,6 +63,9 @@ type Run struct {
 	// Error and Problems say why a failed run failed.
 	Error    string    `json:"error,omitempty"`
 	Problems []Problem `json:"problems,omitempty"`
+	// TraceID is that of the run's trace, wherever traces are sent; log lines
+	// and the reply that started the run carry it too.
+	TraceID string `json:"trace_id,omitempty"`
 	// TemporalURL is the run's page in the Temporal Web UI.
 	TemporalURL string `json:"temporal_url,omitempty"`
 	// RunKey is the key of the training step, empty until that is known. It

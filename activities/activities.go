@@ -57,6 +57,8 @@ type Activities struct {
 	// demonstration pictures. Optional.
 	ScoreDemonstration DemonstrationScorer
 
+	// Observer is told what operators count. Optional.
+	Observer Observer
 	// DeployTimeout bounds the wait for the servers to take a version over;
 	// 0 means 2 minutes.
 	DeployTimeout time.Duration

@@ -38,7 +38,15 @@ func (a *Activities) RecordRun(ctx context.Context, in RecordRunInput) (RecordRu
 	if err := a.Store.PutProgress(ctx, in.RunID, in.Progress); err != nil {
 		return RecordRunResult{}, err
 	}
-	return RecordRunResult{}, a.Store.FinishRun(ctx, in.RunID, in.State, in.Result, in.Message)
+	if err := a.Store.FinishRun(ctx, in.RunID, in.State, in.Result, in.Message); err != nil {
+		return RecordRunResult{}, err
+	}
+	var outcome captioner.Outcome
+	if in.Result != nil {
+		outcome = in.Result.Decision.Outcome
+	}
+	a.observer().RunEnded(in.State, outcome)
+	return RecordRunResult{}, nil
 }
 
 // recordRunKey notes in the run's record under which key its training is kept,

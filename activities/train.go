@@ -5,9 +5,12 @@ import (
 	"errors"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/config"
 	"github.com/captioner/captioner/internal/registry"
+	"github.com/captioner/captioner/internal/telemetry/span"
 )
 
 const (
@@ -105,7 +108,7 @@ func (a *Activities) train(ctx context.Context, key string, in TrainInput) (Trai
 	if err != nil {
 		return TrainResult{}, err
 	}
-	t := &training{a: a, key: key, attempt: number, shards: request.Shards, progress: TrainProgress{Stalled: stalled}}
+	t := &training{a: a, key: key, attempt: number, runID: runID(ctx), shards: request.Shards, progress: TrainProgress{Stalled: stalled}}
 	if request.Resume, t.checkpoint, err = a.resumePoint(ctx, key); err != nil {
 		return TrainResult{}, err
 	}
@@ -245,6 +248,8 @@ type training struct {
 	attempt int64
 	shards  []string // paths
 
+	runID      string    // of the run that the attempt belongs to
+	epoch      time.Time // when the epoch under way began, here
 	progress   TrainProgress
 	checkpoint captioner.Checkpoint // the latest that is recorded
 	advanced   bool                 // this attempt has recorded one
@@ -260,6 +265,8 @@ func (t *training) run(ctx context.Context, request captioner.TrainRequest) (cap
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	report(ctx, t.progress)
+	t.epoch = time.Now()
+	defer t.a.observer().TrainingEnded(t.runID)
 	// A worker that stops has the engine save its state first.
 	finished := make(chan struct{})
 	asked := make(chan struct{})
@@ -293,6 +300,7 @@ func (t *training) event(ctx context.Context, e captioner.TrainEvent) error {
 		s := e.Step
 		t.progress.Step, t.progress.Steps, t.progress.Epoch = s.Step, s.Steps, s.Epoch
 		report(ctx, t.progress)
+		t.a.observer().Training(t.runID, *s)
 		return t.metrics(ctx, s.Step, []namedValue{
 			{"step", float64(s.Step)}, {"steps", float64(s.Steps)},
 			{"epoch", float64(s.Epoch)}, {"epochs", float64(s.Epochs)},
@@ -300,6 +308,7 @@ func (t *training) event(ctx context.Context, e captioner.TrainEvent) error {
 			{"images_per_second", s.ImagesPerSecond}, {"seconds_left", s.SecondsLeft},
 		})
 	case e.Epoch != nil:
+		t.endEpoch(ctx, *e.Epoch)
 		err := t.metrics(ctx, e.Epoch.Step, []namedValue{
 			{"train_loss", e.Epoch.TrainLoss}, {"validation_loss", e.Epoch.ValidationLoss},
 		})
@@ -308,6 +317,17 @@ func (t *training) event(ctx context.Context, e captioner.TrainEvent) error {
 		return t.save(ctx, *e.Checkpoint)
 	}
 	return nil
+}
+
+// endEpoch records an epoch's span. It is made here and not in the engine, so
+// that it does not go down with an engine that dies later.
+func (t *training) endEpoch(ctx context.Context, e captioner.TrainEpoch) {
+	t.a.observer().Validated(t.runID, e)
+	now := time.Now()
+	span.Past(ctx, "epoch", t.epoch, now,
+		attribute.Int("captioner.epoch", e.Epoch), attribute.Int("captioner.step", e.Step), attribute.Bool("captioner.best", e.Best),
+		attribute.Float64("captioner.train_loss", e.TrainLoss), attribute.Float64("captioner.validation_loss", e.ValidationLoss))
+	t.epoch = now
 }
 
 type namedValue struct {

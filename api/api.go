@@ -92,6 +92,12 @@ type Observer interface {
 	RequestStarted()
 	// RequestFinished gets the route's pattern, empty when none matched.
 	RequestFinished(method, route string, status int, took time.Duration)
+	// Waiting changes how many requests wait for a place, Waited says how long
+	// one has.
+	Waiting(change int)
+	Waited(took time.Duration)
+	// Captioned gets what the engine tells of its queue.
+	Captioned(reply captioner.CaptionReply)
 	Predicted(algorithm string, took time.Duration)
 }
 
@@ -343,4 +349,7 @@ type ignore struct{}
 
 func (ignore) RequestStarted()                                    {}
 func (ignore) RequestFinished(string, string, int, time.Duration) {}
+func (ignore) Waiting(int)                                        {}
+func (ignore) Waited(time.Duration)                               {}
+func (ignore) Captioned(captioner.CaptionReply)                   {}
 func (ignore) Predicted(string, time.Duration)                    {}

@@ -109,7 +109,7 @@ func (f *fake) Caption(ctx context.Context, req captioner.CaptionRequest) (capti
 	if f.caption != nil {
 		return f.caption(ctx, req)
 	}
-	return captioner.CaptionReply{Version: version, Results: []captioner.CaptionResult{{
+	return captioner.CaptionReply{Version: version, Batch: 3, Waited: 2 * time.Millisecond, Results: []captioner.CaptionResult{{
 		Width: 4, Height: 3, Hypotheses: []captioner.Hypothesis{{Text: "a red circle", LogProbability: -0.25, Tokens: []int32{4, 9, 12}}},
 	}}}, nil
 }

@@ -40,16 +40,15 @@ func (g *gate) enter() error {
 
 func (g *gate) leave() { g.present.Add(-1) }
 
-// do runs f when there is a place for it. A request that still sends its body
-// does not hold one.
-func (g *gate) do(ctx context.Context, f func() error) error {
+// take waits for a place and returns what gives it back. A request that still
+// sends its body does not hold one.
+func (g *gate) take(ctx context.Context) (back func(), err error) {
 	select {
 	case g.places <- struct{}{}:
+		return func() { <-g.places }, nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
-	defer func() { <-g.places }()
-	return f()
 }
 
 // limitBody bounds every request's body.

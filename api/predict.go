@@ -15,6 +15,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/telemetry/span"
 	"github.com/captioner/captioner/ml/images"
 )
 
@@ -101,19 +102,21 @@ func (s *Server) caption(ctx context.Context, form predictForm) (
 ) {
 	ctx, cancel := context.WithTimeout(ctx, s.opts.PredictTimeout)
 	defer cancel()
-	var reply captioner.CaptionReply
-	err = s.predicts.do(ctx, func() error {
-		reply, err = s.opts.Captioner.Caption(ctx, captioner.CaptionRequest{
-			Images:      []captioner.ImageInput{{Data: form.file}},
-			Algorithm:   form.algorithm,
-			BeamWidth:   form.beamWidth,
-			NumCaptions: form.numCaptions,
-		})
-		return err
+	leave, err := s.admit(ctx)
+	if err != nil {
+		return result, "", err
+	}
+	defer leave()
+	reply, err := s.opts.Captioner.Caption(ctx, captioner.CaptionRequest{
+		Images:      []captioner.ImageInput{{Data: form.file}},
+		Algorithm:   form.algorithm,
+		BeamWidth:   form.beamWidth,
+		NumCaptions: form.numCaptions,
 	})
 	if err != nil {
 		return result, "", err
 	}
+	s.opts.Observer.Captioned(reply)
 	if len(reply.Results) != 1 {
 		return result, "", fmt.Errorf("captioner answered %d pictures instead of 1", len(reply.Results))
 	}
@@ -122,6 +125,18 @@ func (s *Server) caption(ctx context.Context, form predictForm) (
 		return result, "", errors.New("captioner gave no hypothesis")
 	}
 	return result, reply.Version, result.Err
+}
+
+// admit waits for a place, which the caller leaves.
+func (s *Server) admit(ctx context.Context) (leave func(), err error) {
+	_, wait := span.Start(ctx, "admission")
+	begun := time.Now()
+	s.opts.Observer.Waiting(1)
+	leave, err = s.predicts.take(ctx)
+	s.opts.Observer.Waiting(-1)
+	s.opts.Observer.Waited(time.Since(begun))
+	span.End(wait, err)
+	return leave, err
 }
 
 // readPredictForm reads and checks the form. The file stays in memory: the body

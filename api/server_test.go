@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -66,6 +67,35 @@ func TestRequestIDIsTheTrace(t *testing.T) {
 	}
 }
 
+// TestPredictTrace: waiting for a place and captioning are below the request.
+func TestPredictTrace(t *testing.T) {
+	spans := tracetest.NewInMemoryExporter()
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans))
+	f := newFake()
+	f.caption = func(ctx context.Context, _ captioner.CaptionRequest) (captioner.CaptionReply, error) {
+		_, inside := provider.Tracer("test").Start(ctx, "engine")
+		inside.End()
+		return captioner.CaptionReply{Results: []captioner.CaptionResult{{Hypotheses: []captioner.Hypothesis{{Text: "a dog"}}}}}, nil
+	}
+	s := newServer(t, f, func(o *api.Options) { o.TracerProvider = provider })
+	w := serve(s, scenario{method: http.MethodPost, path: "/predict", header: formHeader, body: form(t, "file", picture(t))})
+	var names []string
+	got := spans.GetSpans()
+	root := got[len(got)-1]
+	for _, s := range got {
+		names = append(names, s.Name)
+		if below := s.Parent.SpanID() == root.SpanContext.SpanID(); below == (s.Name == root.Name) {
+			t.Errorf("the parent of %q is %s", s.Name, s.Parent.SpanID())
+		}
+	}
+	if diff := gocmp.Diff([]string{"admission", "engine", "POST /predict"}, names); diff != "" {
+		t.Errorf("spans (-want +got):\n%s", diff)
+	}
+	if id := root.SpanContext.TraceID().String(); w.Header().Get("X-Request-ID") != id {
+		t.Errorf("X-Request-ID = %q, want the trace %s", w.Header().Get("X-Request-ID"), id)
+	}
+}
+
 func TestRequestLog(t *testing.T) {
 	var b bytes.Buffer
 	f := newFake()
@@ -122,6 +152,7 @@ func TestNoProxyIsTrusted(t *testing.T) {
 type counts struct {
 	mu       sync.Mutex
 	inFlight int
+	waiting  int
 	lines    []string
 }
 
@@ -136,6 +167,24 @@ func (c *counts) RequestFinished(method, route string, status int, took time.Dur
 	defer c.mu.Unlock()
 	c.inFlight--
 	c.lines = append(c.lines, method+" "+route+" "+http.StatusText(status))
+}
+
+func (c *counts) Waiting(change int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting += change
+}
+
+func (c *counts) Waited(took time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lines = append(c.lines, "waited")
+}
+
+func (c *counts) Captioned(reply captioner.CaptionReply) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lines = append(c.lines, fmt.Sprintf("batch of %d after %s", reply.Batch, reply.Waited))
 }
 
 func (c *counts) Predicted(algorithm string, took time.Duration) {
@@ -154,9 +203,12 @@ func TestObserver(t *testing.T) {
 	serve(s, post)
 	serve(s, scenario{path: "/runs/train-01"})
 	serve(s, scenario{path: "/nothing"})
-	want := []string{"predicted beam", "POST /predict OK", "POST /predict Internal Server Error", "GET /runs/:id OK", "GET  Not Found"}
-	if diff := gocmp.Diff(want, c.lines); diff != "" || c.inFlight != 0 {
-		t.Errorf("%d in flight; observed (-want +got):\n%s", c.inFlight, diff)
+	want := []string{
+		"waited", "batch of 3 after 2ms", "predicted beam", "POST /predict OK",
+		"waited", "POST /predict Internal Server Error", "GET /runs/:id OK", "GET  Not Found",
+	}
+	if diff := gocmp.Diff(want, c.lines); diff != "" || c.inFlight != 0 || c.waiting != 0 {
+		t.Errorf("%d in flight, %d waiting; observed (-want +got):\n%s", c.inFlight, c.waiting, diff)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
+	"go.opentelemetry.io/otel/trace"
 	commonpb "go.temporal.io/api/common/v1"
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
@@ -23,6 +24,7 @@ import (
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/activities"
+	"github.com/captioner/captioner/internal/temporaltrace"
 )
 
 const (
@@ -78,11 +80,17 @@ func (c *Client) Start(ctx context.Context, cfg captioner.Config, key string) (c
 		actor = "api"
 	}
 
+	notes, traced := map[string]any{memoActor: actor, memoConfig: asked}, ""
+	if s := trace.SpanContextFromContext(ctx); s.HasTraceID() {
+		traced = s.TraceID().String()
+		notes[memoTrace] = traced
+	}
+
 	started, err := c.Temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 		ID: id, TaskQueue: TaskQueue,
 		WorkflowIDReusePolicy:                    enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
 		WorkflowExecutionErrorWhenAlreadyStarted: true,
-		Memo:                                     map[string]any{memoActor: actor, memoConfig: asked},
+		Memo:                                     notes,
 	}, TrainAndDeployName, json.RawMessage(input))
 	var already *serviceerror.WorkflowExecutionAlreadyStarted
 	switch {
@@ -94,6 +102,7 @@ func (c *Client) Start(ctx context.Context, cfg captioner.Config, key string) (c
 	return captioner.Run{
 		ID: id, TemporalRunID: started.GetRunID(), State: captioner.RunRunning, StartedAt: time.Now().UTC(),
 		Stages: pendingStages(), TemporalURL: c.link(id, started.GetRunID()),
+		TraceID: traceID(traced, started.GetRunID()),
 	}, nil
 }
 
@@ -155,6 +164,7 @@ func (c *Client) runOf(info *workflowpb.WorkflowExecutionInfo) captioner.Run {
 		ID: execution.GetWorkflowId(), TemporalRunID: execution.GetRunId(),
 		State: stateOf(info.GetStatus()), StartedAt: info.GetStartTime().AsTime(),
 		TemporalURL: c.link(execution.GetWorkflowId(), execution.GetRunId()),
+		TraceID:     traceID(memo(info.GetMemo(), memoTrace), execution.GetRunId()),
 	}
 	if run.State != captioner.RunRunning {
 		finished := info.GetCloseTime().AsTime()
@@ -441,6 +451,17 @@ func memo(m *commonpb.Memo, name string) (value string) {
 		_ = converter.GetDefaultDataConverter().FromPayload(payload, &value) // "" if it is no string
 	}
 	return value
+}
+
+// traceID is the noted one, or that of a run that was started outside any trace.
+func traceID(noted, temporalRunID string) string {
+	if noted != "" {
+		return noted
+	}
+	if id := temporaltrace.WorkflowTraceID(temporalRunID); id.IsValid() {
+		return id.String()
+	}
+	return ""
 }
 
 func noRun(id string) error {

@@ -1,10 +1,10 @@
 package workflows_test
 
 import (
-	"context"
-	"flag"
+	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,108 +18,169 @@ import (
 	"github.com/captioner/captioner/workflows"
 )
 
-var update = flag.Bool("update", false, "record the histories in testdata anew")
+// branch is a way through the workflow, of which testdata has a history.
+type branch struct {
+	name string
+	// ends is how the run closed, shows whether an event is in the history that
+	// makes it one of this branch.
+	ends  enums.EventType
+	shows func(*historypb.HistoryEvent, *history) bool
+}
+
+// branches are all that there are.
+var branches = slices.Concat([]branch{
+	{"promote", completed, decided("promote")},
+	{"hold", completed, decided("hold")},
+	{"reject", completed, decided("reject")},
+	{"cached", completed, result(`"cached":true`)},
+	{"rescore", completed, result(`"rescore":{`)},
+	{"decide-again", completed, failedActivity("Deploy")},
+	{"exclude", completed, scheduledActivity("ExcludeImages")},
+	{"retry", completed, attempts("Train", 3)},
+	{"resume-killed", completed, attempts("Train", 2)},
+	{"resume-stopped", completed, attempts("Train", 2)},
+	{"invalid", failed, failedActivity("ValidateConfig")},
+	{"failed", failed, failedActivity("Train")},
+	{"failed-shard", failed, failedActivity("ExtractFeatures")},
+}, cancelled())
+
+const (
+	completed = enums.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED
+	failed    = enums.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED
+)
+
+// cancelled are the branches of runs that were cancelled, one for each stage.
+func cancelled() (list []branch) {
+	for _, stage := range stages {
+		list = append(list, branch{"cancel-" + stage, enums.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED, cancelledActivity(stage)})
+	}
+	return list
+}
+
+// stages are the activities that a run can be cancelled in.
+var stages = []string{
+	"ValidateConfig", "PrepareData", "ExtractFeatures", "Train", "CaptionShard", "Evaluate", "RegisterVersion",
+	"DecidePromotion", "WriteDeploymentManifest", "Deploy",
+}
 
 // TestReplay replays recorded histories: a change to the workflow must not
-// change what it did in runs that are under way. The histories were recorded by
-// this test with -update on a development server.
+// change what it did in runs that are under way. `make histories` records them
+// anew, which is right only when no run of the old code is left.
 func TestReplay(t *testing.T) {
-	if *update {
-		record(t)
+	for _, b := range branches {
+		t.Run(b.name, func(t *testing.T) {
+			if err := replay(b.name, workflows.TrainAndDeploy); err != nil {
+				t.Error(err)
+			}
+			h := readHistory(t, b.name)
+			if last := h.Events[len(h.Events)-1]; last.GetEventType() != b.ends {
+				t.Errorf("the run ended with %v, want %v", last.GetEventType(), b.ends)
+			}
+			if !slices.ContainsFunc(h.Events, func(e *historypb.HistoryEvent) bool { return b.shows(e, h) }) {
+				t.Errorf("nothing in this history is of the branch %s", b.name)
+			}
+		})
 	}
 	files, err := filepath.Glob("testdata/*.json")
-	if err != nil || len(files) < 4 {
-		t.Fatalf("%d recorded histories (%v), want at least 4", len(files), err)
+	if err != nil || len(files) != len(branches) {
+		t.Errorf("%d recorded histories (%v) of %d branches", len(files), err, len(branches))
 	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".json"), func(t *testing.T) {
-			replayer := sdk.NewWorkflowReplayer()
-			replayer.RegisterWorkflowWithOptions(workflows.TrainAndDeploy, workflow.RegisterOptions{Name: workflows.TrainAndDeployName})
-			if err := replayer.ReplayWorkflowHistoryFromJSONFile(nil, file); err != nil {
-				t.Error(err)
+}
+
+// TestReplayFindsChanges: a workflow that was changed without a version fails,
+// and one that was changed with it does not.
+func TestReplayFindsChanges(t *testing.T) {
+	for name, changed := range workflows.Edited {
+		t.Run(name, func(t *testing.T) {
+			for _, branch := range []string{"promote", "hold", "rescore", "resume-killed", "cancel-Deploy"} {
+				err := replay(branch, changed)
+				if name == "versioned" {
+					if err != nil {
+						t.Errorf("%s: %v, want a change with a version to pass", branch, err)
+					}
+					continue
+				}
+				if err == nil || !strings.Contains(err.Error(), "TMPRL1100") { // Temporal's code for non-determinism
+					t.Errorf("%s: %v, want an error of non-determinism", branch, err)
+				}
+			}
+			// A run that ended before the change is as it was.
+			if err := replay("invalid", changed); err != nil {
+				t.Errorf("invalid: %v", err)
 			}
 		})
 	}
 }
 
-// record runs the workflow and keeps its histories.
-func record(t *testing.T) {
-	d := deploy(t)
-	d.work(t)
-	keep := func(name string, cfg captioner.Config) {
-		t.Helper()
-		run, err := d.runs.Start(t.Context(), cfg, "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, _ = d.runs.WaitResult(t.Context(), run.ID) // failures are recorded too
-		d.save(t, run.ID, name)
-	}
-	cfg := d.fixture.Config()
-	keep("promote", cfg)
-	keep("cached", cfg)
-
-	rescored := cfg
-	rescored.Training.Seed, rescored.Evaluation.BeamWidth = 43, 5
-	keep("rescore", rescored)
-
-	d.fixture.Engine.Say = say(2)
-	held := cfg
-	held.Training.Seed = 44
-	keep("hold", held)
-	d.fixture.Engine.Say = nil
-
-	invalid := cfg
-	invalid.Training.BatchSize = 0
-	keep("invalid", invalid)
-
-	d.fixture.Engine.Undecodable = []string{"007.png"}
-	excluded := cfg
-	excluded.Model.ImageSize = 64
-	keep("exclude", excluded)
-
-	training := make(chan struct{})
-	d.fixture.Engine.OnStep = func(ctx context.Context, step int) error {
-		if step == 8 {
-			close(training)
-			<-ctx.Done()
-		}
-		return nil
-	}
-	cancelled := cfg
-	cancelled.Training.Seed = 45
-	run, err := d.runs.Start(t.Context(), cancelled, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	<-training
-	if err := d.runs.Cancel(t.Context(), run.ID); err != nil {
-		t.Fatal(err)
-	}
-	_, _ = d.runs.WaitResult(t.Context(), run.ID)
-	d.save(t, run.ID, "cancel")
+func replay(branch string, w func(workflow.Context, json.RawMessage) (captioner.RunResult, error)) error {
+	replayer := sdk.NewWorkflowReplayer()
+	replayer.RegisterWorkflowWithOptions(w, workflow.RegisterOptions{Name: workflows.TrainAndDeployName})
+	return replayer.ReplayWorkflowHistoryFromJSONFile(nil, historyFile(branch))
 }
 
-// save writes a run's history as `temporal workflow show --output json` does.
-func (d *deployment) save(t *testing.T, id, name string) {
+func historyFile(branch string) string { return filepath.Join("testdata", branch+".json") }
+
+// history is a recorded one.
+type history struct{ *historypb.History }
+
+func readHistory(t *testing.T, branch string) *history {
 	t.Helper()
-	var history historypb.History
-	events := d.temporal.GetWorkflowHistory(t.Context(), id, "", false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
-	for events.HasNext() {
-		e, err := events.Next()
-		if err != nil {
-			t.Fatal(err)
-		}
-		history.Events = append(history.Events, e)
-	}
-	data, err := temporalproto.CustomJSONMarshalOptions{}.Marshal(&history)
+	data, err := os.ReadFile(historyFile(branch))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.MkdirAll("testdata", 0o755); err != nil {
+	h := &history{&historypb.History{}}
+	if err := (temporalproto.CustomJSONUnmarshalOptions{}).Unmarshal(data, h.History); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join("testdata", name+".json"), data, 0o644); err != nil {
-		t.Fatal(err)
+	return h
+}
+
+// activity is the type of the activity that was scheduled by an event.
+func (h *history) activity(scheduled int64) string {
+	return h.Events[scheduled-1].GetActivityTaskScheduledEventAttributes().GetActivityType().GetName()
+}
+
+// What makes a history one of a branch.
+
+func result(text string) func(*historypb.HistoryEvent, *history) bool {
+	return func(e *historypb.HistoryEvent, _ *history) bool {
+		for _, p := range e.GetActivityTaskCompletedEventAttributes().GetResult().GetPayloads() {
+			if strings.Contains(string(p.GetData()), text) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+func decided(outcome string) func(*historypb.HistoryEvent, *history) bool {
+	return result(`"outcome":"` + outcome + `"`)
+}
+
+func scheduledActivity(name string) func(*historypb.HistoryEvent, *history) bool {
+	return func(e *historypb.HistoryEvent, _ *history) bool {
+		return e.GetActivityTaskScheduledEventAttributes().GetActivityType().GetName() == name
+	}
+}
+
+func failedActivity(name string) func(*historypb.HistoryEvent, *history) bool {
+	return func(e *historypb.HistoryEvent, h *history) bool {
+		a := e.GetActivityTaskFailedEventAttributes()
+		return a != nil && h.activity(a.GetScheduledEventId()) == name
+	}
+}
+
+func cancelledActivity(name string) func(*historypb.HistoryEvent, *history) bool {
+	return func(e *historypb.HistoryEvent, h *history) bool {
+		a := e.GetActivityTaskCanceledEventAttributes()
+		return a != nil && h.activity(a.GetScheduledEventId()) == name
+	}
+}
+
+func attempts(name string, least int32) func(*historypb.HistoryEvent, *history) bool {
+	return func(e *historypb.HistoryEvent, h *history) bool {
+		a := e.GetActivityTaskStartedEventAttributes()
+		return a != nil && a.GetAttempt() >= least && h.activity(a.GetScheduledEventId()) == name
 	}
 }

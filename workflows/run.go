@@ -58,6 +58,20 @@ func newRun(ctx workflow.Context, input json.RawMessage) (*run, error) {
 	return r, workflow.SetQueryHandler(ctx, ProgressQuery, func() (captioner.Progress, error) { return r.progress, nil })
 }
 
+// step is a part of a run.
+type step = func(workflow.Context) error
+
+// execute takes the steps in order, up to the first that fails.
+func (r *run) execute(ctx workflow.Context, steps []step) (captioner.RunResult, error) {
+	var err error
+	for _, next := range steps {
+		if err = next(ctx); err != nil {
+			break
+		}
+	}
+	return r.result, r.record(ctx, err)
+}
+
 // stage runs one stage and keeps its progress. do reports whether an earlier
 // run's result was found.
 func (r *run) stage(ctx workflow.Context, name string, do func() (cached bool, err error)) error {

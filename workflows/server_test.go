@@ -452,19 +452,7 @@ func TestWorkerKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The victim is this test's program again, see TestMain; its training hangs
-	// at step 13, after the checkpoint of step 10.
-	data, err := json.Marshal(d.fixture.Data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	victim := exec.Command(os.Args[0])
-	victim.Env = append(os.Environ(), "WORKFLOWS_TEST_WORKER="+d.server.Address(),
-		"WORKFLOWS_TEST_DATA_DIR="+d.fixture.Activities.DataDir, "WORKFLOWS_TEST_DATA="+string(data), "WORKFLOWS_TEST_HANG=13")
-	victim.Stderr = os.Stderr
-	if err := victim.Start(); err != nil {
-		t.Fatal(err)
-	}
+	victim := d.startVictim(t, 13) // after the checkpoint of step 10
 	d.await(t, run.ID, "at step 12", func(r captioner.Run) bool { return r.Metrics["step"] == 12 })
 	if err := victim.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -508,7 +496,7 @@ func serveUntilKilled(address string) error {
 	if err != nil {
 		return err
 	}
-	c, err := client.Dial(client.Options{HostPort: address})
+	_, c, err := dialTraced(address, &syncedBuffer{})
 	if err != nil {
 		return err
 	}

@@ -34,10 +34,12 @@ const (
 	// ProgressQuery returns a captioner.Progress.
 	ProgressQuery = "progress"
 
-	// memoActor and memoConfig are what Client notes about a run: who started
-	// it, and the digest of what was asked for.
+	// memoActor, memoConfig and memoTrace are what Client notes about a run: who
+	// started it, the digest of what was asked for, and the ID of the trace that
+	// it belongs to.
 	memoActor  = "actor"
 	memoConfig = "config"
+	memoTrace  = "trace_id"
 )
 
 // TrainAndDeploy is a run: it trains a model, scores it, registers it as a
@@ -53,7 +55,7 @@ func TrainAndDeploy(ctx workflow.Context, config json.RawMessage) (captioner.Run
 	if err != nil {
 		return captioner.RunResult{}, err
 	}
-	for _, step := range []func(workflow.Context) error{
+	return r.execute(ctx, []step{
 		r.validateConfig,
 		r.prepareData,
 		r.extractFeatures,
@@ -62,12 +64,7 @@ func TrainAndDeploy(ctx workflow.Context, config json.RawMessage) (captioner.Run
 		r.evaluate,
 		r.registerVersion,
 		r.decideAndDeploy,
-	} {
-		if err = step(ctx); err != nil {
-			break
-		}
-	}
-	return r.result, r.record(ctx, err)
+	})
 }
 
 // ValidateOnly checks a configuration where the data is, and does nothing else.

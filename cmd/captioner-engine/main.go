@@ -15,6 +15,7 @@ import (
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/engine/server"
+	"github.com/captioner/captioner/internal/telemetry/span"
 	"github.com/captioner/captioner/ml/tf"
 )
 
@@ -35,6 +36,7 @@ func main() {
 type options struct {
 	socket, model string
 	threads       int
+	traces        int
 	version, info bool
 }
 
@@ -45,6 +47,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&o.socket, "socket", "", "path of the Unix socket to serve on")
 	flags.StringVar(&o.model, "model", "", "folder of the model to load; none for an engine that runs jobs")
 	flags.IntVar(&o.threads, "threads", 0, "number of CPU threads; 0 takes the machine's")
+	flags.IntVar(&o.traces, "traces", 0, "inherited file descriptor to write spans to; 0 for none")
 	flags.BoolVar(&o.version, "version", false, "print the versions of this program and of TensorFlow, and exit")
 	flags.BoolVar(&o.info, "info", false, "print TensorFlow's version and devices as JSON, and exit")
 	flags.Usage = func() {
@@ -60,6 +63,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		err = fmt.Errorf("there is no argument %q", flags.Arg(0))
 	case o.threads < 0:
 		err = fmt.Errorf("the number of threads cannot be %d", o.threads)
+	case o.traces < 0:
+		err = fmt.Errorf("there is no file descriptor %d", o.traces)
 	case o.socket == "" && !o.version && !o.info:
 		err = errors.New("--socket is missing: this program is started by captioner")
 	}
@@ -79,7 +84,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if err != nil {
 		return exitUsage
 	}
-	logger := slog.New(slog.NewJSONHandler(stderr, nil))
+	logger := slog.New(span.LogHandler{Handler: slog.NewJSONHandler(stderr, nil)})
 	switch {
 	case o.version:
 		fmt.Fprintf(stdout, "captioner-engine %s, TensorFlow %s\n", version, tf.Version())
@@ -99,7 +104,12 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 func serve(o options, stdin io.Reader, logger *slog.Logger) error {
 	ctx, cancel := server.UntilParentEnds(stdin)
 	defer cancel()
-	return server.New(newBackend(o, logger), logger).Run(ctx, o.socket)
+	traced, flush, err := server.Traced(ctx, o.traces, version)
+	if err != nil {
+		return err
+	}
+	defer flush()
+	return server.New(newBackend(o, logger), logger, traced).Run(ctx, o.socket)
 }
 
 // info is the output of --info.

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/captioner/captioner/internal/app"
+	"github.com/captioner/captioner/internal/telemetry"
 )
 
 // global holds the flags that every command has.
@@ -97,7 +98,7 @@ func flagsFromEnvironment(flags *pflag.FlagSet) error {
 	return firstErr
 }
 
-// logger returns a text logger on w at the level asked for.
+// logger returns a logger on w of the level asked for.
 func (g *global) logger(w io.Writer, fallback slog.Level) (*slog.Logger, error) {
 	level := fallback
 	if g.logLevel != "" {
@@ -105,7 +106,7 @@ func (g *global) logger(w io.Writer, fallback slog.Level) (*slog.Logger, error) 
 			return nil, usageError{fmt.Errorf("--log-level %q: use debug, info, warn or error", g.logLevel)}
 		}
 	}
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})), nil
+	return telemetry.NewLogger(w, level), nil
 }
 
 // storage opens the database and the blobs below the data folder.

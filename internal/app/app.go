@@ -57,6 +57,9 @@ type Options struct {
 
 	// TaskQueues that a worker serves; empty means all.
 	TaskQueues []string
+	// MetricsListen is the address of /metrics of a process without API; empty
+	// offers none.
+	MetricsListen string
 
 	// EngineBinary is the path of captioner-engine; empty looks beside this
 	// program and on the PATH.
@@ -143,6 +146,11 @@ func (a *App) Start(ctx context.Context) (err error) {
 	}
 	if err := a.openData(ctx); err != nil {
 		return err
+	}
+	if a.opts.MetricsListen != "" {
+		if err := a.startMetrics(); err != nil {
+			return err
+		}
 	}
 	// The port of the API is taken before anything long begins.
 	var listener net.Listener

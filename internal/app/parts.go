@@ -2,12 +2,16 @@ package app
 
 import (
 	"context"
+	"errors"
 	"net"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/log"
 
 	"github.com/captioner/captioner"
@@ -19,6 +23,7 @@ import (
 	"github.com/captioner/captioner/internal/registry"
 	"github.com/captioner/captioner/internal/serving"
 	"github.com/captioner/captioner/internal/temporaldev"
+	"github.com/captioner/captioner/internal/temporaltrace"
 	"github.com/captioner/captioner/internal/tracking"
 	"github.com/captioner/captioner/worker"
 	"github.com/captioner/captioner/workflows"
@@ -26,6 +31,9 @@ import (
 
 // jobNiceness lowers the priority of job engines below serving ones.
 const jobNiceness = 10
+
+// metricsTimeout bounds reading a request for metrics and answering it.
+const metricsTimeout = 10 * time.Second
 
 func (a *App) startTemporal(ctx context.Context) error {
 	server, err := temporaldev.Start(ctx, temporaldev.Options{
@@ -55,6 +63,7 @@ func (a *App) dialTemporal(ctx context.Context) error {
 	}
 	c, err := client.DialContext(ctx, client.Options{
 		HostPort: a.TemporalAddress(), Namespace: namespace, Logger: log.NewStructuredLogger(a.log),
+		Interceptors: []interceptor.ClientInterceptor{temporaltrace.New(a.telemetry.TracerProvider)}, // covers the worker
 	})
 	if err != nil {
 		return captioner.Wrap(captioner.Unavailable, err, "no Temporal server answers at %s (--temporal-address)", a.TemporalAddress())
@@ -67,6 +76,8 @@ func (a *App) dialTemporal(ctx context.Context) error {
 func (a *App) startWorker(ctx context.Context) error {
 	jobs := engine.NewJobs(engine.Options{
 		Binary: a.opts.EngineBinary, Nice: jobNiceness, Logger: a.log.With("process", "job engine"),
+		TracerProvider: a.telemetry.TracerProvider, Relay: a.telemetry.Relay(),
+		Restarted: a.telemetry.Metrics.JobEngineRestarted,
 	})
 	a.onStop("job engine", func(context.Context) error { return jobs.Close() })
 	if a.serves(workflows.EngineTaskQueue) {
@@ -85,6 +96,7 @@ func (a *App) startWorker(ctx context.Context) error {
 		Extractor: jobs, Trainer: jobs, OpenModel: jobs.OpenModel,
 		DataDir: a.opts.DataDir, DataRoot: a.opts.DataRoot,
 		Demonstration: a.Demonstration, ScoreDemonstration: scoreDemonstration,
+		Observer: a.telemetry.Metrics,
 	}, worker.Options{TaskQueues: a.opts.TaskQueues, Logger: a.log})
 	if err != nil {
 		return err
@@ -154,13 +166,14 @@ func scoreDemonstration(imagesDir string, hypotheses map[string]string, referenc
 func (a *App) startEngine(ctx context.Context, modelDir string) (serving.Engine, error) {
 	return engine.OpenModel(ctx, engine.Options{
 		Binary: a.opts.EngineBinary, Threads: a.opts.ServeThreads, Logger: a.log.With("process", "serving engine"),
+		TracerProvider: a.telemetry.TracerProvider, Relay: a.telemetry.Relay(),
 	}, modelDir)
 }
 
 func (a *App) servingOptions() serving.Options {
 	return serving.Options{
 		Verify: registry.VerifyDir, Start: a.startEngine,
-		Observer: a.telemetry.Metrics, Logger: a.log,
+		Observer: a.telemetry.Metrics, TracerProvider: a.telemetry.TracerProvider, Logger: a.log,
 	}
 }
 
@@ -177,6 +190,25 @@ func (a *App) startServing() error {
 	s.Start()
 	a.serving = s
 	a.onStop("serving", s.Stop)
+	return nil
+}
+
+// startMetrics offers the metrics of a process without API.
+func (a *App) startMetrics() error {
+	listener, err := net.Listen("tcp", a.opts.MetricsListen)
+	if err != nil {
+		return captioner.Wrap(captioner.Conflict, err, "metrics cannot be offered on %s: take another address with --metrics-listen", a.opts.MetricsListen)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", a.telemetry.Handler())
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: metricsTimeout, WriteTimeout: metricsTimeout}
+	a.onStop("metrics", server.Shutdown)
+	go func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			a.fail(err)
+		}
+	}()
+	a.log.Info("metrics are offered", "address", listener.Addr().String())
 	return nil
 }
 

@@ -51,6 +51,9 @@ type Command struct {
 	Env []string
 	// Dir is its working folder; empty is that of this process.
 	Dir string
+	// Files are what the process inherits beside its standard streams, as the
+	// file descriptors from 3 on. Start closes them on this side.
+	Files []*os.File
 	// Nice is the least nice value of the process, up to 19 for the lowest
 	// priority; 0 leaves it that of this process.
 	Nice int
@@ -85,6 +88,11 @@ type Process struct {
 // not end the process. A process that cannot be started is an error of kind
 // Unavailable.
 func Start(ctx context.Context, c Command) (*Process, error) {
+	defer func() {
+		for _, file := range c.Files {
+			_ = file.Close()
+		}
+	}()
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -103,6 +111,7 @@ func Start(ctx context.Context, c Command) (*Process, error) {
 	cmd := exec.Command(c.Path, c.Args...)
 	cmd.Env, cmd.Dir = c.Env, c.Dir
 	cmd.Stdout, cmd.Stderr = stdout, stderr
+	cmd.ExtraFiles = c.Files
 	cmd.WaitDelay = outputDelay
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: cmp.Or(c.DeathSignal, syscall.SIGKILL), Setpgid: true, Credential: c.User}
 	stdin, err := cmd.StdinPipe()

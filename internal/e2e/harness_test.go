@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime/multipart"
 	"net"
 	"net/http"
 	"os"
@@ -336,16 +335,8 @@ type reply struct {
 // predict sends a picture and returns the reply and its status.
 func (l *local) predict(t testing.TB, picture []byte, algorithm string) (reply, int) {
 	t.Helper()
-	var body bytes.Buffer
-	form := multipart.NewWriter(&body)
-	form.WriteField("algorithm", algorithm)
-	part, err := form.CreateFormFile("file", "picture")
-	if err != nil {
-		t.Fatal(err)
-	}
-	part.Write(picture)
-	form.Close()
-	resp, err := http.Post(l.api+"/predict", form.FormDataContentType(), &body)
+	body, contentType := predictForm(t, picture, algorithm)
+	resp, err := http.Post(l.api+"/predict", contentType, bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}

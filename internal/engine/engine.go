@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
@@ -63,8 +65,15 @@ type Options struct {
 	// Idle is how long a job engine is kept warm without a job; 0 means two
 	// minutes.
 	Idle time.Duration
+	// Restarted is called when a job engine that died is replaced; nil for none.
+	Restarted func()
 	// Dial extends the gRPC client, by interceptors for example.
 	Dial []grpc.DialOption
+	// TracerProvider makes the spans of calls, and Relay reads those of the
+	// engine until it ends, see internal/telemetry/relay. Nil Relay traces
+	// nothing.
+	TracerProvider trace.TracerProvider
+	Relay          func(io.Reader)
 }
 
 // Locate finds captioner-engine: where CAPTIONER_ENGINE says, beside this
@@ -97,7 +106,8 @@ type engine struct {
 	conn    *grpc.ClientConn
 	client  pb.EngineClient
 	info    *pb.InfoReply
-	// gone is closed once the process has ended and its socket is removed.
+	// gone is closed once the process has ended, its socket is removed and its
+	// spans are read.
 	gone chan struct{}
 }
 
@@ -116,15 +126,23 @@ func launch(ctx context.Context, o Options, modelDir string) (*engine, error) {
 		return nil, err
 	}
 	socket := filepath.Join(dir, "engine")
-	conn, err := dial(socket, o.Dial)
+	conn, err := dial(socket, o.dialOptions())
 	if err != nil {
 		_ = os.RemoveAll(dir)
 		return nil, captioner.Wrap(captioner.Internal, err, "cannot prepare the connection to the engine")
 	}
-	process, err := child.Start(ctx, o.command(binary, socket, modelDir))
+	command := o.command(binary, socket, modelDir)
+	relayed, err := o.relay(&command)
 	if err != nil {
 		_ = conn.Close()
 		_ = os.RemoveAll(dir)
+		return nil, err
+	}
+	process, err := child.Start(ctx, command)
+	if err != nil {
+		_ = conn.Close()
+		_ = os.RemoveAll(dir)
+		<-relayed
 		return nil, err
 	}
 	e := &engine{process: process, conn: conn, client: pb.NewEngineClient(conn), gone: make(chan struct{})}
@@ -132,6 +150,7 @@ func launch(ctx context.Context, o Options, modelDir string) (*engine, error) {
 		<-process.Done()
 		_ = conn.Close()
 		_ = os.RemoveAll(dir)
+		<-relayed
 		close(e.gone)
 	}()
 	if err := e.awaitReady(ctx); err != nil {

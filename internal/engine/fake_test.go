@@ -18,6 +18,7 @@ import (
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/engine"
 	"github.com/captioner/captioner/internal/engine/server"
+	"github.com/captioner/captioner/internal/telemetry/span"
 )
 
 // fakeVariable makes the test binary an engine whose backend is made of the
@@ -39,6 +40,7 @@ func serveFake(mode string) error {
 	socket := flag.String("socket", "", "")
 	model := flag.String("model", "", "")
 	threads := flag.Int("threads", 0, "")
+	traces := flag.Int("traces", 0, "")
 	flag.Parse()
 	if mode == "crash" {
 		return errors.New("the library is broken")
@@ -67,7 +69,12 @@ func serveFake(mode string) error {
 		ExtractFeatures: fakeExtract,
 		Train:           fakeTrain,
 	}
-	return server.New(backend, logger).Run(ctx, *socket)
+	traced, flush, err := server.Traced(ctx, *traces, "test")
+	if err != nil {
+		return err
+	}
+	defer flush()
+	return server.New(backend, logger, traced).Run(ctx, *socket)
 }
 
 // fakeModel captions a picture with its size, and obeys what some of them say.
@@ -104,6 +111,8 @@ func (m fakeModel) Caption(ctx context.Context, req captioner.CaptionRequest) (c
 			awaitFile(filepath.Join(m.dir, "go"))
 			fallthrough
 		default:
+			_, decode := span.Start(ctx, "decode")
+			span.End(decode, nil)
 			result.Hypotheses = []captioner.Hypothesis{{Text: fmt.Sprintf("%d bytes", len(image.Data)), Tokens: []int32{4}}}
 			result.Width, result.Height = 2, 1
 		}

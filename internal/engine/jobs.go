@@ -251,6 +251,9 @@ func (j *Jobs) engine(ctx context.Context, threads int, modelDir string) (*engin
 	if err := j.replace(nil); err != nil {
 		return nil, err
 	}
+	if warm != nil && warm.process.Err() != nil && j.options.Restarted != nil {
+		j.options.Restarted()
+	}
 	options := j.options
 	options.Threads = threads
 	e, err := launch(ctx, options, modelDir)

@@ -13,8 +13,11 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/telemetry/span"
 )
 
 // deployment is a version that an engine was started for.
@@ -26,9 +29,12 @@ type deployment struct {
 
 // load materialises, verifies, starts and warms up a version. The engine it
 // returns is ready to answer; on an error nothing is left running.
-func (s *Server) load(ctx context.Context, version captioner.Digest) (*process, error) {
+func (s *Server) load(ctx context.Context, version captioner.Digest) (_ *process, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.opts.LoadTimeout)
 	defer cancel()
+	ctx, loading := s.opts.TracerProvider.Tracer(span.Scope).Start(ctx, "load version",
+		trace.WithAttributes(attribute.String("captioner.version", string(version))))
+	defer func() { span.End(loading, err) }()
 
 	dir, err := s.opts.Materialise(ctx, version)
 	if err != nil {

@@ -25,6 +25,9 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+	nooptrace "go.opentelemetry.io/otel/trace/noop"
+
 	"github.com/captioner/captioner"
 )
 
@@ -86,7 +89,9 @@ type Options struct {
 	DrainTimeout time.Duration
 
 	Observer Observer
-	Logger   *slog.Logger
+	// TracerProvider makes a span of each load. Default none.
+	TracerProvider trace.TracerProvider
+	Logger         *slog.Logger
 }
 
 // State says whether requests can be answered. It is a plain string, so that
@@ -180,6 +185,9 @@ func newServer(opts Options) (*Server, error) {
 	}
 	if opts.Observer == nil {
 		opts.Observer = ignore{}
+	}
+	if opts.TracerProvider == nil {
+		opts.TracerProvider = nooptrace.NewTracerProvider()
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)

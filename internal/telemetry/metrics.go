@@ -16,17 +16,29 @@ import (
 // They are dense around the 25 ms that a greedy caption may take.
 var durationBuckets = []float64{.001, .0025, .005, .01, .015, .02, .025, .03, .04, .05, .075, .1, .25, .5, 1, 2.5, 5, 10, 30}
 
+// The kinds of engines.
+const (
+	engineServing = "serving"
+	engineJob     = "job"
+)
+
 // Metrics are the program's own instruments. It implements the observers of
-// packages api and internal/serving. Its methods are safe for concurrent use.
+// packages api, activities and internal/serving. Its methods are safe for concurrent use.
 type Metrics struct {
 	requests        *prometheus.CounterVec
 	durations       *prometheus.HistogramVec
 	inFlight        prometheus.Gauge
 	predictions     *prometheus.HistogramVec
+	queued          prometheus.Gauge
+	waits           *prometheus.HistogramVec
+	batches         prometheus.Histogram
 	model           *prometheus.GaugeVec
 	swaps           prometheus.Counter
 	loadFailures    prometheus.Counter
-	restarts        prometheus.Counter
+	restarts        *prometheus.CounterVec
+	training        trainingMetrics
+	runs            *prometheus.CounterVec
+	decisions       *prometheus.CounterVec
 	servedOneBefore bool
 }
 
@@ -48,6 +60,17 @@ func newMetrics(r prometheus.Registerer, version string) *Metrics {
 			Name: "captioner_predict_duration_seconds", Help: "Time to caption one picture, waiting for a free place included, by algorithm.",
 			Buckets: durationBuckets,
 		}, []string{"algorithm"}),
+		queued: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "captioner_predict_queue_requests", Help: "Requests that wait for a free place to be captioned.",
+		}),
+		waits: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "captioner_predict_queue_wait_seconds", Help: "Time that a request waits, for a free place in the server and for a batch to begin in the engine.",
+			Buckets: durationBuckets,
+		}, []string{"queue"}),
+		batches: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "captioner_predict_batch_images", Help: "Pictures that the engine captioned together, for each request.",
+			Buckets: []float64{1, 2, 3, 4, 6, 8, 12, 16, 24, 32},
+		}),
 		model: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "captioner_model_info", Help: "1 for the model version that answers.",
 		}, []string{"version", "encoder", "decoder", "tensorflow"}),
@@ -57,18 +80,42 @@ func newMetrics(r prometheus.Registerer, version string) *Metrics {
 		loadFailures: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "captioner_model_load_failures_total", Help: "Attempts to load a model version that failed.",
 		}),
-		restarts: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "captioner_engine_restarts_total", Help: "Serving engines that died and were replaced.",
-		}),
+		restarts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "captioner_engine_restarts_total", Help: "Engines that died and were replaced: serving ones, and those of jobs.",
+		}, []string{"engine"}),
+		training: newTrainingMetrics(),
+		runs: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "captioner_runs_total", Help: "Runs that have ended, by how.",
+		}, []string{"state"}),
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "captioner_promotion_decisions_total", Help: "Decisions of the promotion gate in completed runs, by outcome.",
+		}, []string{"outcome"}),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "captioner_build_info", Help: "1, with the version of the program and of Go.",
 		ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()},
 	})
 	build.Set(1)
-	r.MustRegister(m.requests, m.durations, m.inFlight, m.predictions, m.model, m.swaps, m.loadFailures, m.restarts, build,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.preset()
+	r.MustRegister(m.requests, m.durations, m.inFlight, m.predictions, m.queued, m.waits, m.batches,
+		m.model, m.swaps, m.loadFailures, m.restarts, m.runs, m.decisions, build)
+	r.MustRegister(m.training.collectors()...)
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// preset begins the counters whose labels are known at 0, so that the first
+// event is an increase.
+func (m *Metrics) preset() {
+	for _, engine := range []string{engineServing, engineJob} {
+		m.restarts.WithLabelValues(engine)
+	}
+	for _, state := range []captioner.RunState{captioner.RunCompleted, captioner.RunFailed, captioner.RunCancelled} {
+		m.runs.WithLabelValues(string(state))
+	}
+	for _, outcome := range []captioner.Outcome{captioner.Promote, captioner.Hold, captioner.Reject} {
+		m.decisions.WithLabelValues(string(outcome))
+	}
 }
 
 // RequestStarted counts a request as in flight.
@@ -95,6 +142,20 @@ func knownMethod(method string) string {
 	return "other"
 }
 
+// Waiting changes how many requests wait for a place.
+func (m *Metrics) Waiting(change int) { m.queued.Add(float64(change)) }
+
+// Waited records how long a request has waited for a place.
+func (m *Metrics) Waited(took time.Duration) {
+	m.waits.WithLabelValues("server").Observe(took.Seconds())
+}
+
+// Captioned records what the engine tells of its queue.
+func (m *Metrics) Captioned(reply captioner.CaptionReply) {
+	m.waits.WithLabelValues("engine").Observe(reply.Waited.Seconds())
+	m.batches.Observe(float64(reply.Batch))
+}
+
 // Predicted records how long a caption took.
 func (m *Metrics) Predicted(algorithm string, took time.Duration) {
 	m.predictions.WithLabelValues(algorithm).Observe(took.Seconds())
@@ -113,5 +174,16 @@ func (m *Metrics) Live(info captioner.ModelInfo) {
 // LoadFailed counts a version that could not be loaded.
 func (m *Metrics) LoadFailed() { m.loadFailures.Inc() }
 
-// EngineRestarted counts an engine that was replaced.
-func (m *Metrics) EngineRestarted() { m.restarts.Inc() }
+// EngineRestarted counts a serving engine that was replaced.
+func (m *Metrics) EngineRestarted() { m.restarts.WithLabelValues(engineServing).Inc() }
+
+// JobEngineRestarted counts a job engine that was replaced.
+func (m *Metrics) JobEngineRestarted() { m.restarts.WithLabelValues(engineJob).Inc() }
+
+// RunEnded counts a run, and the gate's decision if it came to one.
+func (m *Metrics) RunEnded(state captioner.RunState, outcome captioner.Outcome) {
+	m.runs.WithLabelValues(string(state)).Inc()
+	if outcome != "" {
+		m.decisions.WithLabelValues(string(outcome)).Inc()
+	}
+}

@@ -4,8 +4,11 @@
 // Everything is made here and handed to the packages that use it; the only
 // global that is set is OpenTelemetry's error handler. Traces obey the standard
 // OTEL_… variables and leave the machine only when an OTLP endpoint is named in
-// them. Without one spans are still made, so that every request has a trace ID
-// to show and to log.
+// them. Without one nothing is recorded; every request still has a trace ID to
+// show and to log.
+//
+// Package span makes the project's own spans, package relay carries those of
+// engines to here.
 package telemetry
 
 import (
@@ -16,11 +19,14 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	otelprometheus "go.opentelemetry.io/otel/exporters/prometheus"
@@ -30,6 +36,8 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/captioner/captioner/internal/telemetry/span"
 )
 
 // Options say what is being observed.
@@ -49,11 +57,14 @@ type Telemetry struct {
 	Metrics *Metrics
 	// TracerProvider makes spans, always with a valid trace ID.
 	TracerProvider trace.TracerProvider
+	// Exports says whether they are sent anywhere.
+	Exports bool
 	// MeterProvider makes instruments that appear on Handler too.
 	MeterProvider metric.MeterProvider
 	// Propagator carries a trace in HTTP headers.
 	Propagator propagation.TextMapPropagator
 
+	relay    *relaying // nil where nothing is exported
 	registry *prometheus.Registry
 	logger   *slog.Logger
 	shutdown []func(context.Context) error
@@ -95,17 +106,31 @@ func New(ctx context.Context, opts Options) (*Telemetry, error) {
 }
 
 func (t *Telemetry) setTracing(ctx context.Context, getenv func(string) string, about *resource.Resource) error {
-	options := []sdktrace.TracerProviderOption{sdktrace.WithResource(about)}
-	if exports(getenv) {
-		exporter, err := newExporter(ctx, getenv)
-		if err != nil {
-			return err
-		}
-		options = append(options, sdktrace.WithBatcher(exporter))
+	options := []sdktrace.TracerProviderOption{sdktrace.WithResource(about), sdktrace.WithIDGenerator(span.IDs{})}
+	if t.Exports = exports(getenv); !t.Exports {
+		provider := sdktrace.NewTracerProvider(append(options, sdktrace.WithSampler(sdktrace.NeverSample()))...)
+		t.TracerProvider = provider
+		t.shutdown = append(t.shutdown, provider.Shutdown)
+		return nil
 	}
-	provider := sdktrace.NewTracerProvider(options...)
+
+	client, err := newClient(getenv)
+	if err != nil {
+		return err
+	}
+	exporter, err := otlptrace.New(ctx, client)
+	if err != nil {
+		return fmt.Errorf("prepare to send traces: %w", err)
+	}
+	batching, err := batchOptions(getenv)
+	if err != nil {
+		return err
+	}
+	batching.Failed = otel.Handle
+	provider := sdktrace.NewTracerProvider(append(options, sdktrace.WithSpanProcessor(span.NewBatcher(exporter, batching)))...)
 	t.TracerProvider = provider
-	t.shutdown = append(t.shutdown, provider.Shutdown)
+	t.relay = newRelaying(provider, client, t.logger)
+	t.shutdown = append(t.shutdown, t.relay.shutdown, provider.Shutdown)
 	return nil
 }
 
@@ -117,15 +142,37 @@ func exports(getenv func(string) string) bool {
 	return getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""
 }
 
-// newExporter sends traces to the endpoint of the environment, which the
-// exporter reads itself. It does not wait for a connection.
-func newExporter(ctx context.Context, getenv func(string) string) (sdktrace.SpanExporter, error) {
+// batchOptions reads the standard variables about batches.
+func batchOptions(getenv func(string) string) (span.BatchOptions, error) {
+	var o span.BatchOptions
+	for name, set := range map[string]func(n int){
+		"OTEL_BSP_SCHEDULE_DELAY":        func(n int) { o.Delay = time.Duration(n) * time.Millisecond },
+		"OTEL_BSP_EXPORT_TIMEOUT":        func(n int) { o.Timeout = time.Duration(n) * time.Millisecond },
+		"OTEL_BSP_MAX_QUEUE_SIZE":        func(n int) { o.MaxWaiting = n },
+		"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": func(n int) { o.MaxBatch = n },
+	} {
+		text := getenv(name)
+		if text == "" {
+			continue
+		}
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return o, fmt.Errorf("%s is %q: it must be a positive number", name, text)
+		}
+		set(n)
+	}
+	return o, nil
+}
+
+// newClient sends traces to the endpoint of the environment, which it reads
+// itself. It does not wait for a connection.
+func newClient(getenv func(string) string) (otlptrace.Client, error) {
 	protocol := cmp.Or(getenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"), getenv("OTEL_EXPORTER_OTLP_PROTOCOL"), "http/protobuf")
 	switch protocol {
 	case "http/protobuf":
-		return otlptracehttp.New(ctx)
+		return otlptracehttp.NewClient(), nil
 	case "grpc":
-		return otlptracegrpc.New(ctx)
+		return otlptracegrpc.NewClient(), nil
 	default:
 		return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL is %q: use http/protobuf or grpc", protocol)
 	}
@@ -155,5 +202,6 @@ func (t *Telemetry) Shutdown(ctx context.Context) error {
 	for _, f := range t.shutdown {
 		errs = append(errs, f(ctx))
 	}
+	t.shutdown = nil
 	return errors.Join(errs...)
 }

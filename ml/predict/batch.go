@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/ml/decode"
@@ -16,7 +17,7 @@ import (
 const maxBatch = 32
 
 // captionFunc captions a batch of prepared pictures.
-type captionFunc func(ctx context.Context, pixels [][]byte, options decode.Options) ([][]captioner.Hypothesis, error)
+type captionFunc func(ctx context.Context, pixels [][]byte, options decode.Options) ([][]captioner.Hypothesis, timing, error)
 
 // batcher runs one batch at a time, with whatever has come in while the last
 // one ran: a lone request waits for nothing, and many at once share the steps.
@@ -29,6 +30,7 @@ type batcher struct {
 // work is a request's share of a batch.
 type work struct {
 	ctx     context.Context
+	queued  time.Time
 	pixels  [][]byte
 	options decode.Options
 	reply   chan workReply // has room for the one reply
@@ -36,6 +38,8 @@ type work struct {
 
 type workReply struct {
 	hypotheses [][]captioner.Hypothesis
+	batch      int // pictures that were captioned together
+	timing     timing
 	err        error
 }
 
@@ -52,18 +56,19 @@ func (b *batcher) close() {
 }
 
 // caption returns the hypotheses of each picture, at most maxBatch of them.
-func (b *batcher) caption(ctx context.Context, pixels [][]byte, options decode.Options) ([][]captioner.Hypothesis, error) {
-	w := &work{ctx: ctx, pixels: pixels, options: options, reply: make(chan workReply, 1)}
+func (b *batcher) caption(ctx context.Context, pixels [][]byte, options decode.Options) (workReply, error) {
+	w := &work{ctx: ctx, queued: time.Now(), pixels: pixels, options: options, reply: make(chan workReply, 1)}
 	select {
 	case b.queue <- w:
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return workReply{}, ctx.Err()
 	}
 	select {
 	case r := <-w.reply:
-		return r.hypotheses, r.err
+		r.timing.record(w, r.batch) // here, where nobody else waits for it
+		return r, r.err
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return workReply{}, ctx.Err()
 	}
 }
 
@@ -112,20 +117,21 @@ func (b *batcher) process(batch []*work) {
 	for _, w := range batch {
 		pixels = append(pixels, w.pixels...)
 	}
-	hypotheses, err := b.guarded(ctx, pixels, batch[0].options)
+	begun := time.Now()
+	hypotheses, times, err := b.guarded(ctx, pixels, batch[0].options)
+	times.begun = begun
 	for _, w := range batch {
-		if err != nil {
-			w.reply <- workReply{err: err}
-			continue
+		r := workReply{batch: len(pixels), timing: times, err: err}
+		if err == nil {
+			r.hypotheses, hypotheses = hypotheses[:len(w.pixels)], hypotheses[len(w.pixels):]
 		}
-		w.reply <- workReply{hypotheses: hypotheses[:len(w.pixels)]}
-		hypotheses = hypotheses[len(w.pixels):]
+		w.reply <- r
 	}
 }
 
 // guarded turns a panic into an error of this batch: it runs on a goroutine of
 // its own, where a panic would end the process.
-func (b *batcher) guarded(ctx context.Context, pixels [][]byte, options decode.Options) (_ [][]captioner.Hypothesis, err error) {
+func (b *batcher) guarded(ctx context.Context, pixels [][]byte, options decode.Options) (_ [][]captioner.Hypothesis, _ timing, err error) {
 	defer func() {
 		if reason := recover(); reason != nil {
 			err = captioner.Wrap(captioner.Internal, fmt.Errorf("panic: %v\n%s", reason, debug.Stack()), "captioning failed")

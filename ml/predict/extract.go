@@ -7,7 +7,11 @@ import (
 	"path/filepath"
 	"sync"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/telemetry/span"
 	"github.com/captioner/captioner/ml/features"
 	"github.com/captioner/captioner/ml/images"
 )
@@ -21,6 +25,11 @@ import (
 // side is that of p's squares. Files are read below req.ImagesDir only, also
 // where a link leads out of it.
 func ExtractFeatures(ctx context.Context, p Preprocessor, side int, req captioner.ExtractRequest, progress func(done int)) (result captioner.ExtractResult, err error) {
+	ctx, extract := span.Start(ctx, "extract shard", trace.WithAttributes(attribute.Int("captioner.images", len(req.Images))))
+	defer func() {
+		extract.SetAttributes(attribute.Int("captioner.quarantined", len(result.Quarantine)))
+		span.End(extract, err)
+	}()
 	root, err := os.OpenRoot(req.ImagesDir)
 	if err != nil {
 		return result, captioner.Wrap(captioner.NotFound, err, "the images folder cannot be opened")

@@ -15,10 +15,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/telemetry/span"
 	"github.com/captioner/captioner/ml/decode"
 	"github.com/captioner/captioner/ml/features"
 	"github.com/captioner/captioner/ml/text"
@@ -171,11 +175,13 @@ func (p *Predictor) Caption(ctx context.Context, req captioner.CaptionRequest) (
 	}
 	for start := 0; start < len(usable); start += maxBatch {
 		end := min(start+maxBatch, len(usable))
-		hypotheses, err := p.batches.caption(ctx, usable[start:end], options)
+		queued := time.Now()
+		r, err := p.batches.caption(ctx, usable[start:end], options)
 		if err != nil {
 			return captioner.CaptionReply{}, err
 		}
-		for i, h := range hypotheses {
+		reply.Batch, reply.Waited = max(reply.Batch, r.batch), reply.Waited+r.timing.begun.Sub(queued)
+		for i, h := range r.hypotheses {
 			reply.Results[owners[start+i]].Hypotheses = h
 		}
 	}
@@ -183,8 +189,10 @@ func (p *Predictor) Caption(ctx context.Context, req captioner.CaptionRequest) (
 }
 
 // prepareAll turns each input into pixels; nil where its result has an error.
-func (p *Predictor) prepareAll(ctx context.Context, inputs []captioner.ImageInput, results []captioner.CaptionResult) ([][]byte, error) {
-	pixels := make([][]byte, len(inputs))
+func (p *Predictor) prepareAll(ctx context.Context, inputs []captioner.ImageInput, results []captioner.CaptionResult) (pixels [][]byte, err error) {
+	ctx, preprocess := span.Start(ctx, "preprocess", trace.WithAttributes(attribute.Int("captioner.images", len(inputs))))
+	defer func() { span.End(preprocess, err) }()
+	pixels = make([][]byte, len(inputs))
 	if err := p.readShards(inputs, pixels); err != nil {
 		return nil, err
 	}
@@ -241,20 +249,22 @@ func (p *Predictor) readShards(inputs []captioner.ImageInput, pixels [][]byte) e
 }
 
 // run captions a batch of prepared pictures.
-func (p *Predictor) run(ctx context.Context, pixels [][]byte, options decode.Options) ([][]captioner.Hypothesis, error) {
+func (p *Predictor) run(ctx context.Context, pixels [][]byte, options decode.Options) (_ [][]captioner.Hypothesis, t timing, err error) {
 	s, err := p.encode(pixels)
 	if err != nil {
-		return nil, err
+		return nil, t, err
 	}
 	defer s.release()
+	t.encoded = time.Now()
 	hypotheses, err := decode.Decode(ctx, s, len(pixels), options)
+	t.decoded, t.steps = time.Now(), s.begun
 	if err != nil {
-		return nil, err
+		return nil, t, err
 	}
 	for _, of := range hypotheses {
 		for i := range of {
 			of[i].Text = p.vocabulary.Decode(of[i].Tokens)
 		}
 	}
-	return hypotheses, nil
+	return hypotheses, t, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/ml/decode"
@@ -26,6 +27,7 @@ const (
 type stepper struct {
 	model         *tf.SavedModel
 	memory, state *tf.Tensor
+	begun         []time.Time // of each step
 }
 
 // encode gives the stepper of a batch of pictures of [P, P, 3] bytes each.
@@ -57,6 +59,7 @@ func (s *stepper) Step(ctx context.Context, tokens, parents, rows []int32, posit
 	if err := ctx.Err(); err != nil {
 		return decode.Candidates{}, err
 	}
+	s.begun = append(s.begun, time.Now())
 	live := len(tokens)
 	tokens, parents, rows = padded(tokens), padded(parents), padded(rows)
 	k := int64(len(tokens))

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/telemetry/span"
 	"github.com/captioner/captioner/ml/model"
 	"github.com/captioner/captioner/ml/optim"
 	"github.com/captioner/captioner/ml/tf"
@@ -63,7 +64,10 @@ func Run(ctx context.Context, req captioner.TrainRequest, stop <-chan struct{}, 
 	if err := r.loop(ctx, stop); err != nil {
 		return captioner.TrainResult{}, err
 	}
-	return r.export()
+	_, export := span.Start(ctx, "export")
+	result, err := r.export()
+	span.End(export, err)
+	return result, err
 }
 
 // open reads the data, builds the graph and brings its variables to where

@@ -284,10 +284,12 @@ func (x *ImageInput) GetIndex() int32 {
 }
 
 type CaptionReply struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Results       []*CaptionResult       `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	Results           []*CaptionResult       `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	Batch             int32                  `protobuf:"varint,2,opt,name=batch,proto3" json:"batch,omitempty"`
+	WaitedNanoseconds int64                  `protobuf:"varint,3,opt,name=waited_nanoseconds,json=waitedNanoseconds,proto3" json:"waited_nanoseconds,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *CaptionReply) Reset() {
@@ -325,6 +327,20 @@ func (x *CaptionReply) GetResults() []*CaptionResult {
 		return x.Results
 	}
 	return nil
+}
+
+func (x *CaptionReply) GetBatch() int32 {
+	if x != nil {
+		return x.Batch
+	}
+	return 0
+}
+
+func (x *CaptionReply) GetWaitedNanoseconds() int64 {
+	if x != nil {
+		return x.WaitedNanoseconds
+	}
+	return 0
 }
 
 type CaptionResult struct {
@@ -1535,9 +1551,11 @@ const file_engine_proto_rawDesc = "" +
 	"ImageInput\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\tR\x05shard\x12\x14\n" +
-	"\x05index\x18\x03 \x01(\x05R\x05index\"L\n" +
+	"\x05index\x18\x03 \x01(\x05R\x05index\"\x91\x01\n" +
 	"\fCaptionReply\x12<\n" +
-	"\aresults\x18\x01 \x03(\v2\".captioner.engine.v1.CaptionResultR\aresults\"\xb6\x01\n" +
+	"\aresults\x18\x01 \x03(\v2\".captioner.engine.v1.CaptionResultR\aresults\x12\x14\n" +
+	"\x05batch\x18\x02 \x01(\x05R\x05batch\x12-\n" +
+	"\x12waited_nanoseconds\x18\x03 \x01(\x03R\x11waitedNanoseconds\"\xb6\x01\n" +
 	"\rCaptionResult\x12?\n" +
 	"\n" +
 	"hypotheses\x18\x01 \x03(\v2\x1f.captioner.engine.v1.HypothesisR\n" +

@@ -189,18 +189,18 @@ func (v service) Caption(ctx context.Context, m *pb.CaptionRequest) (*pb.Caption
 // guardUnary turns a panic in a call into an Internal error of that call, so
 // that one picture that trips over a bug does not end the others' captions.
 func (s *Server) guardUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (reply any, err error) {
-	defer s.recover(info.FullMethod, &err)
+	defer s.recover(ctx, info.FullMethod, &err)
 	return handler(ctx, req)
 }
 
 func (s *Server) guardStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
-	defer s.recover(info.FullMethod, &err)
+	defer s.recover(stream.Context(), info.FullMethod, &err)
 	return handler(srv, stream)
 }
 
-func (s *Server) recover(method string, err *error) {
+func (s *Server) recover(ctx context.Context, method string, err *error) {
 	if reason := recover(); reason != nil {
-		s.logger.Error("panic in an engine call", "method", method, "reason", reason, "stack", string(debug.Stack()))
+		s.logger.ErrorContext(ctx, "panic in an engine call", "method", method, "reason", reason, "stack", string(debug.Stack()))
 		*err = wire.Status(captioner.Wrap(captioner.Internal, fmt.Errorf("panic: %v", reason), "the engine failed"))
 	}
 }

@@ -6,6 +6,7 @@ package wire
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/captioner/captioner"
 	pb "github.com/captioner/captioner/internal/engine/enginepb"
@@ -52,7 +53,9 @@ func ToCaptionRequest(m *pb.CaptionRequest) captioner.CaptionRequest {
 
 // FromCaptionReply gives the message of a reply.
 func FromCaptionReply(r captioner.CaptionReply) *pb.CaptionReply {
-	m := &pb.CaptionReply{Results: make([]*pb.CaptionResult, len(r.Results))}
+	m := &pb.CaptionReply{
+		Results: make([]*pb.CaptionResult, len(r.Results)), Batch: int32(r.Batch), WaitedNanoseconds: r.Waited.Nanoseconds(),
+	}
 	for i, result := range r.Results {
 		c := &pb.CaptionResult{Width: int32(result.Width), Height: int32(result.Height), Error: FromError(result.Err)}
 		for _, h := range result.Hypotheses {
@@ -65,7 +68,10 @@ func FromCaptionReply(r captioner.CaptionReply) *pb.CaptionReply {
 
 // ToCaptionReply is the inverse of FromCaptionReply.
 func ToCaptionReply(m *pb.CaptionReply) captioner.CaptionReply {
-	r := captioner.CaptionReply{Results: make([]captioner.CaptionResult, len(m.GetResults()))}
+	r := captioner.CaptionReply{
+		Results: make([]captioner.CaptionResult, len(m.GetResults())),
+		Batch:   int(m.GetBatch()), Waited: time.Duration(m.GetWaitedNanoseconds()),
+	}
 	for i, c := range m.GetResults() {
 		result := captioner.CaptionResult{Width: int(c.GetWidth()), Height: int(c.GetHeight()), Err: ToError(c.GetError())}
 		for _, h := range c.GetHypotheses() {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
@@ -23,7 +24,7 @@ func TestCaptionRoundTrip(t *testing.T) {
 	if diff := cmp.Diff(request, wire.ToCaptionRequest(wire.FromCaptionRequest(request))); diff != "" {
 		t.Errorf("request changed (-want +got):\n%s", diff)
 	}
-	reply := captioner.CaptionReply{Results: []captioner.CaptionResult{
+	reply := captioner.CaptionReply{Batch: 3, Waited: 7 * time.Millisecond, Results: []captioner.CaptionResult{
 		{Hypotheses: []captioner.Hypothesis{{Text: "a dog", LogProbability: -1.5, Tokens: []int32{4, 5}}}, Width: 3, Height: 4},
 		{Err: &captioner.Error{Kind: captioner.Invalid, Code: "image_truncated", Message: "the picture ends too early"}},
 	}}

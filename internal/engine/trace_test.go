@@ -1,0 +1,71 @@
+package engine_test
+
+import (
+	"encoding/hex"
+	"io"
+	"sync"
+	"testing"
+
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+
+	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/engine"
+	"github.com/captioner/captioner/internal/telemetry/relay"
+)
+
+// TestTrace: a call is continued in the engine, whose spans have all arrived
+// when it is closed; its start is nobody's trace.
+func TestTrace(t *testing.T) {
+	var mu sync.Mutex
+	relayed := map[string]*tracepb.Span{} // by name
+	o, _ := options(t, "")
+	spans := tracetest.NewInMemoryExporter()
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans))
+	o.TracerProvider = provider
+	o.Relay = func(r io.Reader) {
+		err := relay.Read(r, func(batch []*tracepb.ResourceSpans) {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, of := range batch {
+				for _, scope := range of.GetScopeSpans() {
+					for _, s := range scope.GetSpans() {
+						relayed[s.GetName()] = s
+					}
+				}
+			}
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	m, err := engine.OpenModel(t.Context(), o, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, request := provider.Tracer("test").Start(t.Context(), "POST /predict")
+	if _, err := m.Caption(ctx, captioner.CaptionRequest{Images: []captioner.ImageInput{{Data: []byte("picture")}}}); err != nil {
+		t.Fatal(err)
+	}
+	request.End()
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	const call = "captioner.engine.v1.Engine/Caption"
+	mine := spans.GetSpans()
+	if len(mine) != 2 || mine[0].Name != call || mine[0].Parent.SpanID() != request.SpanContext().SpanID() {
+		t.Fatalf("spans of this side %+v, want the call below the request", mine)
+	}
+	server, decode := relayed[call], relayed["decode"]
+	if len(relayed) != 2 || server == nil || decode == nil {
+		t.Fatalf("spans of the engine %v, want the call and the decoding", relayed)
+	}
+	if got := hex.EncodeToString(server.GetParentSpanId()); got != mine[0].SpanContext.SpanID().String() {
+		t.Errorf("the parent of the engine's call is %s, want this side's, %s", got, mine[0].SpanContext.SpanID())
+	}
+	if string(decode.GetParentSpanId()) != string(server.GetSpanId()) {
+		t.Errorf("the decoding is not below the call: %v", decode)
+	}
+}
