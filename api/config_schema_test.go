@@ -100,7 +100,7 @@ func TestConfigSchemaBounds(t *testing.T) {
 // because of another field.
 func outOfRange(t *testing.T, name string, value any) bool {
 	t.Helper()
-	var body any = value
+	body := value
 	for _, part := range slices.Backward(strings.Split(name, ".")) {
 		body = map[string]any{part: body}
 	}

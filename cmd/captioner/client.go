@@ -170,10 +170,7 @@ func (c *apiClient) Events(ctx context.Context, id, after string, handle func(st
 		data, _ := io.ReadAll(resp.Body) // what is missing is no problem+json
 		return replyError(resp, data)
 	}
-	heard := readerFunc(func(p []byte) (int, error) {
-		silence.Reset(streamSilence)
-		return resp.Body.Read(p)
-	})
+	heard := alarmed{resp.Body, silence}
 	for e, err := range sse.Read(heard, &sse.ReadConfig{MaxEventSize: maxEventBytes}) {
 		if err != nil {
 			return captioner.Wrap(captioner.Unavailable, err, "the connection to %s broke off", c.base)
@@ -185,10 +182,16 @@ func (c *apiClient) Events(ctx context.Context, id, after string, handle func(st
 	return nil
 }
 
-// readerFunc is a function that reads.
-type readerFunc func(p []byte) (int, error)
+// alarmed puts off an alarm for as long as there is something to read.
+type alarmed struct {
+	io.Reader
+	silence *time.Timer
+}
 
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+func (a alarmed) Read(p []byte) (int, error) {
+	a.silence.Reset(streamSilence)
+	return a.Reader.Read(p)
+}
 
 // List returns the newest runs.
 func (c *apiClient) List(ctx context.Context) ([]captioner.Run, error) {

@@ -64,7 +64,8 @@ func (a *activityInbound) below(ctx context.Context) context.Context {
 // tryAgain reports whether Temporal will make another attempt.
 func tryAgain(err error) bool {
 	var failure *temporal.ApplicationError
-	return err != nil && !temporal.IsCanceledError(err) && !(errors.As(err, &failure) && failure.NonRetryable())
+	final := errors.As(err, &failure) && failure.NonRetryable()
+	return err != nil && !final && !temporal.IsCanceledError(err)
 }
 
 type activityOutbound struct {
