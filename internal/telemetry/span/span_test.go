@@ -98,6 +98,7 @@ func TestBatcher(t *testing.T) {
 		}
 		finish(1)
 		time.Sleep(1500 * time.Millisecond) // synctest's time: at once
+		synctest.Wait()
 		if len(failures) != 1 || len(exporter.GetSpans()) != 0 {
 			t.Errorf("failures %v and %d spans, want one failure and none", failures, len(exporter.GetSpans()))
 		}
@@ -106,6 +107,7 @@ func TestBatcher(t *testing.T) {
 			t.Errorf("%d spans before it was time", n)
 		}
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if len(exporter.batches) != 2 || exporter.batches[0] != 3 || exporter.batches[1] != 2 {
 			t.Errorf("batches of %v spans, want 3 and 2", exporter.batches)
 		}
