@@ -326,7 +326,7 @@ func TestTrainSamples(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(&captioner.Progress{RunKey: out.Key}, record.Progress); diff != "" {
+		if diff := cmp.Diff(&captioner.Progress{RunKey: out.Key, Dataset: in.Dataset}, record.Progress); diff != "" {
 			t.Errorf("progress in the record (-want +got):\n%s", diff)
 		}
 		samples, _, err := f.Store.Samples(t.Context(), out.Key, 0, 0)

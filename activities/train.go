@@ -77,7 +77,7 @@ func (a *Activities) Train(ctx context.Context, in TrainInput) (TrainResult, err
 	if err != nil {
 		return TrainResult{}, err
 	}
-	a.recordRunKey(ctx, in.RunID, key)
+	a.recordTraining(ctx, in.RunID, key, in.Dataset)
 	return step[TrainResult, *TrainResult]{
 		Name: StepTrain, Key: key,
 		Present: func(ctx context.Context, out TrainResult) (bool, error) {

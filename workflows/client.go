@@ -128,7 +128,7 @@ func (c *Client) Describe(ctx context.Context, id string) (captioner.Run, error)
 	if err != nil {
 		return run, err
 	}
-	run.Stages, run.RunKey = progress.Stages, progress.RunKey
+	run.Stages, run.RunKey, run.Dataset = progress.Stages, progress.RunKey, progress.Dataset
 	noteRetries(run.Stages, described)
 	if run.Metrics, err = c.latestMetrics(ctx, run.RunKey); err != nil {
 		return run, err
@@ -265,7 +265,7 @@ func (c *Client) fromRecord(ctx context.Context, id string, notFound error) (cap
 	}
 	run := recorded(record)
 	if record.Progress != nil {
-		run.Stages, run.RunKey = record.Progress.Stages, record.Progress.RunKey
+		run.Stages, run.RunKey, run.Dataset = record.Progress.Stages, record.Progress.RunKey, record.Progress.Dataset
 	}
 	run.Metrics, err = c.latestMetrics(ctx, run.RunKey)
 	return run, err

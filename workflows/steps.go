@@ -33,10 +33,14 @@ var prepareOptions = onControl(6 * time.Hour)
 func (r *run) prepareData(ctx workflow.Context) error {
 	return r.stage(ctx, activities.StepPrepareData, func() (bool, error) {
 		out, err := do(ctx, prepareOptions, act.PrepareData, activities.PrepareDataInput{Data: r.valid.Config.Data})
-		r.prepared, r.data = out.PreparedData, out.PreparedData
+		r.prepared = out.PreparedData
+		r.use(out.PreparedData)
 		return r.made(out.Provenance, activities.StepPrepareData), err
 	})
 }
+
+// use makes a data set the one that the steps after this work on.
+func (r *run) use(data activities.PreparedData) { r.data, r.progress.Dataset = data, data.Dataset }
 
 // extractOptions: a shard of the default size takes half a minute.
 var extractOptions = onEngine(2 * time.Hour)
@@ -92,7 +96,7 @@ func (r *run) excludeImages(ctx workflow.Context, quarantine []captioner.Digest)
 		Dataset: r.prepared.Dataset, Quarantine: quarantine, Data: r.valid.Config.Data,
 	})
 	r.made(out.Provenance, activities.StepExcludeImages)
-	r.data = out.PreparedData
+	r.use(out.PreparedData)
 	return err
 }
 
@@ -108,7 +112,7 @@ func (r *run) train(ctx workflow.Context) error {
 		if err != nil {
 			return false, err
 		}
-		r.progress.RunKey, r.progress.Dataset = key, r.data.Dataset
+		r.progress.RunKey = key
 		r.model, err = do(ctx, trainOptions, act.Train, in)
 		return r.made(r.model.Provenance, activities.StepTrain), err
 	})
