@@ -86,7 +86,7 @@ func (d describer) section(t reflect.Type, prefix string) {
 		text := here.fields[f.Name]
 		if f.Type.Kind() == reflect.Struct {
 			if text == "" {
-				text = d.comments[f.Type.Name()].own
+				text = strings.ReplaceAll(d.comments[f.Type.Name()].own, f.Type.Name(), f.Name)
 			}
 			d.section(f.Type, name)
 		}

@@ -96,7 +96,7 @@ func TestSchemaOfSomeFields(t *testing.T) {
 		data["captions"].Description:            "captions is the captions file in the Kaggle",
 		data["split_files"].Description:         "All three or none",
 		data["min_word_count"].Description:      "rarer words become the unknown token",
-		root.Properties["training"].Description: "how the weights are found",
+		root.Properties["training"].Description: "training describes how the weights are found",
 	} {
 		if !strings.Contains(name, want) {
 			t.Errorf("description %q, want one with %q", name, want)
