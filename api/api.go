@@ -104,9 +104,10 @@ type Options struct {
 	Models ModelLister
 	// Deployer is required with Models.
 	Deployer Deployer
-	// Progress and Pictures are required with Runs, whose progress they show.
+	// Progress and Blobs are required with Runs, whose progress and data they
+	// show.
 	Progress ProgressReader
-	Pictures BlobReader
+	Blobs    BlobReader
 	// ParseConfig reads a configuration in the format "json" or "yaml" over the
 	// defaults and applies the static rules; Invalid with all problems. Required
 	// with Runs.
@@ -158,6 +159,7 @@ type Server struct {
 	predicts *gate
 	streams  *gate
 	runs     *recentRuns
+	data     *dataSummaries
 	origins  *http.CrossOriginProtection
 	started  time.Time
 	stopping atomic.Bool
@@ -171,8 +173,8 @@ func New(opts Options) (*Server, error) {
 	if opts.Captioner == nil {
 		return nil, errors.New("api: a captioner is required")
 	}
-	if opts.Runs != nil && (opts.ParseConfig == nil || opts.Progress == nil || opts.Pictures == nil) {
-		return nil, errors.New("api: runs need ParseConfig, Progress and Pictures")
+	if opts.Runs != nil && (opts.ParseConfig == nil || opts.Progress == nil || opts.Blobs == nil) {
+		return nil, errors.New("api: runs need ParseConfig, Progress and Blobs")
 	}
 	if opts.Models != nil && opts.Deployer == nil {
 		return nil, errors.New("api: models need a Deployer")
@@ -183,6 +185,7 @@ func New(opts Options) (*Server, error) {
 		predicts: newGate(opts.MaxConcurrent, opts.MaxQueued),
 		streams:  newGate(opts.MaxStreams, 0),
 		runs:     newRecentRuns(opts.Runs, opts.PollInterval),
+		data:     newDataSummaries(opts.Blobs),
 		started:  time.Now(),
 	}
 	s.drained, s.drain = context.WithCancel(context.Background())
@@ -286,6 +289,7 @@ func (s *Server) route() error {
 	get("/deployments", handle(s.listDeployments))
 	get("/runs", handle(s.listRuns))
 	get("/runs/:id", handle(s.showRun))
+	get("/runs/:id/data", handle(s.runData))
 	get("/runs/:id/samples/:image", handle(s.samplePicture))
 	r.GET("/runs/:id/events", handle(s.runEvents)) // a stream has no HEAD
 	r.POST("/predict", handle(s.predict))

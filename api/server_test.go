@@ -37,9 +37,9 @@ func TestNewRefusesIncompleteOptions(t *testing.T) {
 	for name, opts := range map[string]api.Options{
 		"no captioner":   {},
 		"no Deployer":    {Captioner: f, Models: f},
-		"no ParseConfig": {Captioner: f, Runs: f, Progress: f, Pictures: f},
-		"no Progress":    {Captioner: f, Runs: f, Pictures: f, ParseConfig: config.Parse},
-		"no Pictures":    {Captioner: f, Runs: f, Progress: f, ParseConfig: config.Parse},
+		"no ParseConfig": {Captioner: f, Runs: f, Progress: f, Blobs: f},
+		"no Progress":    {Captioner: f, Runs: f, Blobs: f, ParseConfig: config.Parse},
+		"no Blobs":       {Captioner: f, Runs: f, Progress: f, ParseConfig: config.Parse},
 		"bad origin":     {Captioner: f, CORSOrigins: []string{"app.example"}},
 	} {
 		if _, err := api.New(opts); err == nil {

@@ -169,7 +169,7 @@ func (a *App) startAPI(listener net.Listener) error {
 	}
 	if a.storage != nil {
 		opts.Deployer = a.storage.Deployer()
-		opts.Models, opts.Progress, opts.Pictures = a.storage.Store, a.storage.Store, a.storage.Blobs
+		opts.Models, opts.Progress, opts.Blobs = a.storage.Store, a.storage.Store, a.storage.Blobs
 		opts.Runs = &workflows.Client{
 			Temporal: a.client, Store: a.storage.Store, UIURL: a.TemporalUIURL(), Namespace: a.opts.TemporalNamespace,
 		}
