@@ -112,6 +112,8 @@ type Options struct {
 	// defaults and applies the static rules; Invalid with all problems. Required
 	// with Runs.
 	ParseConfig func(data []byte, format string) (captioner.Config, error)
+	// ConfigSchema is the JSON Schema of what ParseConfig reads. Required with Runs.
+	ConfigSchema []byte
 	// DataRoot is the folder that every path in a configuration must lie in.
 	// Empty means that no path can be named over HTTP, "/" that any can.
 	DataRoot string
@@ -173,8 +175,8 @@ func New(opts Options) (*Server, error) {
 	if opts.Captioner == nil {
 		return nil, errors.New("api: a captioner is required")
 	}
-	if opts.Runs != nil && (opts.ParseConfig == nil || opts.Progress == nil || opts.Blobs == nil) {
-		return nil, errors.New("api: runs need ParseConfig, Progress and Blobs")
+	if opts.Runs != nil && (opts.ParseConfig == nil || opts.ConfigSchema == nil || opts.Progress == nil || opts.Blobs == nil) {
+		return nil, errors.New("api: runs need ParseConfig, ConfigSchema, Progress and Blobs")
 	}
 	if opts.Models != nil && opts.Deployer == nil {
 		return nil, errors.New("api: models need a Deployer")
@@ -282,6 +284,7 @@ func (s *Server) route() error {
 	get("/ready", handle(s.ready))
 	get("/metrics", gin.WrapH(s.opts.MetricsHandler))
 	get("/model/info", handle(s.modelInfo))
+	get("/config/schema", handle(s.configSchema))
 	get("/models", handle(s.listModels))
 	get("/models/:version", handle(s.showModel))
 	r.POST("/models/rollback", handle(s.rollBackModel))

@@ -188,7 +188,7 @@ func (f *fake) Rollback(_ context.Context, actor, reason string) (captioner.Depl
 func newServer(t testing.TB, f *fake, change func(*api.Options)) *api.Server {
 	t.Helper()
 	opts := api.Options{
-		Captioner: f, Runs: f, Models: f, Deployer: f, Progress: f, Blobs: f, ParseConfig: config.Parse,
+		Captioner: f, Runs: f, Models: f, Deployer: f, Progress: f, Blobs: f, ParseConfig: config.Parse, ConfigSchema: []byte(`{"type":"object"}`),
 		Version: "1.2.3", TracerProvider: sdktrace.NewTracerProvider(),
 		MetricsHandler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "captioner_up 1") }),
 		MaxUploadBytes: 64 << 10, MaxPixels: 1_000_000,

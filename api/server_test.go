@@ -33,13 +33,14 @@ func serve(s *api.Server, sc scenario) *httptest.ResponseRecorder {
 }
 
 func TestNewRefusesIncompleteOptions(t *testing.T) {
-	f := newFake()
+	f, schema := newFake(), []byte("{}")
 	for name, opts := range map[string]api.Options{
 		"no captioner":   {},
 		"no Deployer":    {Captioner: f, Models: f},
-		"no ParseConfig": {Captioner: f, Runs: f, Progress: f, Blobs: f},
-		"no Progress":    {Captioner: f, Runs: f, Blobs: f, ParseConfig: config.Parse},
-		"no Blobs":       {Captioner: f, Runs: f, Progress: f, ParseConfig: config.Parse},
+		"no ParseConfig": {Captioner: f, Runs: f, Progress: f, Blobs: f, ConfigSchema: schema},
+		"no schema":      {Captioner: f, Runs: f, Progress: f, Blobs: f, ParseConfig: config.Parse},
+		"no Progress":    {Captioner: f, Runs: f, Blobs: f, ParseConfig: config.Parse, ConfigSchema: schema},
+		"no Blobs":       {Captioner: f, Runs: f, Progress: f, ParseConfig: config.Parse, ConfigSchema: schema},
 		"bad origin":     {Captioner: f, CORSOrigins: []string{"app.example"}},
 	} {
 		if _, err := api.New(opts); err == nil {

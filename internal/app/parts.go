@@ -168,6 +168,10 @@ func (a *App) startAPI(listener net.Listener) error {
 		MaxUploadBytes: a.opts.MaxUploadBytes, MaxPixels: a.opts.MaxPixels,
 	}
 	if a.storage != nil {
+		var err error
+		if opts.ConfigSchema, err = config.Schema(); err != nil {
+			return err
+		}
 		opts.Deployer = a.storage.Deployer()
 		opts.Models, opts.Progress, opts.Blobs = a.storage.Store, a.storage.Store, a.storage.Blobs
 		opts.Runs = &workflows.Client{
