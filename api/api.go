@@ -32,6 +32,7 @@ import (
 	nooptrace "go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/api/ui"
 )
 
 // Captioner captions with whatever version is live, as internal/serving's
@@ -162,6 +163,7 @@ type Server struct {
 	streams  *gate
 	runs     *recentRuns
 	data     *dataSummaries
+	page     http.Handler
 	origins  *http.CrossOriginProtection
 	started  time.Time
 	stopping atomic.Bool
@@ -192,6 +194,9 @@ func New(opts Options) (*Server, error) {
 	}
 	s.drained, s.drain = context.WithCancel(context.Background())
 	var err error
+	if s.page, err = ui.Handler(); err != nil {
+		return nil, err
+	}
 	if s.origins, err = newCrossOriginProtection(opts.CORSOrigins); err != nil {
 		return nil, err
 	}
@@ -283,6 +288,7 @@ func (s *Server) route() error {
 	get("/health", handle(s.health))
 	get("/ready", handle(s.ready))
 	get("/metrics", gin.WrapH(s.opts.MetricsHandler))
+	get(ui.Prefix+"*path", gin.WrapH(s.page))
 	get("/model/info", handle(s.modelInfo))
 	get("/config/schema", handle(s.configSchema))
 	get("/models", handle(s.listModels))
