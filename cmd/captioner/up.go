@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/api/ui"
 	"github.com/captioner/captioner/internal/app"
 )
 
@@ -78,11 +79,14 @@ func newUpCommand(g *global) *cobra.Command {
 
 func printAddresses(cmd *cobra.Command, g *global, a *app.App) error {
 	if g.json {
-		return printJSON(cmd.OutOrStdout(), map[string]string{"api": a.APIURL(), "temporal": a.TemporalAddress(), "temporal_ui": a.TemporalUIURL()})
+		return printJSON(cmd.OutOrStdout(), map[string]string{"api": a.APIURL(), "page": pageURL(a), "temporal": a.TemporalAddress(), "temporal_ui": a.TemporalUIURL()})
 	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "API              %s\nTemporal Web UI  %s\n", a.APIURL(), a.TemporalUIURL())
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "Page             %s\nAPI              %s\nTemporal Web UI  %s\n", pageURL(a), a.APIURL(), a.TemporalUIURL())
 	return err
 }
+
+// pageURL is where a browser finds the page.
+func pageURL(a *app.App) string { return a.APIURL() + ui.Prefix }
 
 func newDemoCommand(g *global) *cobra.Command {
 	o := app.Options{Local: true, API: true, Worker: true}
@@ -146,8 +150,8 @@ func runDemo(cmd *cobra.Command, g *global, o app.Options, once bool) (err error
 	if once {
 		return nil
 	}
-	fmt.Fprintf(out, "\nServing at %s, Temporal Web UI at %s. Caption a picture of your own:\n  curl -F file=@picture.jpg %s/predict\nCtrl-C ends it.\n",
-		a.APIURL(), a.TemporalUIURL(), a.APIURL())
+	fmt.Fprintf(out, "\nServing at %s, Temporal Web UI at %s. Caption a picture of your own on the page, %s, or:\n  curl -F file=@picture.jpg %s/predict\nCtrl-C ends it.\n",
+		a.APIURL(), a.TemporalUIURL(), pageURL(a), a.APIURL())
 	select {
 	case <-ctx.Done():
 		fmt.Fprintln(out, "stopping")
