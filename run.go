@@ -36,10 +36,13 @@ type Progress struct {
 	Stages []Stage `json:"stages"`
 	// RunKey is the key of the training step, under which its metrics are kept.
 	RunKey string `json:"run_key,omitempty"`
-	// Dataset is the digest of the data set that was trained on; Captions are
-	// blobs of lists of [CaptionedImage], one a shard of the test split.
+	// Dataset is the digest of the data set as far as it has been prepared: in
+	// the end the one that was trained on. Captions are blobs of lists of
+	// [CaptionedImage], one a shard of the test split.
 	Dataset  Digest   `json:"dataset,omitempty"`
 	Captions []Digest `json:"captions,omitempty"`
+	// TraceID is that of the run's trace.
+	TraceID string `json:"trace_id,omitempty"`
 }
 
 // CaptionedImage is what a model says about a picture.
@@ -68,6 +71,8 @@ type Run struct {
 	TraceID string `json:"trace_id,omitempty"`
 	// TemporalURL is the run's page in the Temporal Web UI.
 	TemporalURL string `json:"temporal_url,omitempty"`
+	// Dataset is the digest of the run's data set, empty until that is known.
+	Dataset Digest `json:"dataset,omitempty"`
 	// RunKey is the key of the training step, empty until that is known. It
 	// names records and says nothing to a client.
 	RunKey string `json:"-"`

@@ -26,6 +26,7 @@ import (
 	"github.com/captioner/captioner/activities"
 	"github.com/captioner/captioner/activities/activitiestest"
 	"github.com/captioner/captioner/internal/registry"
+	"github.com/captioner/captioner/ml/metrics"
 )
 
 // prepared runs the steps before training.
@@ -326,7 +327,7 @@ func TestTrainSamples(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(&captioner.Progress{RunKey: out.Key}, record.Progress); diff != "" {
+		if diff := cmp.Diff(&captioner.Progress{RunKey: out.Key, Dataset: in.Dataset}, record.Progress); diff != "" {
 			t.Errorf("progress in the record (-want +got):\n%s", diff)
 		}
 		samples, _, err := f.Store.Samples(t.Context(), out.Key, 0, 0)
@@ -339,10 +340,47 @@ func TestTrainSamples(t *testing.T) {
 			}
 			checkPicture(t, f, s)
 		}
+		latest, err := f.Store.LatestMetrics(t.Context(), out.Key)
+		if want := sampleBLEU(t, f, in.Dataset, samples); err != nil || latest["sample_bleu1"] != want[0] || latest["sample_bleu4"] != want[3] || want[0] == 0 {
+			t.Errorf("scores of the samples %v (%v), want %v", latest, err, want)
+		}
 		if err := f.Store.PutProgress(t.Context(), "run", captioner.Progress{}); err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+// sampleBLEU scores samples against every reference of their pictures.
+func sampleBLEU(t *testing.T, f *activitiestest.Fixture, digest captioner.Digest, samples []captioner.Sample) [4]float64 {
+	t.Helper()
+	blob, err := f.Blobs.Open(t.Context(), digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer blob.Close()
+	var ds captioner.Dataset
+	if err := json.NewDecoder(blob).Decode(&ds); err != nil {
+		t.Fatal(err)
+	}
+	var hypotheses [][]string
+	var references [][][]string
+	for _, s := range samples {
+		hypotheses = append(hypotheses, strings.Fields(s.Caption))
+		var all [][]string
+		for _, e := range ds.Examples {
+			if e.Image == s.Image {
+				for _, r := range e.References {
+					all = append(all, strings.Fields(r))
+				}
+			}
+		}
+		references = append(references, all)
+	}
+	bleu, err := metrics.CorpusBLEU(hypotheses, references, metrics.NoSmoothing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bleu
 }
 
 // checkPicture compares a sample's picture with the pixels that the fixture's

@@ -49,14 +49,14 @@ func (a *Activities) RecordRun(ctx context.Context, in RecordRunInput) (RecordRu
 	return RecordRunResult{}, nil
 }
 
-// recordRunKey notes in the run's record under which key its training is kept,
-// so that it can be followed where the workflow cannot be asked. Training does
-// not wait for it.
-func (a *Activities) recordRunKey(ctx context.Context, runID, key string) {
+// recordTraining notes in the run's record under which key its training is kept
+// and on which data set, so that it can be followed where the workflow cannot be
+// asked. Training does not wait for it.
+func (a *Activities) recordTraining(ctx context.Context, runID, key string, dataset captioner.Digest) {
 	if runID == "" {
 		return
 	}
-	if err := a.Store.PutProgress(ctx, runID, captioner.Progress{RunKey: key}); err != nil {
-		logger(ctx).Warn("could not note the key of the training in the run's record", "error", err)
+	if err := a.Store.PutProgress(ctx, runID, captioner.Progress{RunKey: key, Dataset: dataset}); err != nil {
+		logger(ctx).Warn("could not note the training in the run's record", "error", err)
 	}
 }

@@ -80,7 +80,7 @@ func (a *Activities) Train(ctx context.Context, in TrainInput) (TrainResult, err
 	if err != nil {
 		return TrainResult{}, err
 	}
-	a.recordRunKey(ctx, in.RunID, key)
+	a.recordTraining(ctx, in.RunID, key, in.Dataset)
 	return step[TrainResult, *TrainResult]{
 		Name: StepTrain, Key: key,
 		Present: func(ctx context.Context, out TrainResult) (bool, error) {
@@ -108,7 +108,7 @@ func (a *Activities) train(ctx context.Context, key string, in TrainInput) (Trai
 	if err != nil {
 		return TrainResult{}, err
 	}
-	t := &training{a: a, key: key, attempt: number, runID: runID(ctx), shards: request.Shards, progress: TrainProgress{Stalled: stalled}}
+	t := &training{a: a, key: key, attempt: number, runID: runID(ctx), dataset: in.Dataset, shards: request.Shards, progress: TrainProgress{Stalled: stalled}}
 	if request.Resume, t.checkpoint, err = a.resumePoint(ctx, key); err != nil {
 		return TrainResult{}, err
 	}
@@ -246,6 +246,7 @@ type training struct {
 	a       *Activities
 	key     string
 	attempt int64
+	dataset captioner.Digest
 	shards  []string // paths
 
 	runID      string    // of the run that the attempt belongs to
@@ -255,8 +256,10 @@ type training struct {
 	advanced   bool                 // this attempt has recorded one
 	pending    []captioner.Metric   // not yet in the database
 	fenced     error                // why this attempt may not go on
-	// pictures are the blobs of the samples' pictures, by image.
-	pictures map[string]captioner.Digest
+	// pictures are the blobs of the samples' pictures, by image; references the
+	// tokens of what people say about them.
+	pictures   map[string]captioner.Digest
+	references map[string][][]string
 }
 
 // run trains until the end, the worker's stop or the context's.
@@ -309,9 +312,8 @@ func (t *training) event(ctx context.Context, e captioner.TrainEvent) error {
 		})
 	case e.Epoch != nil:
 		t.endEpoch(ctx, *e.Epoch)
-		err := t.metrics(ctx, e.Epoch.Step, []namedValue{
-			{"train_loss", e.Epoch.TrainLoss}, {"validation_loss", e.Epoch.ValidationLoss},
-		})
+		values := []namedValue{{"train_loss", e.Epoch.TrainLoss}, {"validation_loss", e.Epoch.ValidationLoss}}
+		err := t.metrics(ctx, e.Epoch.Step, append(values, t.sampleScores(ctx, e.Epoch.Samples)...))
 		return errors.Join(err, t.samples(ctx, *e.Epoch))
 	case e.Checkpoint != nil:
 		return t.save(ctx, *e.Checkpoint)

@@ -32,6 +32,7 @@ import (
 	nooptrace "go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/api/ui"
 )
 
 // Captioner captions with whatever version is live, as internal/serving's
@@ -108,13 +109,16 @@ type Options struct {
 	// Runs and Models are nil where one bundle is served without a database.
 	Runs   RunClient
 	Models ModelLister
-	// Progress and Pictures are required with Runs, whose progress they show.
+	// Progress and Blobs are required with Runs, whose progress and data they
+	// show.
 	Progress ProgressReader
-	Pictures BlobReader
+	Blobs    BlobReader
 	// ParseConfig reads a configuration in the format "json" or "yaml" over the
 	// defaults and applies the static rules and those that it is given; Invalid
 	// with all problems. Required with Runs.
 	ParseConfig func(data []byte, format string, rules func(captioner.Config) []captioner.Problem) (captioner.Config, error)
+	// ConfigSchema is the JSON Schema of what ParseConfig reads. Required with Runs.
+	ConfigSchema []byte
 	// DataRoot is the folder that every path in a configuration must lie in.
 	// Empty means that no path can be named over HTTP, "/" that any can.
 	DataRoot string
@@ -164,6 +168,8 @@ type Server struct {
 	predicts *gate
 	streams  *gate
 	runs     *recentRuns
+	data     *dataSummaries
+	page     http.Handler
 	origins  *http.CrossOriginProtection
 	document []byte // the API's description as JSON
 	started  time.Time
@@ -178,8 +184,8 @@ func New(opts Options) (*Server, error) {
 	if opts.Captioner == nil {
 		return nil, errors.New("api: a captioner is required")
 	}
-	if opts.Runs != nil && (opts.ParseConfig == nil || opts.Progress == nil || opts.Pictures == nil) {
-		return nil, errors.New("api: runs need ParseConfig, Progress and Pictures")
+	if opts.Runs != nil && (opts.ParseConfig == nil || opts.ConfigSchema == nil || opts.Progress == nil || opts.Blobs == nil) {
+		return nil, errors.New("api: runs need ParseConfig, ConfigSchema, Progress and Blobs")
 	}
 	if opts.Models != nil && opts.Deployer == nil {
 		return nil, errors.New("api: models need a Deployer")
@@ -190,10 +196,14 @@ func New(opts Options) (*Server, error) {
 		predicts: newGate(opts.MaxConcurrent, opts.MaxQueued),
 		streams:  newGate(opts.MaxStreams, 0),
 		runs:     newRecentRuns(opts.Runs, opts.PollInterval),
+		data:     newDataSummaries(opts.Blobs),
 		started:  time.Now(),
 	}
 	s.drained, s.drain = context.WithCancel(context.Background())
 	var err error
+	if s.page, err = ui.Handler(); err != nil {
+		return nil, err
+	}
 	if s.origins, err = newCrossOriginProtection(opts.CORSOrigins); err != nil {
 		return nil, err
 	}
@@ -290,7 +300,9 @@ func (s *Server) route() error {
 	get("/metrics", gin.WrapH(s.opts.MetricsHandler))
 	get("/openapi.json", handle(s.openAPI))
 	get("/docs", handle(s.docs))
+	get(ui.Prefix+"*path", gin.WrapH(s.page))
 	get("/model/info", handle(s.modelInfo))
+	get("/config/schema", handle(s.configSchema))
 	get("/models", handle(s.listModels))
 	get("/models/:version", handle(s.showModel))
 	r.POST("/models/rollback", handle(s.rollBackModel))
@@ -298,6 +310,7 @@ func (s *Server) route() error {
 	get("/deployments", handle(s.listDeployments))
 	get("/runs", handle(s.listRuns))
 	get("/runs/:id", handle(s.showRun))
+	get("/runs/:id/data", handle(s.runData))
 	get("/runs/:id/samples/:image", handle(s.samplePicture))
 	r.GET("/runs/:id/events", handle(s.runEvents)) // a stream has no HEAD
 	r.POST("/predict", handle(s.predict))

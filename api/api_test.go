@@ -193,7 +193,7 @@ func (f *fake) Rollback(_ context.Context, actor, reason string) (captioner.Depl
 func newServer(t testing.TB, f *fake, change func(*api.Options)) *api.Server {
 	t.Helper()
 	opts := api.Options{
-		Captioner: f, Runs: f, Models: f, Progress: f, Pictures: f, ParseConfig: config.ParseWith,
+		Captioner: f, Runs: f, Models: f, Progress: f, Blobs: f, ParseConfig: config.ParseWith, ConfigSchema: []byte(`{"type":"object"}`),
 		Version: "1.2.3", TracerProvider: sdktrace.NewTracerProvider(),
 		MetricsHandler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")

@@ -104,6 +104,7 @@ func TestExamplesWork(t *testing.T) {
 					w := httptest.NewRecorder()
 					f := newFake()
 					f.training(1)
+					prepared(f)
 					newServer(t, f, func(o *api.Options) { o.DataRoot = "/" }).Handler().ServeHTTP(w, r)
 					if w.Code >= 400 {
 						t.Errorf("%s %s: status %d: %s", method, r.URL, w.Code, w.Body)

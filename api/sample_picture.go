@@ -37,7 +37,7 @@ func (s *Server) samplePicture(c *gin.Context) error {
 		c.Status(http.StatusNotModified)
 		return nil
 	}
-	blob, err := s.opts.Pictures.Open(ctx, digest)
+	blob, err := s.opts.Blobs.Open(ctx, digest)
 	if err != nil {
 		return err
 	}

@@ -34,12 +34,13 @@ func serve(s *api.Server, sc scenario) *httptest.ResponseRecorder {
 }
 
 func TestNewRefusesIncompleteOptions(t *testing.T) {
-	f := newFake()
+	f, schema := newFake(), []byte("{}")
 	for name, opts := range map[string]api.Options{
 		"no captioner":   {},
-		"no ParseConfig": {Captioner: f, Runs: f, Progress: f, Pictures: f},
-		"no Progress":    {Captioner: f, Runs: f, Pictures: f, ParseConfig: config.ParseWith},
-		"no Pictures":    {Captioner: f, Runs: f, Progress: f, ParseConfig: config.ParseWith},
+		"no ParseConfig": {Captioner: f, Runs: f, Progress: f, Blobs: f, ConfigSchema: schema},
+		"no schema":      {Captioner: f, Runs: f, Progress: f, Blobs: f, ParseConfig: config.ParseWith},
+		"no Progress":    {Captioner: f, Runs: f, Blobs: f, ParseConfig: config.ParseWith, ConfigSchema: schema},
+		"no Blobs":       {Captioner: f, Runs: f, Progress: f, ParseConfig: config.ParseWith, ConfigSchema: schema},
 		"bad origin":     {Captioner: f, CORSOrigins: []string{"app.example"}},
 		"no Deployer":    {Captioner: f, Models: f},
 	} {

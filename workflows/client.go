@@ -137,7 +137,7 @@ func (c *Client) Describe(ctx context.Context, id string) (captioner.Run, error)
 	if err != nil {
 		return run, err
 	}
-	run.Stages, run.RunKey = progress.Stages, progress.RunKey
+	run.Stages, run.RunKey, run.Dataset = progress.Stages, progress.RunKey, progress.Dataset
 	noteRetries(run.Stages, described)
 	if run.Metrics, err = c.latestMetrics(ctx, run.RunKey); err != nil {
 		return run, err
@@ -289,7 +289,7 @@ func (c *Client) fromRecord(ctx context.Context, id string, notFound error) (cap
 	}
 	run := recorded(record)
 	if record.Progress != nil {
-		run.Stages, run.RunKey = record.Progress.Stages, record.Progress.RunKey
+		run.Stages, run.RunKey, run.Dataset, run.TraceID = record.Progress.Stages, record.Progress.RunKey, record.Progress.Dataset, record.Progress.TraceID
 	}
 	run.Metrics, err = c.latestMetrics(ctx, run.RunKey)
 	return run, err

@@ -55,6 +55,8 @@ func newRun(ctx workflow.Context, input json.RawMessage) (*run, error) {
 		}
 	}
 	r.progress.Stages = pendingStages()
+	// For the record: Temporal forgets a run's memo with its history.
+	r.progress.TraceID = traceID(memo(info.Memo, memoTrace), info.WorkflowExecution.RunID)
 	return r, workflow.SetQueryHandler(ctx, ProgressQuery, func() (captioner.Progress, error) { return r.progress, nil })
 }
 

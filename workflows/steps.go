@@ -100,7 +100,7 @@ func (r *run) excludeImages(ctx workflow.Context, quarantine []captioner.Digest)
 // use makes data the data set of the steps to come, and says at the stage what
 // was left out of it.
 func (r *run) use(data activities.PreparedData, stage string) {
-	r.data, r.result.LeftOut = data, data.LeftOut
+	r.data, r.progress.Dataset, r.result.LeftOut = data, data.Dataset, data.LeftOut
 	if data.LeftOut != nil {
 		r.find(stage).Note = data.LeftOut.String()
 	}
@@ -118,7 +118,7 @@ func (r *run) train(ctx workflow.Context) error {
 		if err != nil {
 			return false, err
 		}
-		r.progress.RunKey, r.progress.Dataset = key, r.data.Dataset
+		r.progress.RunKey = key
 		r.model, err = do(ctx, trainOptions, act.Train, in)
 		return r.made(r.model.Provenance, activities.StepTrain), err
 	})

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/api/ui"
 	"github.com/captioner/captioner/internal/app"
 )
 
@@ -85,13 +86,13 @@ func newUpCommand(g *global) *cobra.Command {
 }
 
 func addresses(a *app.App) map[string]string {
-	return map[string]string{"api": a.APIURL(), "temporal": a.TemporalAddress(), "temporal_ui": a.TemporalUIURL()}
+	return map[string]string{"api": a.APIURL(), "page": pageURL(a), "temporal": a.TemporalAddress(), "temporal_ui": a.TemporalUIURL()}
 }
 
 func printAddresses(w io.Writer, a *app.App) error {
 	version, devices := a.TensorFlow()
-	_, err := fmt.Fprintf(w, "TensorFlow       %s on %s\nAPI              %s\nTemporal Web UI  %s\n",
-		version, strings.Join(deviceNames(devices), ", "), a.APIURL(), a.TemporalUIURL())
+	_, err := fmt.Fprintf(w, "TensorFlow       %s on %s\nPage             %s\nAPI              %s\nTemporal Web UI  %s\n",
+		version, strings.Join(deviceNames(devices), ", "), pageURL(a), a.APIURL(), a.TemporalUIURL())
 	return err
 }
 
@@ -107,6 +108,9 @@ func deviceNames(devices []string) []string {
 	}
 	return short
 }
+
+// pageURL is where a browser finds the page.
+func pageURL(a *app.App) string { return a.APIURL() + ui.Prefix }
 
 func newDemoCommand(g *global) *cobra.Command {
 	o := app.Options{Local: true, API: true, Worker: true}
@@ -159,8 +163,8 @@ func runDemo(cmd *cobra.Command, g *global, o app.Options, once bool) (err error
 		if err := demonstrate(ctx, cmd, g, a); err != nil || once {
 			return err
 		}
-		fmt.Fprintf(text, "\nServing at %s, Temporal Web UI at %s. Caption a picture of your own:\n  curl -F file=@picture.jpg %s/predict\nCtrl-C ends it.\n",
-			a.APIURL(), a.TemporalUIURL(), a.APIURL())
+		fmt.Fprintf(text, "\nServing at %s, Temporal Web UI at %s. Caption a picture of your own on the page, %s, or:\n  curl -F file=@picture.jpg %s/predict\nCtrl-C ends it.\n",
+			a.APIURL(), a.TemporalUIURL(), pageURL(a), a.APIURL())
 		<-ctx.Done()
 		fmt.Fprintln(text, "stopping")
 		return nil // a server that is told to stop has done its work

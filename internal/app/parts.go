@@ -237,7 +237,11 @@ func (a *App) startAPI(listener net.Listener) error {
 		MaxUploadBytes: a.opts.MaxUploadBytes, MaxPixels: a.opts.MaxPixels,
 	}
 	if a.storage != nil {
-		opts.Models, opts.Progress, opts.Pictures = a.storage.Store, a.storage.Store, a.storage.Blobs
+		var err error
+		if opts.ConfigSchema, err = config.Schema(); err != nil {
+			return err
+		}
+		opts.Models, opts.Progress, opts.Blobs = a.storage.Store, a.storage.Store, a.storage.Blobs
 		opts.Runs = &workflows.Client{
 			Temporal: a.client, Store: a.storage.Store, UIURL: a.TemporalUIURL(), Namespace: a.opts.TemporalNamespace,
 		}

@@ -32,7 +32,7 @@ func Check(c captioner.Config) []captioner.Problem {
 
 // check applies the rules, one or more for every field.
 func check(cfg captioner.Config) *checker {
-	c := &checker{covered: map[string]bool{}}
+	c := &checker{covered: map[string]bool{}, limits: map[string]limits{}}
 	c.data(cfg.Data)
 	c.model(cfg.Model)
 	c.training(cfg.Training)
@@ -192,6 +192,13 @@ type finding struct {
 type checker struct {
 	findings []finding
 	covered  map[string]bool
+	limits   map[string]limits
+}
+
+// limits are the values that a rule allows a field, as a schema shows them.
+type limits struct {
+	interval *interval // of a number
+	names    []string  // of a text
 }
 
 // any notes that every value of a field is allowed, as far as one rule goes.
@@ -209,6 +216,8 @@ func (c *checker) clash(field, message string, involves ...string) {
 
 // whole wants low <= v <= high.
 func (c *checker) whole(field string, v, low, high int) bool {
+	bounds := closed(float64(low), float64(high))
+	c.limits[field] = limits{interval: &bounds}
 	return c.within(field, v >= low && v <= high, fmt.Sprintf("must be from %d to %d, is %d", low, high, v))
 }
 
@@ -220,6 +229,7 @@ func (c *checker) duration(field string, v captioner.Duration, low, high time.Du
 
 // real wants a finite number of the interval.
 func (c *checker) real(field string, v float64, i interval) bool {
+	c.limits[field] = limits{interval: &i}
 	if math.IsNaN(v) || math.IsInf(v, 0) {
 		return c.within(field, false, fmt.Sprintf("must be a finite number %v", i))
 	}
@@ -228,6 +238,7 @@ func (c *checker) real(field string, v float64, i interval) bool {
 
 // oneOf wants a known name.
 func (c *checker) oneOf(field, v string, known []string) bool {
+	c.limits[field] = limits{names: known}
 	message := fmt.Sprintf("must be %s, is %s", strings.Join(known, " or "), short(v))
 	if name := nearest(v, known); name != "" {
 		message += fmt.Sprintf(": did you mean %q?", name)

@@ -284,7 +284,7 @@ func TestStepsEqualTeacherForcing(t *testing.T) {
 func TestGreedyEqualsExport(t *testing.T) {
 	g := newTrainer(t, testConfig())
 	const pictures = 3
-	pixels := pixelsOf(pictures, 34)
+	pixels := pixelsOf(pictures, 36)
 	taken := 0
 	for at := range 4 {
 		got, err := g.Greedy(g.session, pixels, pictures)
@@ -292,7 +292,7 @@ func TestGreedyEqualsExport(t *testing.T) {
 			t.Fatal(err)
 		}
 		m, _ := exported(t, g, nil)
-		encoded := run(t, m, "encode", map[string]*tf.Tensor{"pixels": tf.FromBytes(pixels, pictures, 34, 34, 3)}, "memory", "state")
+		encoded := run(t, m, "encode", map[string]*tf.Tensor{"pixels": tf.FromBytes(pixels, pictures, 36, 36, 3)}, "memory", "state")
 		memory, state := encoded[0], encoded[1]
 		want := make([][]int32, pictures)
 		tokens, rows, ended := []int32{2, 2, 2}, []int32{0, 1, 2}, [pictures]bool{}
