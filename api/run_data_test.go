@@ -26,7 +26,10 @@ func prepared(f *fake) {
 	}
 	digest := captioner.DigestOf([]byte("data set"))
 	f.runs[0].Dataset = digest
-	f.pictures = map[captioner.Digest]string{digest: string(data)}
+	if f.pictures == nil {
+		f.pictures = map[captioner.Digest]string{}
+	}
+	f.pictures[digest] = string(data)
 }
 
 func TestRunData(t *testing.T) {
