@@ -13,7 +13,8 @@ import (
 	"github.com/captioner/captioner/ml/tf"
 )
 
-// Encoder adds an image encoder to a tower.
+// Encoder adds an image encoder to a tower. The names "project", "positions"
+// and "norm" are taken there by what ml/model adds behind it.
 //
 //	pixels  [B, S, S, 3]  in -1…1
 //	result  [B, L, D]     L locations, row by row
