@@ -24,7 +24,9 @@ func TestFindProgram(t *testing.T) {
 	cache, bin := t.TempDir(), t.TempDir()
 	t.Setenv("CAPTIONER_CACHE", cache)
 	t.Setenv("PATH", bin)
-	find := func(given string) (string, error) { return findProgram(given, "thing", "CAPTIONER_TEST_THING", "make it") }
+	find := func(given string) (string, error) {
+		return findProgram(given, "thing", "CAPTIONER_TEST_THING", "make it")
+	}
 
 	if _, err := find(""); captioner.KindOf(err) != captioner.Invalid || !strings.Contains(err.Error(), "thing was not found: make it") {
 		t.Errorf("without the program: error %v", err)
