@@ -56,7 +56,7 @@ func Branch(ctx context.Context, s decode.Stepper, images int, opt decode.Option
 func grow(ctx context.Context, s decode.Stepper, live []branch, position, width int) ([]branch, error) {
 	var tokens, parents, rows []int32
 	for _, b := range live {
-		token := int32(text.Start)
+		token := text.Start
 		if n := len(b.Tokens); n > 0 {
 			token = b.Tokens[n-1]
 		}
