@@ -26,7 +26,8 @@ func newPredictCommand(g *global) *cobra.Command {
 			client := newAPIClient(g.server)
 			if o.Bundle != "" {
 				o.Listen = "127.0.0.1:0"
-				a, err := g.newApp(cmd, o, slog.LevelWarn)
+				// It is asked before it is ready, and warns of that.
+				a, err := g.newApp(cmd, o, slog.LevelError)
 				if err != nil {
 					return err
 				}
