@@ -150,9 +150,11 @@ type EvaluationConfig struct {
 
 // PromotionConfig describes the gate before a version goes live.
 type PromotionConfig struct {
-	// Metric is the score that is compared: "bleu1" to "bleu4".
+	// Metric is the score that is compared: "bleu1" to "bleu4", or another
+	// registered metric.
 	Metric string `json:"metric" yaml:"metric"`
-	// Algorithm whose score is compared: "greedy" or "beam".
+	// Algorithm whose score is compared: "greedy", "beam", or another registered
+	// one.
 	Algorithm string `json:"algorithm" yaml:"algorithm"`
 	// Margin is how much lower than the live version's the score may be.
 	Margin float64 `json:"margin" yaml:"margin"`

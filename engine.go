@@ -26,7 +26,7 @@ type Captioner interface {
 // CaptionRequest is a batch of pictures and how to decode them.
 type CaptionRequest struct {
 	Images []ImageInput
-	// Algorithm is "greedy" or "beam".
+	// Algorithm is the name of a search algorithm of ml/decode.
 	Algorithm string
 	// BeamWidth is the number of hypotheses that beam search keeps.
 	BeamWidth int

@@ -23,6 +23,8 @@ type Scores struct {
 	// caption; CollapseReferenceShare is that caption's share of all references.
 	CollapseShare          float64 `json:"collapse_share"`
 	CollapseReferenceShare float64 `json:"collapse_reference_share"`
+	// Metrics are the scores beside BLEU that ml/metrics has registered, by name.
+	Metrics map[string]float64 `json:"metrics,omitempty"`
 }
 
 // SampleCaption shows what a model says beside what people say.
@@ -35,7 +37,7 @@ type SampleCaption struct {
 
 // Evaluation is the content of a bundle's evaluation.json.
 type Evaluation struct {
-	// Scores has one entry per algorithm: greedy, then beam.
+	// Scores has one entry per algorithm: greedy, then beam, then others by name.
 	Scores []Scores `json:"scores"`
 	// Demonstration holds what can be measured only where the truth of each
 	// picture is known, by name; empty for other data sets.

@@ -1,6 +1,10 @@
 package captioner
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 // RunState is where a run stands.
 type RunState string
@@ -50,6 +54,40 @@ type CaptionedImage struct {
 	Image  string `json:"image"`
 	Greedy string `json:"greedy"`
 	Beam   string `json:"beam"`
+	// Others are the captions of further algorithms, by name.
+	Others map[string]string `json:"others,omitempty"`
+}
+
+// Algorithms returns the names of those that have a caption: greedy, beam, then
+// the others in order.
+func (c CaptionedImage) Algorithms() []string {
+	return append([]string{"greedy", "beam"}, slices.Sorted(maps.Keys(c.Others))...)
+}
+
+// Caption returns what the algorithm of that name says.
+func (c CaptionedImage) Caption(algorithm string) string {
+	switch algorithm {
+	case "greedy":
+		return c.Greedy
+	case "beam":
+		return c.Beam
+	}
+	return c.Others[algorithm]
+}
+
+// Say sets what the algorithm of that name says.
+func (c *CaptionedImage) Say(algorithm, caption string) {
+	switch algorithm {
+	case "greedy":
+		c.Greedy = caption
+	case "beam":
+		c.Beam = caption
+	default:
+		if c.Others == nil {
+			c.Others = map[string]string{}
+		}
+		c.Others[algorithm] = caption
+	}
 }
 
 // Run is a run as the API shows it. ID equals the Temporal workflow ID.

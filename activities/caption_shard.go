@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/ml/decode"
 	"github.com/captioner/captioner/ml/features"
 )
 
@@ -30,7 +31,7 @@ type CaptionShardResult struct {
 }
 
 // CaptionShard captions the test pictures of one shard through the exported
-// model, greedily and with beam search: what is scored is what is served.
+// model with every search algorithm: what is scored is what is served.
 func (a *Activities) CaptionShard(ctx context.Context, in CaptionShardInput) (CaptionShardResult, error) {
 	return step[CaptionShardResult, *CaptionShardResult]{
 		Name: StepCaptionShard,
@@ -41,7 +42,11 @@ func (a *Activities) CaptionShard(ctx context.Context, in CaptionShardInput) (Ca
 			BeamWidth     int              `json:"beam_width"`
 			LengthPenalty float64          `json:"length_penalty"`
 			NoRepeatNGram int              `json:"no_repeat_ngram"`
-		}{in.Model, in.Dataset, in.Shard, in.Evaluation.BeamWidth, in.Evaluation.LengthPenalty, in.Evaluation.NoRepeatNGram},
+			Others        []string         `json:"others,omitempty"`
+		}{
+			in.Model, in.Dataset, in.Shard, in.Evaluation.BeamWidth, in.Evaluation.LengthPenalty, in.Evaluation.NoRepeatNGram,
+			decode.Others(),
+		},
 		Present: func(ctx context.Context, out CaptionShardResult) (bool, error) {
 			return a.present(ctx, out.Captions)
 		},
@@ -102,22 +107,20 @@ func (a *Activities) testPictures(ctx context.Context, ds captioner.Dataset, sha
 	return inputs, names, nil
 }
 
-// captionAll fills captions, batch by batch, with both algorithms.
+// captionAll fills captions, batch by batch, with every algorithm.
 func captionAll(ctx context.Context, model captioner.Captioner, cfg captioner.EvaluationConfig,
 	inputs []captioner.ImageInput, captions []captioner.CaptionedImage,
 ) error {
 	for from := 0; from < len(inputs); from += captionBatch {
 		to := min(from+captionBatch, len(inputs))
-		greedy, err := captionBatchOf(ctx, model, cfg, "greedy", inputs[from:to])
-		if err != nil {
-			return err
-		}
-		beam, err := captionBatchOf(ctx, model, cfg, "beam", inputs[from:to])
-		if err != nil {
-			return err
-		}
-		for i := range greedy {
-			captions[from+i].Greedy, captions[from+i].Beam = greedy[i].Text, beam[i].Text
+		for _, algorithm := range decode.Scored() {
+			best, err := captionBatchOf(ctx, model, cfg, algorithm, inputs[from:to])
+			if err != nil {
+				return err
+			}
+			for i, h := range best {
+				captions[from+i].Say(algorithm, h.Text)
+			}
 		}
 		report(ctx, ShardProgress{Done: to, Total: len(inputs)})
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/registry"
+	"github.com/captioner/captioner/ml/metrics"
 )
 
 // DecidePromotionInput is a version and its scores.
@@ -62,9 +63,10 @@ func (a *Activities) DecidePromotion(ctx context.Context, in DecidePromotionInpu
 	if !ok {
 		return DecidePromotionResult{}, captioner.Errorf(captioner.Invalid, "there is no score of algorithm %q to decide by", in.Promotion.Algorithm)
 	}
-	value, err := metricOf(score, in.Promotion.Metric)
-	if err != nil {
-		return DecidePromotionResult{}, err
+	value, ok := metrics.Value(score, in.Promotion.Metric)
+	if !ok {
+		return DecidePromotionResult{}, captioner.Errorf(captioner.Invalid, "there is no score %q to decide by, only %s",
+			in.Promotion.Metric, strings.Join(metrics.Names(), ", "))
 	}
 	if reasons := collapseReasons(in.Evaluation, in.Promotion); len(reasons) > 0 {
 		return decide(captioner.Reject, reasons...)
@@ -83,12 +85,9 @@ func (a *Activities) DecidePromotion(ctx context.Context, in DecidePromotionInpu
 	if live == nil {
 		return a.askForScore(ctx, alias.Version)
 	}
-	liveValue, err := metricOf(*live, in.Promotion.Metric)
-	if err != nil {
-		return DecidePromotionResult{}, err
-	}
+	liveValue, _ := metrics.Value(*live, in.Promotion.Metric)
 	comparison := fmt.Sprintf("%s with %s search is %s, that of the live version %s is %s; up to %s less is allowed",
-		metricName(in.Promotion.Metric), in.Promotion.Algorithm, percent(value),
+		metrics.Label(in.Promotion.Metric), in.Promotion.Algorithm, percent(value),
 		alias.Version.Short(), percent(liveValue), percent(in.Promotion.Margin))
 	if value >= liveValue-in.Promotion.Margin {
 		return decide(captioner.Promote, comparison)
@@ -101,7 +100,7 @@ func (a *Activities) DecidePromotion(ctx context.Context, in DecidePromotionInpu
 func (a *Activities) liveScore(ctx context.Context, version captioner.Digest, candidate captioner.Scores, in DecidePromotionInput) (*captioner.Scores, error) {
 	if in.Rescored != nil && in.Rescored.Version == version {
 		score, ok := in.Rescored.Evaluation.Score(candidate.Algorithm)
-		if !ok || score.Signature != candidate.Signature {
+		if !ok || !alike(score, candidate, in.Promotion.Metric) {
 			return nil, captioner.Errorf(captioner.Internal, "version %s was scored again and is still not comparable", version.Short())
 		}
 		return &score, nil
@@ -111,10 +110,17 @@ func (a *Activities) liveScore(ctx context.Context, version captioner.Digest, ca
 		return nil, err
 	}
 	score, ok := row.Evaluation.Score(candidate.Algorithm)
-	if !ok || score.Signature != candidate.Signature {
+	if !ok || !alike(score, candidate, in.Promotion.Metric) {
 		return nil, nil
 	}
 	return &score, nil
+}
+
+// alike reports whether two scores were made alike and both have the
+// metric: a version that is older than a metric has no such score.
+func alike(a, b captioner.Scores, metric string) bool {
+	_, has := metrics.Value(a, metric)
+	return has && a.Signature == b.Signature
 }
 
 // askForScore asks for the live version to be scored again.
@@ -154,27 +160,6 @@ func collapseReasons(e captioner.Evaluation, cfg captioner.PromotionConfig) []st
 		}
 	}
 	return reasons
-}
-
-// metricOf returns the score that the gate compares.
-func metricOf(s captioner.Scores, metric string) (float64, error) {
-	switch metric {
-	case "bleu1":
-		return s.BLEU1, nil
-	case "bleu2":
-		return s.BLEU2, nil
-	case "bleu3":
-		return s.BLEU3, nil
-	case "bleu4":
-		return s.BLEU4, nil
-	default:
-		return 0, captioner.Errorf(captioner.Invalid, "promotion.metric %q is not one of bleu1 to bleu4", metric)
-	}
-}
-
-// metricName writes "bleu4" as people do.
-func metricName(metric string) string {
-	return strings.Replace(metric, "bleu", "BLEU-", 1)
 }
 
 // percent prints a number in [0, 1] times 100.

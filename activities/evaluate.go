@@ -6,6 +6,7 @@ import (
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/ml/dataset"
+	"github.com/captioner/captioner/ml/decode"
 	"github.com/captioner/captioner/ml/metrics"
 )
 
@@ -39,7 +40,8 @@ func (a *Activities) Evaluate(ctx context.Context, in EvaluateInput) (EvaluateRe
 			Dataset    captioner.Digest           `json:"dataset"`
 			Captions   []captioner.Digest         `json:"captions"`
 			Evaluation captioner.EvaluationConfig `json:"evaluation"`
-		}{in.Dataset, in.Captions, in.Evaluation},
+			Metrics    []string                   `json:"metrics,omitempty"`
+		}{in.Dataset, in.Captions, in.Evaluation, metrics.Others()},
 		Compute: func(ctx context.Context, _ string) (EvaluateResult, error) {
 			evaluation, err := a.evaluate(ctx, in)
 			return EvaluateResult{Evaluation: evaluation}, err
@@ -60,7 +62,7 @@ func (a *Activities) evaluate(ctx context.Context, in EvaluateInput) (captioner.
 	split := dataset.SplitDigest(ds, captioner.Test)
 
 	var evaluation captioner.Evaluation
-	for _, algorithm := range []string{"greedy", "beam"} {
+	for _, algorithm := range decode.Scored() {
 		hypotheses, err := hypothesesOf(test, captions, algorithm)
 		if err != nil {
 			return captioner.Evaluation{}, err
@@ -99,9 +101,7 @@ func hypothesesOf(examples []captioner.Example, captions map[string]captioner.Ca
 		if !ok {
 			return nil, captioner.Errorf(captioner.Internal, "picture %q of the test split was not captioned", e.Image)
 		}
-		if texts[i] = c.Greedy; algorithm == "beam" {
-			texts[i] = c.Beam
-		}
+		texts[i] = c.Caption(algorithm)
 	}
 	return texts, nil
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/config"
+	"github.com/captioner/captioner/ml/decode"
+	"github.com/captioner/captioner/ml/metrics"
 )
 
 // configFields calls visit for each field of the described configuration that
@@ -112,4 +114,31 @@ func outOfRange(t *testing.T, name string, value any) bool {
 	return slices.ContainsFunc(captioner.ProblemsOf(err), func(p captioner.Problem) bool {
 		return p.Field == name && !strings.Contains(p.Message, "fewer") && !strings.Contains(p.Message, "divide")
 	})
+}
+
+// TestNamesAreDescribed: whatever can be chosen by name is in the lists of the
+// document, so that who registers something adds it there.
+func TestNamesAreDescribed(t *testing.T) {
+	doc := needDocument(t)
+	enum := func(schema, property string) []string {
+		var names []string
+		for _, name := range doc.Components.Schemas[schema].Value.Properties[property].Value.Enum {
+			names = append(names, name.(string))
+		}
+		slices.Sort(names)
+		return names
+	}
+	algorithms := decode.Algorithms()
+	for _, list := range []struct {
+		schema, property string
+		want             []string
+	}{
+		{"ModelConfig", "encoder", config.Encoders}, {"ModelConfig", "decoder", config.Decoders},
+		{"PromotionConfig", "metric", metrics.Names()}, {"PromotionConfig", "algorithm", algorithms},
+		{"PredictForm", "algorithm", algorithms}, {"Prediction", "algorithm", algorithms},
+	} {
+		if diff := gocmp.Diff(slices.Sorted(slices.Values(list.want)), enum(list.schema, list.property)); diff != "" {
+			t.Errorf("%s.%s (-registered +openapi.yaml):\n%s", list.schema, list.property, diff)
+		}
+	}
 }

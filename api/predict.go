@@ -9,13 +9,16 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/telemetry/span"
+	"github.com/captioner/captioner/ml/decode"
 	"github.com/captioner/captioner/ml/images"
 )
 
@@ -51,7 +54,7 @@ type predictForm struct {
 }
 
 // predict answers POST /predict: a multipart form with a picture in "file" and,
-// optionally, "algorithm" (beam or greedy), "beam_width" and "num_captions".
+// optionally, "algorithm" (beam, greedy, ...), "beam_width" and "num_captions".
 func (s *Server) predict(c *gin.Context) error {
 	begun := time.Now()
 	if err := s.predicts.enter(); err != nil {
@@ -192,8 +195,8 @@ func (s *Server) readPart(part *multipart.Part, form *predictForm) (err error) {
 		form.file, err = readAll(part, s.opts.MaxUploadBytes)
 	case "algorithm":
 		form.algorithm, err = readField(part)
-		if err == nil && form.algorithm != "beam" && form.algorithm != "greedy" {
-			err = invalid("unknown_algorithm", "algorithm", `must be "beam" or "greedy"`)
+		if known := decode.Algorithms(); err == nil && !slices.Contains(known, form.algorithm) {
+			err = invalid("unknown_algorithm", "algorithm", `must be "`+strings.Join(known, `" or "`)+`"`)
 		}
 	case "beam_width":
 		form.beamWidth, err = readCount(part, "invalid_beam_width", s.opts.MaxBeamWidth)

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/app"
+	"github.com/captioner/captioner/ml/decode"
 )
 
 func newPredictCommand(g *global) *cobra.Command {
@@ -24,7 +26,8 @@ func newPredictCommand(g *global) *cobra.Command {
 			client := newAPIClient(g.server)
 			if o.Bundle != "" {
 				o.Listen = "127.0.0.1:0"
-				a, err := g.newApp(cmd, o, slog.LevelWarn)
+				// It is asked before it is ready, and warns of that.
+				a, err := g.newApp(cmd, o, slog.LevelError)
 				if err != nil {
 					return err
 				}
@@ -52,7 +55,7 @@ func newPredictCommand(g *global) *cobra.Command {
 	addEngineFlags(cmd, &o)
 	flags := cmd.Flags()
 	flags.StringVar(&o.Bundle, "bundle", "", "folder of a bundle to caption with, instead of the server")
-	flags.StringVar(&algorithm, "algorithm", "beam", "beam or greedy")
+	flags.StringVar(&algorithm, "algorithm", "beam", strings.Join(decode.Algorithms(), " or "))
 	flags.IntVar(&beamWidth, "beam-width", 0, "number of hypotheses that beam search keeps (default: the version's)")
 	flags.IntVar(&captions, "num-captions", 1, "captions for each picture, best first")
 	return cmd

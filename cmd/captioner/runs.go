@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"sort"
 	"strings"
 	"text/tabwriter"
@@ -221,9 +223,17 @@ func printLeftOut(w io.Writer, l captioner.LeftOut) {
 // printEvaluation prints the scores in percent and the sample captions.
 func printEvaluation(w io.Writer, e captioner.Evaluation) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ALGORITHM\tBLEU-1\tBLEU-2\tBLEU-3\tBLEU-4\tIMAGES")
+	var further []string // the metrics beside BLEU: all scores of a run have the same
+	if len(e.Scores) > 0 {
+		further = slices.Sorted(maps.Keys(e.Scores[0].Metrics))
+	}
+	fmt.Fprintln(table, strings.Join(slices.Concat([]string{"ALGORITHM", "BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4"}, further, []string{"IMAGES"}), "\t"))
 	for _, s := range e.Scores {
-		fmt.Fprintf(table, "%s\t%.1f\t%.1f\t%.1f\t%.1f\t%d\n", s.Algorithm, 100*s.BLEU1, 100*s.BLEU2, 100*s.BLEU3, 100*s.BLEU4, s.Images)
+		fmt.Fprintf(table, "%s\t%.1f\t%.1f\t%.1f\t%.1f", s.Algorithm, 100*s.BLEU1, 100*s.BLEU2, 100*s.BLEU3, 100*s.BLEU4)
+		for _, name := range further {
+			fmt.Fprintf(table, "\t%.1f", 100*s.Metrics[name])
+		}
+		fmt.Fprintf(table, "\t%d\n", s.Images)
 	}
 	table.Flush()
 	if len(e.Demonstration) > 0 {

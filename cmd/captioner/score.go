@@ -3,7 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -40,10 +42,14 @@ prints corpus BLEU-1 to BLEU-4, without smoothing and with NLTK's method 1.`,
 }
 
 func printScoreResult(w io.Writer, r metrics.Result) error {
-	_, err := fmt.Fprintf(w, "%-14s %6s %9s\nBLEU-1 %14.2f %9.2f\nBLEU-2 %14.2f %9.2f\nBLEU-3 %14.2f %9.2f\nBLEU-4 %14.2f %9.2f\n%s\n",
+	fmt.Fprintf(w, "%-14s %6s %9s\nBLEU-1 %14.2f %9.2f\nBLEU-2 %14.2f %9.2f\nBLEU-3 %14.2f %9.2f\nBLEU-4 %14.2f %9.2f\n",
 		"percent", "plain", "method 1",
 		100*r.BLEU1, 100*r.BLEU1Method1, 100*r.BLEU2, 100*r.BLEU2Method1,
-		100*r.BLEU3, 100*r.BLEU3Method1, 100*r.BLEU4, 100*r.BLEU4Method1, r.Signature)
+		100*r.BLEU3, 100*r.BLEU3Method1, 100*r.BLEU4, 100*r.BLEU4Method1)
+	for _, name := range slices.Sorted(maps.Keys(r.Metrics)) {
+		fmt.Fprintf(w, "%-14s %6.2f\n", name, 100*r.Metrics[name])
+	}
+	_, err := fmt.Fprintln(w, r.Signature)
 	return err
 }
 

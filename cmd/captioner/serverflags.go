@@ -11,7 +11,7 @@ func addLocalFlags(cmd *cobra.Command, o *app.Options) {
 	addAPIFlags(cmd, o)
 	addEngineFlags(cmd, o)
 	flags := cmd.Flags()
-	flags.StringVar(&o.TemporalBinary, "temporal", "", "path of the Temporal CLI (default: temporal on the PATH)")
+	flags.StringVar(&o.TemporalBinary, "temporal", "", "path of the Temporal CLI (default: temporal on the PATH, else the one that tools/temporal has built)")
 	flags.StringVar(&o.TemporalIP, "temporal-ip", "127.0.0.1", "address that the Temporal server binds")
 	flags.IntVar(&o.TemporalPort, "temporal-port", 7233, "port of the Temporal server")
 	flags.IntVar(&o.TemporalUIPort, "temporal-ui-port", 8233, "port of the Temporal Web UI")

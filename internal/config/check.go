@@ -9,14 +9,16 @@ import (
 	"time"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/ml/decode"
+	"github.com/captioner/captioner/ml/metrics"
 )
 
-// The names that a configuration can choose from.
+// The parts of a model that a configuration can choose from. They are built in
+// the engine, whose packages ml/encoder and ml/model have the same names: the
+// tests there compare. Algorithms and metrics have their registries here.
 var (
-	Encoders   = []string{"conv"}
-	Decoders   = []string{"transformer"}
-	Algorithms = []string{"greedy", "beam"}
-	Metrics    = []string{"bleu1", "bleu2", "bleu3", "bleu4"}
+	Encoders = []string{"conv"}
+	Decoders = []string{"transformer"}
 )
 
 // Check returns everything that is wrong with a configuration whatever the
@@ -174,8 +176,8 @@ func (c *checker) evaluation(e captioner.EvaluationConfig) {
 }
 
 func (c *checker) promotion(p captioner.PromotionConfig) {
-	c.oneOf("promotion.metric", p.Metric, Metrics)
-	c.oneOf("promotion.algorithm", p.Algorithm, Algorithms)
+	c.oneOf("promotion.metric", p.Metric, metrics.Names())
+	c.oneOf("promotion.algorithm", p.Algorithm, decode.Scored())
 	c.real("promotion.margin", p.Margin, closed(0, 1))
 	c.real("promotion.collapse_share", p.CollapseShare, above(0, 1))
 	c.real("promotion.collapse_reference_share", p.CollapseReferenceShare, closed(0, 1))

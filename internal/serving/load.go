@@ -18,6 +18,7 @@ import (
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/telemetry/span"
+	"github.com/captioner/captioner/ml/decode"
 )
 
 // deployment is a version that an engine was started for.
@@ -86,7 +87,7 @@ func readDecoding(dir string) (captioner.EvaluationConfig, error) {
 // initialisation. Whether the model says what it should about the bundle's
 // golden pictures is the engine's own test when it loads.
 func warmUp(ctx context.Context, engine Engine, decoding captioner.EvaluationConfig) error {
-	for _, algorithm := range []string{"greedy", "beam"} {
+	for _, algorithm := range decode.Scored() {
 		reply, err := engine.Caption(ctx, captioner.CaptionRequest{
 			Images:    []captioner.ImageInput{{Data: plainPicture()}},
 			Algorithm: algorithm, BeamWidth: decoding.BeamWidth,

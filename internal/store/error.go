@@ -33,6 +33,9 @@ func classify(ctx context.Context, err error, what string) error {
 		return captioner.Errorf(captioner.NotFound, "%s: not found", what)
 	}
 	kind, code := kindOf(err)
+	if kind == captioner.Unavailable && code == "" {
+		what += ": the database does not answer" // a client sees no more than this
+	}
 	return &captioner.Error{Kind: kind, Code: code, Message: what, Err: err}
 }
 

@@ -195,6 +195,9 @@ func scoreEvents(at time.Time, step int, e captioner.Evaluation) []*event_go_pro
 		for i, v := range []float64{s.BLEU1, s.BLEU2, s.BLEU3, s.BLEU4} {
 			values = append(values, scalar(fmt.Sprintf("scores/%s/bleu%d", s.Algorithm, i+1), v))
 		}
+		for _, name := range slices.Sorted(maps.Keys(s.Metrics)) {
+			values = append(values, scalar("scores/"+s.Algorithm+"/"+name, s.Metrics[name]))
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.Demonstration)) {
 		values = append(values, scalar("scores/demonstration/"+name, e.Demonstration[name]))

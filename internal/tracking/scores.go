@@ -34,16 +34,17 @@ func pictureScores(ctx context.Context, blobs captioner.BlobStore, p captioner.P
 			return nil, err
 		}
 		for _, c := range captions {
-			for _, said := range []struct{ algorithm, caption string }{{"greedy", c.Greedy}, {"beam", c.Beam}} {
-				bleu, err := metrics.SentenceBLEU(said.caption, references[c.Image])
+			for _, algorithm := range c.Algorithms() {
+				caption := c.Caption(algorithm)
+				bleu, err := metrics.SentenceBLEU(caption, references[c.Image])
 				if err != nil {
 					return nil, err
 				}
-				record := []string{c.Image, said.algorithm}
+				record := []string{c.Image, algorithm}
 				for _, v := range bleu {
 					record = append(record, number(v))
 				}
-				_ = w.Write(append(record, said.caption, strings.Join(references[c.Image], referencesJoint)))
+				_ = w.Write(append(record, caption, strings.Join(references[c.Image], referencesJoint)))
 			}
 		}
 	}

@@ -98,6 +98,15 @@ func Algorithms() []string {
 	return slices.Sorted(maps.Keys(registry.byName))
 }
 
+// Others returns the names of the algorithms beside greedy and beam, which
+// every run scores first, sorted.
+func Others() []string {
+	return slices.DeleteFunc(Algorithms(), func(name string) bool { return name == "greedy" || name == "beam" })
+}
+
+// Scored returns the names of all algorithms in the order of a run's scores.
+func Scored() []string { return append([]string{"greedy", "beam"}, Others()...) }
+
 // Decode captions a batch of pictures with the algorithm that opt names. It
 // returns one list of hypotheses per picture, best first. Options that make no
 // sense are Invalid, an algorithm that is not registered among them.

@@ -1,7 +1,6 @@
 // Package encoder has the image encoders, by name. An encoder turns a picture
 // into a feature map: a grid of locations with a vector each, which the
-// decoder attends to. A new one is a file with its function and its line in
-// the registry.
+// decoder attends to. A new one is a file that registers its function.
 package encoder
 
 import (
@@ -14,7 +13,8 @@ import (
 	"github.com/captioner/captioner/ml/tf"
 )
 
-// Encoder adds an image encoder to a tower.
+// Encoder adds an image encoder to a tower. The names "project", "positions"
+// and "norm" are taken there by what ml/model adds behind it.
 //
 //	pixels  [B, S, S, 3]  in -1…1
 //	result  [B, L, D]     L locations, row by row
@@ -23,6 +23,16 @@ type Encoder func(t *nn.Tower, pixels tf.Output) tf.Output
 // registry has every encoder under the name that configurations use.
 var registry = map[string]Encoder{
 	"conv": Conv,
+}
+
+// Register adds an encoder under a name, which must be new: it panics
+// otherwise. Call it from an init function, and add the name to
+// internal/config, which is built without TensorFlow and cannot ask here.
+func Register(name string, e Encoder) {
+	if name == "" || e == nil || registry[name] != nil {
+		panic("encoder: " + name + " is empty or registered twice")
+	}
+	registry[name] = e
 }
 
 // Named returns the encoder of that name; an unknown one is an Invalid error.

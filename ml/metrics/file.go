@@ -20,8 +20,10 @@ type Result struct {
 	BLEU2Method1 float64 `json:"bleu2_method1"`
 	BLEU3Method1 float64 `json:"bleu3_method1"`
 	BLEU4Method1 float64 `json:"bleu4_method1"`
-	Images       int     `json:"images"`
-	Signature    string  `json:"signature"`
+	// Metrics are the scores beside BLEU, by name.
+	Metrics   map[string]float64 `json:"metrics,omitempty"`
+	Images    int                `json:"images"`
+	Signature string             `json:"signature"`
 }
 
 // maxProblems bounds how many problems of a file are listed singly.
@@ -53,7 +55,7 @@ func ScoreFile(r io.Reader, tokenizerName string) (Result, error) {
 	return Result{
 		BLEU1: s.BLEU1, BLEU2: s.BLEU2, BLEU3: s.BLEU3, BLEU4: s.BLEU4,
 		BLEU1Method1: s.BLEU1Method1, BLEU2Method1: s.BLEU2Method1, BLEU3Method1: s.BLEU3Method1, BLEU4Method1: s.BLEU4Method1,
-		Images: s.Images, Signature: s.Signature,
+		Metrics: s.Metrics, Images: s.Images, Signature: s.Signature,
 	}, nil
 }
 

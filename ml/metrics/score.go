@@ -135,6 +135,10 @@ func score(captions []string, references [][]string, sig Signature) (captioner.S
 		sig.MinReferences = min(sig.MinReferences, len(list))
 		sig.MaxReferences = max(sig.MaxReferences, len(list))
 	}
+	further, err := scoreOthers(hyps, refs)
+	if err != nil {
+		return captioner.Scores{}, err
+	}
 	none, method1 := c.Uniform(NoSmoothing), c.Uniform(Method1)
 	collapse := MeasureCollapse(captions, references)
 	return captioner.Scores{
@@ -142,6 +146,7 @@ func score(captions []string, references [][]string, sig Signature) (captioner.S
 		BLEU1: none[0], BLEU2: none[1], BLEU3: none[2], BLEU4: none[3],
 		BLEU1Method1: method1[0], BLEU2Method1: method1[1], BLEU3Method1: method1[2], BLEU4Method1: method1[3],
 		CollapseShare: collapse.Share, CollapseReferenceShare: collapse.ReferenceShare,
+		Metrics: further,
 	}, nil
 }
 

@@ -3,13 +3,14 @@
 // training.go; and the graph that is exported and served, in serving.go.
 //
 // The encoder (package encoder) turns a picture into a grid of locations; a
-// Transformer decoder (Vaswani et al. 2017, with normalisation before each
+// decoder (decoder.go), here a Transformer decoder (Vaswani et al. 2017, with normalisation before each
 // part as in Xiong et al. 2020) says the caption word by word, looking at the
 // words so far and at the grid.
 package model
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/ml/encoder"
@@ -26,6 +27,7 @@ type Model struct {
 	MaxTokens int
 
 	encode encoder.Encoder
+	decode Decoder
 }
 
 // New returns the model of the configuration. What cannot be built is an
@@ -35,8 +37,8 @@ func New(config captioner.ModelConfig, vocabulary, maxTokens int) (*Model, error
 	switch {
 	case err != nil:
 		return nil, err
-	case config.Decoder != "transformer":
-		return nil, captioner.Errorf(captioner.Invalid, "there is no decoder %q, only transformer", config.Decoder)
+	case decoders[config.Decoder] == nil:
+		return nil, captioner.Errorf(captioner.Invalid, "there is no decoder %q, only %s", config.Decoder, strings.Join(Decoders(), ", "))
 	case config.Width < 1 || config.Layers < 1 || config.Heads < 1 || config.FeedForward < 1 || config.Width%config.Heads != 0:
 		return nil, captioner.Errorf(captioner.Invalid, "the model's width, layers, heads and feed_forward must be positive, and heads must divide width")
 	case config.ImageSize < 32:
@@ -44,7 +46,9 @@ func New(config captioner.ModelConfig, vocabulary, maxTokens int) (*Model, error
 	case vocabulary < 5 || maxTokens < 3:
 		return nil, captioner.Errorf(captioner.Invalid, "a vocabulary of %d tokens and captions of %d leave nothing to say", vocabulary, maxTokens)
 	}
-	return &Model{ModelConfig: config, Vocabulary: vocabulary, MaxTokens: maxTokens, encode: encode}, nil
+	m := &Model{ModelConfig: config, Vocabulary: vocabulary, MaxTokens: maxTokens, encode: encode}
+	m.decode = decoders[config.Decoder](m)
+	return m, nil
 }
 
 // The weights' initial limits that are not the layers' own.
@@ -77,21 +81,21 @@ func (m *Model) grid(t *nn.Tower, pixels tf.Output) tf.Output {
 	return nn.LayerNorm(t.Sub("norm"), x)
 }
 
-// memory turns the grid into the keys and values of every decoder layer: one
+// Memory turns the grid into the keys and values of every decoder layer: one
 // product serves all of them, and decoding computes it once a picture.
 //
 //	grid    [B, L, M]
 //	result  [B, L, layers·2·M]
-func (m *Model) memory(t *nn.Tower, grid tf.Output) tf.Output {
+func (m transformer) Memory(t *nn.Tower, grid tf.Output) tf.Output {
 	return nn.Dense(t.Sub("memory"), grid, m.Layers*2*m.Width, nn.Glorot)
 }
 
-// words turns the memory and the tokens so far into a vector per token.
+// Words turns the memory and the tokens so far into a vector per token.
 //
 //	tokens  [B, C, T] int32      C captions a picture, each from the start token
 //	memory  [B, L, layers·2·M]
 //	result  [B·C, T, M]
-func (m *Model) words(t *nn.Tower, tokens, memory tf.Output) tf.Output {
+func (m transformer) Words(t *nn.Tower, tokens, memory tf.Output) tf.Output {
 	s := t.Scope
 	sizes := nn.Sizes(s, tokens)
 	if len(sizes) != 3 {
@@ -131,15 +135,15 @@ func (m *Model) feedForward(t *nn.Tower, x tf.Output) tf.Output {
 	return nn.Add(s, x, nn.Dropout(t.Sub("narrow"), y, m.Dropout))
 }
 
-// logits scores the vocabulary for every vector.
+// Logits scores the vocabulary for every vector.
 //
 //	x       [R, M]
 //	result  [R, V]
-func (m *Model) logits(t *nn.Tower, x tf.Output) tf.Output {
+func (m *Model) Logits(t *nn.Tower, x tf.Output) tf.Output {
 	return nn.Dense(t.Sub("logits"), x, m.Vocabulary, nn.Glorot)
 }
 
-// step is words and logits for one more token of each hypothesis.
+// Step is Words and Logits for one more token of each hypothesis.
 //
 //	tokens    [K] int32                 the newest tokens
 //	position  [] int32                  how many came before, the same for all
@@ -148,7 +152,7 @@ func (m *Model) logits(t *nn.Tower, x tf.Output) tf.Output {
 //	logits    [K, V]
 //	seen      [K, L]                    attention, mean over heads and layers
 //	next      [K, layers·2, T+1, M]
-func (m *Model) step(t *nn.Tower, tokens, position, memory, state tf.Output) (logits, seen, next tf.Output) {
+func (m transformer) Step(t *nn.Tower, tokens, position, memory, state tf.Output) (logits, seen, next tf.Output) {
 	s := t.Scope
 	x := nn.Embedding(t.Sub("words"), tokens, m.Vocabulary, m.Width, embeddingInit) // [K, M]
 	positions := nn.Table(t, "positions", positionInit, int64(m.MaxTokens), int64(m.Width))
@@ -169,7 +173,7 @@ func (m *Model) step(t *nn.Tower, tokens, position, memory, state tf.Output) (lo
 	}
 	x = nn.Reshape(s, nn.LayerNorm(t.Sub("norm"), x), -1, m.Width)
 	seen = nn.Mean(s, nn.Concat(s, 1, weights...), false, 1, 2) // [K, layers·N, 1, L] → [K, L]
-	return m.logits(t, x), seen, nn.Concat(s, 1, states...)
+	return m.Logits(t, x), seen, nn.Concat(s, 1, states...)
 }
 
 // first returns the first rows of x, as many as count says, a size for Reshape.

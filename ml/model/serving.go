@@ -49,7 +49,8 @@ func preprocessPixels(s *tf.Scope, pixels, orientation tf.Output, side int) tf.O
 //	                   log_probability float32 []
 //
 // In step, parents[k] is the row of state that hypothesis k continues and
-// rows[k] the row of memory that it describes. The padding and start tokens
+// rows[k] the row of memory that it describes. The sizes of memory and state are
+// the decoder's; these are the Transformer's. The padding and start tokens
 // are never proposed.
 func (m *Model) Export(dir string, weights map[string]*tf.Tensor, tokens []string) error {
 	s := tf.NewScope()
@@ -98,9 +99,13 @@ func within(t *nn.Tower, s *tf.Scope) *nn.Tower {
 // encoded returns memory and empty state of pixels [B, P, P, 3].
 func (m *Model) encoded(t *nn.Tower, pixels tf.Output) (memory, state tf.Output) {
 	s := t.Scope
-	memory = m.memory(t.Sub("decoder"), m.grid(t, pixels))
-	shape := nn.Pack(s, nn.Size(s, pixels, 0), tf.Int(s, int32(m.Layers*2)), tf.Int(s, 0), tf.Int(s, int32(m.Width)))
-	return memory, tf.Out(s, "Fill", nil, shape, tf.Scalar(s, 0))
+	memory = m.decode.Memory(t.Sub("decoder"), m.grid(t, pixels))
+	_, axes := m.decode.Sizes()
+	shape := []tf.Output{nn.Size(s, pixels, 0)}
+	for _, axis := range axes {
+		shape = append(shape, tf.Int(s, int32(max(0, axis)))) // what grows begins empty
+	}
+	return memory, tf.Out(s, "Fill", nil, nn.Pack(s, shape...), tf.Scalar(s, 0))
 }
 
 func (m *Model) encodeSignature(s *tf.Scope, t *nn.Tower) tf.Signature {
@@ -114,12 +119,13 @@ func (m *Model) encodeSignature(s *tf.Scope, t *nn.Tower) tf.Signature {
 }
 
 func (m *Model) stepSignature(s *tf.Scope, t *nn.Tower) tf.Signature {
+	width, axes := m.decode.Sizes()
 	inputs := map[string]tf.Output{
 		"tokens": input(s, "tokens", tf.Int32, -1), "parents": input(s, "parents", tf.Int32, -1),
 		"rows": input(s, "rows", tf.Int32, -1), "position": input(s, "position", tf.Int32),
 		"candidates": input(s, "candidates", tf.Int32),
-		"memory":     input(s, "memory", tf.Float, -1, -1, int64(m.Layers*2*m.Width)),
-		"state":      input(s, "state", tf.Float, -1, int64(m.Layers*2), -1, int64(m.Width)),
+		"memory":     input(s, "memory", tf.Float, -1, -1, width),
+		"state":      input(s, "state", tf.Float, append([]int64{-1}, axes...)...),
 	}
 	logProbs, seen, next := m.proposals(within(t, s), inputs["tokens"], inputs["position"],
 		nn.Gather(s, inputs["memory"], inputs["rows"]), nn.Gather(s, inputs["state"], inputs["parents"]))
@@ -134,7 +140,7 @@ func (m *Model) stepSignature(s *tf.Scope, t *nn.Tower) tf.Signature {
 // proposals returns the log-probability of every token as the next one, [K, V].
 func (m *Model) proposals(t *nn.Tower, tokens, position, memory, state tf.Output) (logProbs, seen, next tf.Output) {
 	s := t.Scope
-	logits, seen, next := m.step(t.Sub("decoder"), tokens, position, memory, state)
+	logits, seen, next := m.decode.Step(t.Sub("decoder"), tokens, position, memory, state)
 	never := make([]float32, m.Vocabulary)
 	never[text.Pad], never[text.Start] = -1e9, -1e9
 	return tf.Out(s, "LogSoftmax", nil, nn.Add(s, logits, tf.Floats(s, never))), seen, next

@@ -128,9 +128,9 @@ func (g *Training) forward(t *nn.Tower, in *side, pixels int) (grid, logits tf.O
 
 	grid = m.grid(t, in.pixels)
 	d := t.Sub("decoder")
-	x := m.words(d, in.tokens, m.memory(d, grid)) // [B·C, T, M]
+	x := m.decode.Words(d, in.tokens, m.decode.Memory(d, grid)) // [B·C, T, M]
 	x = nn.Gather(s, nn.Reshape(s, x, -1, m.Width), in.rows)
-	return grid, m.logits(d, x)
+	return grid, m.Logits(d, x)
 }
 
 // Initial returns the values of all variables before the first step. The
