@@ -111,7 +111,8 @@ type TrainingConfig struct {
 	Epsilon float64 `json:"epsilon" yaml:"epsilon"`
 	// ClipNorm bounds the global norm of the gradients; 0 does not.
 	ClipNorm float64 `json:"clip_norm" yaml:"clip_norm"`
-	// LabelSmoothing spreads this share of each target over the vocabulary.
+	// LabelSmoothing spreads this share of each target over the vocabulary. The
+	// training loss that is reported includes it, the validation loss does not.
 	LabelSmoothing float64 `json:"label_smoothing" yaml:"label_smoothing"`
 	// AuxiliaryWeight weighs the loss that asks the encoder's grid which of the
 	// telling words occur in the picture's captions; 0 drops it.
