@@ -130,15 +130,21 @@ func (s *Server) caption(ctx context.Context, form predictForm) (
 	return result, reply.Version, result.Err
 }
 
+// tracedWait is how long a request must have waited for a place to have a span
+// that says so: most do not wait at all.
+const tracedWait = time.Millisecond
+
 // admit waits for a place, which the caller leaves.
 func (s *Server) admit(ctx context.Context) (leave func(), err error) {
-	_, wait := span.Start(ctx, "admission")
 	begun := time.Now()
 	s.opts.Observer.Waiting(1)
 	leave, err = s.predicts.take(ctx)
 	s.opts.Observer.Waiting(-1)
-	s.opts.Observer.Waited(time.Since(begun))
-	span.End(wait, err)
+	waited := time.Since(begun)
+	s.opts.Observer.Waited(waited)
+	if waited >= tracedWait {
+		span.Past(ctx, "admission", begun, begun.Add(waited))
+	}
 	return leave, err
 }
 

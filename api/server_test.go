@@ -68,7 +68,7 @@ func TestRequestIDIsTheTrace(t *testing.T) {
 	}
 }
 
-// TestPredictTrace: waiting for a place and captioning are below the request.
+// TestPredictTrace: captioning is below the request.
 func TestPredictTrace(t *testing.T) {
 	spans := tracetest.NewInMemoryExporter()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans))
@@ -89,7 +89,7 @@ func TestPredictTrace(t *testing.T) {
 			t.Errorf("the parent of %q is %s", s.Name, s.Parent.SpanID())
 		}
 	}
-	if diff := gocmp.Diff([]string{"admission", "engine", "POST /predict"}, names); diff != "" {
+	if diff := gocmp.Diff([]string{"engine", "POST /predict"}, names); diff != "" {
 		t.Errorf("spans (-want +got):\n%s", diff)
 	}
 	if id := root.SpanContext.TraceID().String(); w.Header().Get("X-Request-ID") != id {

@@ -30,7 +30,7 @@ import (
 // The measure of BenchmarkPredictObserved: rounds of requests, each by several
 // clients at a time, to both servers in turn.
 const (
-	benchRounds   = 24
+	benchRounds   = 96
 	benchRequests = 120
 	benchClients  = 4
 )

@@ -39,7 +39,7 @@ func (a *activityInbound) Init(next interceptor.ActivityOutboundInterceptor) err
 // span that says how it failed.
 func (a *activityInbound) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteActivityInput) (any, error) {
 	info := activity.GetInfo(ctx)
-	ctx = a.below(readHeader(ctx, interceptor.Header(ctx)))
+	ctx = span.Continue(readHeader(ctx, interceptor.Header(ctx)), a.tracer)
 	out, err := a.Next.ExecuteActivity(ctx, in)
 	if tryAgain(err) {
 		_, attempt := a.tracer.Start(ctx, "attempt", trace.WithTimestamp(info.StartedTime), trace.WithAttributes(
@@ -48,17 +48,6 @@ func (a *activityInbound) ExecuteActivity(ctx context.Context, in *interceptor.E
 		span.End(attempt, err)
 	}
 	return out, err
-}
-
-// below puts a stand-in for the remote span into ctx, by which others below it
-// are made here. It has the same ID and is never ended, so never recorded.
-func (a *activityInbound) below(ctx context.Context) context.Context {
-	remote := trace.SpanContextFromContext(ctx)
-	if !remote.IsValid() {
-		return ctx
-	}
-	standIn := span.StartAs(ctx, a.tracer, trace.TraceID{}, remote.SpanID(), "activity")
-	return trace.ContextWithSpan(ctx, standIn)
 }
 
 // tryAgain reports whether Temporal will make another attempt.

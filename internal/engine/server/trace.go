@@ -5,17 +5,22 @@ import (
 	"os"
 	"time"
 
-	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
-	noopmetric "go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/stats"
 
 	"github.com/captioner/captioner/internal/engine/wire"
 	"github.com/captioner/captioner/internal/telemetry/relay"
+	"github.com/captioner/captioner/internal/telemetry/span"
 )
 
 // serviceName is what the engine's spans are filed under.
 const serviceName = "captioner-engine"
+
+// propagator reads what the client's otelgrpc has written.
+var propagator = propagation.TraceContext{}
 
 // flushTimeout bounds the writing of the last spans.
 const flushTimeout = 2 * time.Second
@@ -39,10 +44,34 @@ func Traced(ctx context.Context, descriptor int, version string) (option grpc.Se
 		_ = provider.Shutdown(ctx) // spans are lost when nobody reads them any more
 		_ = file.Close()
 	}
-	return grpc.StatsHandler(otelgrpc.NewServerHandler(
-		otelgrpc.WithTracerProvider(provider),
-		otelgrpc.WithMeterProvider(noopmetric.NewMeterProvider()),
-		otelgrpc.WithPropagators(propagation.TraceContext{}),
-		otelgrpc.WithFilter(wire.Traced),
-	)), flush, nil
+	return grpc.StatsHandler(continuing{provider.Tracer(span.Scope)}), flush, nil
 }
+
+// continuing puts the client's span of a call above what the call does here. The
+// call has no span of its own: beside the client's, on the same machine, it would
+// say nothing, and cost as much as all that an engine tells of a caption.
+type continuing struct{ tracer trace.Tracer }
+
+// TagRPC implements stats.Handler.
+func (c continuing) TagRPC(ctx context.Context, call *stats.RPCTagInfo) context.Context {
+	if !wire.Traced(call) {
+		return ctx
+	}
+	headers, _ := metadata.FromIncomingContext(ctx)
+	carrier := propagation.MapCarrier{}
+	for _, name := range propagator.Fields() {
+		if values := headers.Get(name); len(values) > 0 {
+			carrier[name] = values[0]
+		}
+	}
+	return span.Continue(propagator.Extract(ctx, carrier), c.tracer)
+}
+
+// HandleRPC implements stats.Handler.
+func (continuing) HandleRPC(context.Context, stats.RPCStats) {}
+
+// TagConn implements stats.Handler.
+func (continuing) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+
+// HandleConn implements stats.Handler.
+func (continuing) HandleConn(context.Context, stats.ConnStats) {}
