@@ -15,11 +15,15 @@ type attribute struct {
 
 // Strings returns the texts of an attribute, one or an array of them, of fixed
 // or variable length. An attribute that is not there gives nil, one of another
-// type an Invalid error.
+// type an Invalid error. Without elements the type does not matter: NumPy calls
+// an empty list one of numbers.
 func (o *object) Strings(name string) ([]string, error) {
 	a, err := o.attribute(name)
 	if err != nil || a == nil {
 		return nil, err
+	}
+	if a.count == 0 {
+		return []string{}, nil
 	}
 	switch a.datatype.class {
 	case classString:

@@ -88,6 +88,9 @@ func (d *Dataset) Shape() []int64 { return slices.Clone(d.shape) }
 // Len returns the number of elements.
 func (d *Dataset) Len() int { return int(d.count) }
 
+// Integers reports whether the elements are integers, for Int64s.
+func (d *Dataset) Integers() bool { return d.datatype.class == classInteger }
+
 // raw returns the bytes of all elements.
 func (d *Dataset) raw() ([]byte, error) {
 	if d.compact != nil || d.count == 0 {

@@ -57,6 +57,7 @@ with h5py.File(path("readable.h5"), "w") as f:
     f.attrs.create("list", ["one", "", "drei"], dtype=h5py.string_dtype())
     expected["texts"]["list"] = ["one", "", "drei"]
     attribute(f, "none", np.array([], "S1"), "texts")
+    attribute(f, "nothing", np.array([]), "texts")
     attribute(f, "real", np.array([1.5, -2.0]), "numbers")
     attribute(f, "whole", 7, "numbers")
     f.attrs["flag"] = True  # an enumeration: not read, and in nobody's way
