@@ -2,6 +2,8 @@
 package kerastest
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,4 +47,36 @@ func Run(t testing.TB, script string, args ...string) []byte {
 		t.Fatalf("%s: %v", script, err)
 	}
 	return out
+}
+
+// Folder returns a folder that the script has filled: the script is run with
+// its path when it is asked for the first time, and again after a change.
+func Folder(t testing.TB, script string) string {
+	t.Helper()
+	source, err := os.ReadFile(script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(source)
+	home := filepath.Dir(filepath.Dir(Python(t)))
+	dir := filepath.Join(home, "made", hex.EncodeToString(sum[:8]))
+	if _, err := os.Stat(dir); err == nil {
+		return dir
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	fresh, err := os.MkdirTemp(filepath.Dir(dir), ".making-*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(fresh)
+	t.Logf("making what %s makes, once", script)
+	Run(t, script, fresh)
+	if err := os.Rename(fresh, dir); err != nil {
+		if _, there := os.Stat(dir); there != nil { // else another process was faster
+			t.Fatal(err)
+		}
+	}
+	return dir
 }
