@@ -14,9 +14,10 @@ import (
 	"github.com/captioner/captioner/ml/tf"
 )
 
-// Encoder adds an image encoder to a tower.
+// Encoder adds an image encoder to a tower, with what it wants done to the
+// pixels first.
 //
-//	pixels  [B, S, S, 3]  in -1…1
+//	pixels  [B, S, S, 3]  float32, 0…255
 //	result  [B, L, D]     L locations, row by row
 type Encoder func(t *nn.Tower, pixels tf.Output) tf.Output
 

@@ -63,7 +63,7 @@ func (m *Model) grid(t *nn.Tower, pixels tf.Output) tf.Output {
 	if dims := tf.Dims(s, pixels); len(dims) == 4 && dims[1] != int64(m.ImageSize) {
 		pixels = nn.CropCentre(s, pixels, int(dims[1]), m.ImageSize)
 	}
-	x := nn.Normalise(s, pixels) // [B, S, S, 3]
+	x := nn.Cast(s, pixels, tf.Float) // [B, S, S, 3]
 	if m.Grayscale {
 		x = nn.Grey(s, x)
 	}
