@@ -1,7 +1,8 @@
 // Package encoder has the image encoders, by name. An encoder turns a picture
 // into a feature map: a grid of locations with a vector each, which the
 // decoder attends to. A new one is a file with its function and its line in
-// the registry.
+// the registry. Those whose weights Keras publishes are [Pretraineds], a list
+// of their own until a configuration can say where the weights are.
 package encoder
 
 import (

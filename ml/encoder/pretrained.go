@@ -26,7 +26,8 @@ type Pretrained struct {
 	adapt func(*keras.Weights, map[string]*tf.Tensor)
 }
 
-// Pretraineds returns the encoders whose weights Keras publishes.
+// Pretraineds returns the encoders whose weights Keras publishes. A new one is
+// a file that says how it is built, and its name here.
 func Pretraineds() []Pretrained { return []Pretrained{efficientNetB3, inceptionV3} }
 
 // PretrainedNamed returns the encoder of that name, in capitals or not; an

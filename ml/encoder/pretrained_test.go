@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/config"
 	"github.com/captioner/captioner/internal/kerastest"
 	"github.com/captioner/captioner/ml/encoder"
 	"github.com/captioner/captioner/ml/hdf5"
@@ -20,6 +21,13 @@ func TestPretrainedNamed(t *testing.T) {
 		if p, err := encoder.PretrainedNamed(name); err != nil || !strings.EqualFold(p.Name, name) {
 			t.Errorf("PretrainedNamed(%q) = %q, %v", name, p.Name, err)
 		}
+	}
+	var names []string
+	for _, p := range encoder.Pretraineds() {
+		names = append(names, p.Name)
+	}
+	if !slices.Equal(names, config.PretrainedEncoders) {
+		t.Errorf("the encoders are %v, and internal/config has %v", names, config.PretrainedEncoders)
 	}
 	_, err := encoder.PretrainedNamed("ResNet50")
 	if captioner.KindOf(err) != captioner.Invalid || !strings.Contains(err.Error(), "EfficientNetB3, InceptionV3") {
