@@ -2,7 +2,8 @@
 // into a feature map: a grid of locations with a vector each, which the
 // decoder attends to. A new one is a file with its function and its line in
 // the registry. Those whose weights Keras publishes are [Pretraineds], a list
-// of their own until a configuration can say where the weights are.
+// of their own: code can use them, and a configuration cannot choose them until
+// it can say where the weights are.
 package encoder
 
 import (
@@ -27,10 +28,14 @@ var registry = map[string]Encoder{
 	"conv": Conv,
 }
 
-// Named returns the encoder of that name; an unknown one is an Invalid error.
+// Named returns the encoder of that name, which may be a pretrained one; an
+// unknown one is an Invalid error.
 func Named(name string) (Encoder, error) {
 	if e, ok := registry[name]; ok {
 		return e, nil
+	}
+	if p, err := PretrainedNamed(name); err == nil {
+		return p.Encode, nil
 	}
 	return nil, captioner.Errorf(captioner.Invalid, "there is no encoder %q, only %s", name, strings.Join(Names(), ", "))
 }

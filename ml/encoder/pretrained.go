@@ -43,6 +43,16 @@ func PretrainedNamed(name string) (Pretrained, error) {
 	return Pretrained{}, captioner.Errorf(captioner.Invalid, "there is no pretrained encoder %q, only %s", name, strings.Join(names, ", "))
 }
 
+// CheckSide returns an Invalid error where the encoder of that name takes only
+// pictures of another side than the given one.
+func CheckSide(name string, side int) error {
+	p, err := PretrainedNamed(name)
+	if err != nil || side == p.Side {
+		return nil // others take any
+	}
+	return captioner.Errorf(captioner.Invalid, "%s takes pictures of %d × %d pixels: image_size must be %d, is %d", p.Name, p.Side, p.Side, p.Side, side)
+}
+
 // Encode is the [Encoder].
 //
 //	pixels  [B, Side, Side, 3]      float32, 0…255

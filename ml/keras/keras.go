@@ -82,7 +82,7 @@ func Read(path string, layers []Layer) (*Weights, error) {
 	r := &reader{weights: Weights{values: make(map[string][]float32)}}
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, captioner.Wrap(captioner.Invalid, err, "the weights file cannot be opened")
 	}
 	defer file.Close()
 	var size int64

@@ -123,6 +123,7 @@ func TestReadRefuses(t *testing.T) {
 		"cut.h5":   {captioner.Corrupt, "cut short"},
 		"text.h5":  {captioner.Invalid, "not an HDF5 file"},
 		"other.h5": {captioner.Invalid, "no weights of Keras"},
+		"none.h5":  {captioner.Invalid, "cannot be opened"},
 		"lost.h5":  {captioner.Corrupt, `lists the layer "layer_41"`},
 	} {
 		_, err := keras.Read(filepath.Join(dir, file), network())

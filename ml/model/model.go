@@ -41,6 +41,8 @@ func New(config captioner.ModelConfig, vocabulary, maxTokens int) (*Model, error
 		return nil, captioner.Errorf(captioner.Invalid, "the model's width, layers, heads and feed_forward must be positive, and heads must divide width")
 	case config.ImageSize < 32:
 		return nil, captioner.Errorf(captioner.Invalid, "image_size must be at least 32 pixels")
+	case encoder.CheckSide(config.Encoder, config.ImageSize) != nil:
+		return nil, encoder.CheckSide(config.Encoder, config.ImageSize)
 	case vocabulary < 5 || maxTokens < 3:
 		return nil, captioner.Errorf(captioner.Invalid, "a vocabulary of %d tokens and captions of %d leave nothing to say", vocabulary, maxTokens)
 	}
