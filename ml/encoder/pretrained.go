@@ -46,11 +46,11 @@ func PretrainedNamed(name string) (Pretrained, error) {
 // CheckSide returns an Invalid error where the encoder of that name takes only
 // pictures of another side than the given one.
 func CheckSide(name string, side int) error {
-	p, err := PretrainedNamed(name)
-	if err != nil || side == p.Side {
-		return nil // others take any
+	if p, err := PretrainedNamed(name); err == nil && side != p.Side {
+		return captioner.Errorf(captioner.Invalid, "%s takes pictures of %d × %d pixels: image_size must be %d, is %d",
+			p.Name, p.Side, p.Side, p.Side, side)
 	}
-	return captioner.Errorf(captioner.Invalid, "%s takes pictures of %d × %d pixels: image_size must be %d, is %d", p.Name, p.Side, p.Side, p.Side, side)
+	return nil // others take any
 }
 
 // Encode is the [Encoder].

@@ -88,7 +88,7 @@ func (o *object) attribute(name string) (*attribute, error) {
 
 // checkDense refuses attributes that are stored outside of the header.
 func (o *object) checkDense(data []byte) error {
-	c := o.file.cursor("attribute information", data)
+	c := newCursor("attribute information", data)
 	c.skip(1)
 	if flags := c.u8(); flags&1 != 0 {
 		c.skip(2)
@@ -105,7 +105,7 @@ type attributeParts struct{ datatype, dataspace, data []byte }
 // attributeName takes an attribute message apart.
 func (o *object) attributeName(message []byte) (string, attributeParts, error) {
 	var parts attributeParts
-	c := o.file.cursor("attribute", message)
+	c := newCursor("attribute", message)
 	version, flags := c.u8(), c.u8()
 	sizes := [3]int{int(c.u16()), int(c.u16()), int(c.u16())}
 	rounded := sizes

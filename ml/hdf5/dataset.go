@@ -53,7 +53,7 @@ func newDataset(o *object) (*Dataset, error) {
 }
 
 func (d *Dataset) parseLayout(data []byte) error {
-	c := d.file.cursor("data layout", data)
+	c := newCursor("data layout", data)
 	version, kind := c.u8(), c.u8()
 	if c.err == nil && version != 3 && version != 4 {
 		return unsupported("data layouts of version %d (in %q)", version, d.path)

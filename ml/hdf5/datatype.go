@@ -51,7 +51,7 @@ var floatLayouts = map[int][5]uint32{
 
 // parseDatatype reads a data type message; where names whose type it is.
 func (f *File) parseDatatype(data []byte, where string) (datatype, error) {
-	c := f.cursor("data type", data)
+	c := newCursor("data type", data)
 	kind := c.u8()
 	t := datatype{class: class(kind & 15), order: binary.LittleEndian}
 	bits := c.bytes(3)
@@ -109,7 +109,7 @@ func (t datatype) checkFloat(c *cursor, where string) error {
 // parseShape reads a dataspace message; a scalar has no sizes. It also returns
 // the number of elements, which it holds against the size of the file.
 func (f *File) parseShape(data []byte, elementSize int, where string) (shape []int64, count uint64, err error) {
-	c := f.cursor("dataspace", data)
+	c := newCursor("dataspace", data)
 	version, rank, _ := c.u8(), int(c.u8()), c.u8()
 	switch kind := c.u8(); {
 	case c.err != nil:

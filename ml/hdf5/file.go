@@ -88,7 +88,7 @@ func New(r io.ReaderAt, size int64) (*File, error) {
 	if len(head) > 8 && head[8] != 0 {
 		return nil, unsupported("superblock version %d", head[8])
 	}
-	c := f.cursor("superblock", head)
+	c := newCursor("superblock", head)
 	c.skip(8 + 5)
 	if offsets, lengths := c.u8(), c.u8(); c.err == nil && (offsets != wordSize || lengths != wordSize) {
 		return nil, unsupported("addresses of %d bytes and lengths of %d", offsets, lengths)
@@ -161,7 +161,7 @@ type cursor struct {
 	err  error
 }
 
-func (f *File) cursor(what string, data []byte) *cursor { return &cursor{data: data, what: what} }
+func newCursor(what string, data []byte) *cursor { return &cursor{data: data, what: what} }
 
 // bytes returns the next n bytes, nil after the end.
 func (c *cursor) bytes(n int) []byte {

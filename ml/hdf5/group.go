@@ -50,7 +50,7 @@ func (f *File) group(path string, address uint64) (*Group, error) {
 	case table == nil:
 		return nil, captioner.Errorf(captioner.Invalid, "%q of the HDF5 file is not a group", path)
 	}
-	c := f.cursor("symbol table", table)
+	c := newCursor("symbol table", table)
 	tree, heap := c.u64(), c.u64()
 	if c.err != nil {
 		return nil, c.err
@@ -73,7 +73,7 @@ func (f *File) localHeap(address uint64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := f.cursor("local heap", head)
+	c := newCursor("local heap", head)
 	c.expect("HEAP")
 	c.skip(4)
 	size := c.u64()
@@ -97,7 +97,7 @@ func (g *Group) readTree(address uint64, names []byte, level int, seen map[uint6
 	if err != nil {
 		return err
 	}
-	c := g.file.cursor("group index", head)
+	c := newCursor("group index", head)
 	c.expect("TREE")
 	kind, found, used := c.u8(), int(c.u8()), int(c.u16())
 	if c.err != nil {
@@ -110,7 +110,7 @@ func (g *Group) readTree(address uint64, names []byte, level int, seen map[uint6
 	if err != nil {
 		return err
 	}
-	c = g.file.cursor("group index", body)
+	c = newCursor("group index", body)
 	for range used {
 		c.skip(wordSize) // key: the first name of the child
 		child := c.u64()
@@ -136,7 +136,7 @@ func (g *Group) readSymbols(address uint64, names []byte, seen map[uint64]bool) 
 	if err != nil {
 		return err
 	}
-	c := g.file.cursor("symbol table node", head)
+	c := newCursor("symbol table node", head)
 	c.expect("SNOD")
 	c.skip(2)
 	count := int(c.u16())
@@ -147,7 +147,7 @@ func (g *Group) readSymbols(address uint64, names []byte, seen map[uint64]bool) 
 	if err != nil {
 		return err
 	}
-	c = g.file.cursor("symbol table node", body)
+	c = newCursor("symbol table node", body)
 	for range count {
 		name, err := nameAt(names, c.u64())
 		if err != nil {

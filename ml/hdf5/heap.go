@@ -11,7 +11,7 @@ func (f *File) variableStrings(a *attribute) ([]string, error) {
 	texts := make([]string, a.count)
 	total := uint64(0)
 	for i := range texts {
-		c := f.cursor("text", a.element(i))
+		c := newCursor("text", a.element(i))
 		length, address, index := uint64(c.u32()), c.u64(), c.u32()
 		if c.err != nil {
 			return nil, c.err
@@ -46,7 +46,7 @@ func (f *File) globalHeap(address uint64) (collection, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := f.cursor("global heap", head)
+	c := newCursor("global heap", head)
 	c.expect("GCOL")
 	c.skip(4)
 	size := c.u64()
@@ -61,7 +61,7 @@ func (f *File) globalHeap(address uint64) (collection, error) {
 		return nil, err
 	}
 	heap := make(collection)
-	c = f.cursor("global heap", data[headSize:])
+	c = newCursor("global heap", data[headSize:])
 	at := address + headSize
 	for len(c.data) >= 8+wordSize {
 		index := c.u16()

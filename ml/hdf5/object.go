@@ -53,7 +53,7 @@ func (f *File) object(path string, address uint64) (*object, error) {
 	if string(head[:4]) == "OHDR" {
 		return nil, unsupported("object headers of version 2")
 	}
-	c := f.cursor("object header", head)
+	c := newCursor("object header", head)
 	if version := c.u8(); version != 1 {
 		return nil, corrupt("there is no object header at address %d", address)
 	}
@@ -87,7 +87,7 @@ func (o *object) readBlock(at block, limit int) ([]block, error) {
 		return nil, err
 	}
 	var more []block
-	c := o.file.cursor("object header", data)
+	c := newCursor("object header", data)
 	for len(c.data) >= 8 && len(o.messages) < limit {
 		m := message{kind: c.u16()}
 		size := int(c.u16())
@@ -98,7 +98,7 @@ func (o *object) readBlock(at block, limit int) ([]block, error) {
 		}
 		o.messages = append(o.messages, m)
 		if m.kind == messageContinuation {
-			next := o.file.cursor("continuation", m.data)
+			next := newCursor("continuation", m.data)
 			more = append(more, block{next.u64(), next.u64()})
 			if next.err != nil {
 				return nil, next.err
