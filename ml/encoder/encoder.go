@@ -1,9 +1,7 @@
 // Package encoder has the image encoders, by name. An encoder turns a picture
 // into a feature map: a grid of locations with a vector each, which the
 // decoder attends to. A new one is a file with its function and its line in
-// the registry. Those whose weights Keras publishes are [Pretraineds], a list
-// of their own: code can use them, and a configuration cannot choose them until
-// it can say where the weights are.
+// the registry.
 package encoder
 
 import (
@@ -16,10 +14,9 @@ import (
 	"github.com/captioner/captioner/ml/tf"
 )
 
-// Encoder adds an image encoder to a tower, with what it wants done to the
-// pixels first.
+// Encoder adds an image encoder to a tower.
 //
-//	pixels  [B, S, S, 3]  float32, 0…255
+//	pixels  [B, S, S, 3]  float32, 0…255: what else is done to them is its own
 //	result  [B, L, D]     L locations, row by row
 type Encoder func(t *nn.Tower, pixels tf.Output) tf.Output
 
@@ -28,8 +25,7 @@ var registry = map[string]Encoder{
 	"conv": Conv,
 }
 
-// Named returns the encoder of that name, which may be a pretrained one; an
-// unknown one is an Invalid error.
+// Named returns the encoder of that name; an unknown one is an Invalid error.
 func Named(name string) (Encoder, error) {
 	if e, ok := registry[name]; ok {
 		return e, nil
