@@ -7,6 +7,8 @@
 //	ml/text      cleaning, Vocabulary, token IDs and back
 //	ml/images    formats, headers, limits and orientation, before anything decodes
 //	ml/features  the shard file: pictures as pixels, mapped into memory
+//	ml/hdf5      the part of the HDF5 format that Keras uses, read only
+//	ml/keras     weights that Keras publishes and writes, matched to a network
 //
 // The network, in TensorFlow and therefore only in captioner-engine:
 //

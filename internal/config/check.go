@@ -21,6 +21,10 @@ var (
 	Decoders = []string{"transformer"}
 )
 
+// PretrainedEncoders are those of ml/encoder whose weights Keras publishes: they
+// can be built, and no configuration can say yet where their weights are.
+var PretrainedEncoders = []string{"EfficientNetB3", "InceptionV3"}
+
 // Check returns everything that is wrong with a configuration whatever the
 // machine: values out of range, unknown names, fields that contradict each
 // other.
@@ -126,7 +130,7 @@ func (c *checker) splitRatios(d captioner.DataConfig) {
 }
 
 func (c *checker) model(m captioner.ModelConfig) {
-	c.oneOf("model.encoder", m.Encoder, Encoders)
+	c.encoder(m.Encoder)
 	c.oneOf("model.decoder", m.Decoder, Decoders)
 	c.whole("model.image_size", m.ImageSize, 32, 1024)
 	c.any("model.grayscale")
@@ -138,6 +142,19 @@ func (c *checker) model(m captioner.ModelConfig) {
 	}
 	c.whole("model.feed_forward", m.FeedForward, 8, 16_384)
 	c.real("model.dropout", m.Dropout, below(0, 1))
+}
+
+// encoder wants one that can be trained, and does not call the others unknown.
+func (c *checker) encoder(name string) {
+	for _, p := range PretrainedEncoders {
+		if strings.EqualFold(name, p) {
+			c.limits["model.encoder"] = limits{names: Encoders}
+			c.within("model.encoder", false, fmt.Sprintf(
+				"must be %s: %s needs pretrained weights, and a configuration cannot name them yet", strings.Join(Encoders, " or "), p))
+			return
+		}
+	}
+	c.oneOf("model.encoder", name, Encoders)
 }
 
 func (c *checker) training(t captioner.TrainingConfig) {

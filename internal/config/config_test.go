@@ -212,6 +212,16 @@ func TestCannotBeRead(t *testing.T) {
 	}
 }
 
+// An encoder that is there and cannot be chosen is not called unknown.
+func TestPretrainedEncoder(t *testing.T) {
+	_, err := config.Parse([]byte("model: {encoder: inceptionv3}"), config.YAML)
+	want := []problem{at(1, 18, "model.encoder",
+		"must be conv: InceptionV3 needs pretrained weights, and a configuration cannot name them yet")}
+	if diff := cmp.Diff(want, captioner.ProblemsOf(err)); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+}
+
 func TestUnknownKeys(t *testing.T) {
 	for key, want := range map[string]string{
 		"Images":         `did you mean "images"?`,

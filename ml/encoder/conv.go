@@ -33,11 +33,11 @@ const (
 // are as many as bring the picture down to 5 to 8 locations a side, three for
 // pictures of up to 64 pixels.
 //
-//	pixels  [B, S, S, 3]  in -1…1
+//	pixels  [B, S, S, 3]  float32, 0…255
 //	result  [B, L, 128]   L = ceil(S / 2^stages)²
 func Conv(t *nn.Tower, pixels tf.Output) tf.Output {
 	s := t.Scope
-	x := pixels
+	x := nn.Normalise(s, pixels)
 	dims := tf.Dims(s, x)
 	if len(dims) != 4 {
 		return tf.Output{}

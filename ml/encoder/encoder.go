@@ -16,7 +16,7 @@ import (
 // Encoder adds an image encoder to a tower. The names "project", "positions"
 // and "norm" are taken there by what ml/model adds behind it.
 //
-//	pixels  [B, S, S, 3]  in -1…1
+//	pixels  [B, S, S, 3]  float32, 0…255: what else is done to them is its own
 //	result  [B, L, D]     L locations, row by row
 type Encoder func(t *nn.Tower, pixels tf.Output) tf.Output
 
@@ -39,6 +39,9 @@ func Register(name string, e Encoder) {
 func Named(name string) (Encoder, error) {
 	if e, ok := registry[name]; ok {
 		return e, nil
+	}
+	if p, err := PretrainedNamed(name); err == nil {
+		return p.Encode, nil
 	}
 	return nil, captioner.Errorf(captioner.Invalid, "there is no encoder %q, only %s", name, strings.Join(Names(), ", "))
 }

@@ -68,7 +68,7 @@ func TestGrid(t *testing.T) {
 			in := tf.NewTensor(tf.Float, 2, 64, 64, 3)
 			defer in.Release()
 			for i, x := 0, in.Float32s(); i < len(x); i++ {
-				x[i] = float32(i%7)/3 - 1
+				x[i] = float32(i%7) * 42
 			}
 			results, err := session.Run(tf.Feeds{pixels: in}, append([]tf.Output{grid}, gradients...))
 			if err != nil {

@@ -43,6 +43,8 @@ func New(config captioner.ModelConfig, vocabulary, maxTokens int) (*Model, error
 		return nil, captioner.Errorf(captioner.Invalid, "the model's width, layers, heads and feed_forward must be positive, and heads must divide width")
 	case config.ImageSize < 32:
 		return nil, captioner.Errorf(captioner.Invalid, "image_size must be at least 32 pixels")
+	case encoder.CheckSide(config.Encoder, config.ImageSize) != nil:
+		return nil, encoder.CheckSide(config.Encoder, config.ImageSize)
 	case vocabulary < 5 || maxTokens < 3:
 		return nil, captioner.Errorf(captioner.Invalid, "a vocabulary of %d tokens and captions of %d leave nothing to say", vocabulary, maxTokens)
 	}
@@ -67,7 +69,7 @@ func (m *Model) grid(t *nn.Tower, pixels tf.Output) tf.Output {
 	if dims := tf.Dims(s, pixels); len(dims) == 4 && dims[1] != int64(m.ImageSize) {
 		pixels = nn.CropCentre(s, pixels, int(dims[1]), m.ImageSize)
 	}
-	x := nn.Normalise(s, pixels) // [B, S, S, 3]
+	x := nn.Cast(s, pixels, tf.Float) // [B, S, S, 3]
 	if m.Grayscale {
 		x = nn.Grey(s, x)
 	}

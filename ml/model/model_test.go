@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/ml/encoder"
 	"github.com/captioner/captioner/ml/text"
 	"github.com/captioner/captioner/ml/tf"
 )
@@ -47,6 +48,7 @@ func TestNewRefuses(t *testing.T) {
 		"heads":         func(c *captioner.ModelConfig) { c.Heads = 3 },
 		"no layers":     func(c *captioner.ModelConfig) { c.Layers = 0 },
 		"small picture": func(c *captioner.ModelConfig) { c.ImageSize = 16 },
+		"other side":    func(c *captioner.ModelConfig) { c.Encoder, c.ImageSize = "InceptionV3", 300 },
 	}
 	for name, change := range tests {
 		c := good
@@ -57,6 +59,46 @@ func TestNewRefuses(t *testing.T) {
 	}
 	if _, err := New(good, 4, 10); captioner.KindOf(err) != captioner.Invalid {
 		t.Errorf("a vocabulary of special tokens only: error %v", err)
+	}
+}
+
+// The published encoders train from the seed too, with all that belongs to it:
+// a step changes their weights and moves their averages.
+func TestPretrainedEncodersTrain(t *testing.T) {
+	for _, p := range encoder.Pretraineds() {
+		t.Run(p.Name, func(t *testing.T) {
+			c := testConfig()
+			c.Model.Encoder, c.Model.ImageSize = strings.ToLower(p.Name), p.Side
+			g := newTrainer(t, c)
+			batch := captionsBatch(32)
+			batch.Pixels = make([]byte, 2*p.Side*p.Side*3)
+			for i := range batch.Pixels {
+				batch.Pixels[i] = byte(i * i >> 8)
+			}
+			before := g.Initial()
+			defer tf.ReleaseMap(before)
+			loss, err := g.Step(g.session, []Batch{batch, batch}, 1, 1e-3)
+			if err != nil || math.IsNaN(loss) || math.IsInf(loss, 0) {
+				t.Fatalf("loss %v, error %v", loss, err)
+			}
+			after, err := g.Weights.All().Read(g.session)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer tf.ReleaseMap(after)
+			encoders, same := 0, 0
+			for name, v := range before {
+				if strings.HasPrefix(name, "encoder/") && !strings.HasPrefix(name, "encoder/normalization/") {
+					encoders++
+					if bytes.Equal(v.Bytes(), after[name].Bytes()) {
+						same++
+					}
+				}
+			}
+			if encoders < 300 || same > 0 {
+				t.Errorf("%d of %d weights and averages stayed as they were", same, encoders)
+			}
+		})
 	}
 }
 

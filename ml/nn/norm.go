@@ -29,18 +29,35 @@ const batchNormEpsilon = 1e-3
 
 // BatchNorm normalises each channel over the batch and all locations, then
 // applies a learned scale and offset (Ioffe and Szegedy 2015). A training
-// tower uses the batch's statistics and moves the running averages, the others
-// use the averages.
+// tower uses the batch's statistics and moves the running averages, the others,
+// and one with frozen averages, use the averages.
 //
 //	x, result  [B, height, width, C]
 //	weights    scale [C], offset [C]; averages mean [C], variance [C]
 func BatchNorm(t *Tower, x tf.Output) tf.Output {
+	return batchNorm(t, x, t.weight("scale", Ones, int64(width(t.Scope, x))))
+}
+
+// BatchNormUnscaled is BatchNorm without the learned scale, for what a ReLU and
+// another convolution follow.
+//
+//	x, result  [B, height, width, C]
+//	weights    offset [C]; averages mean [C], variance [C]
+func BatchNormUnscaled(t *Tower, x tf.Output) tf.Output {
+	ones := make([]float32, width(t.Scope, x))
+	for i := range ones {
+		ones[i] = 1
+	}
+	return batchNorm(t, x, tf.Floats(t.Scope, ones))
+}
+
+func batchNorm(t *Tower, x, scale tf.Output) tf.Output {
 	s := t.Scope
 	channels := int64(width(s, x))
-	scale, offset := t.weight("scale", Ones, channels), t.weight("offset", Zeros, channels)
+	offset := t.weight("offset", Zeros, channels)
 	mean := t.Weights.Average(s, t.path+"mean", 0, channels)
 	variance := t.Weights.Average(s, t.path+"variance", 1, channels)
-	if !t.Training {
+	if !t.Training || t.FrozenAverages {
 		return tf.Out(s, "FusedBatchNormV3", tf.Attrs{"epsilon": float32(batchNormEpsilon), "is_training": false},
 			x, scale, offset, mean, variance)
 	}
@@ -61,8 +78,5 @@ func BatchNorm(t *Tower, x tf.Output) tf.Output {
 //	result  [B, ceil(height/stride), ceil(width/stride), filters]
 //	weights kernel [size, size, C, filters]
 func Conv2D(t *Tower, x tf.Output, filters, size, stride int) tf.Output {
-	s := t.Scope
-	kernel := t.weight("kernel", He, int64(size), int64(size), int64(width(s, x)), int64(filters))
-	step := int64(stride)
-	return tf.Out(s, "Conv2D", tf.Attrs{"strides": []int64{1, step, step, 1}, "padding": "SAME"}, x, kernel)
+	return Convolve(t, x, Kernel{Height: size, Width: size, Stride: stride}, filters)
 }

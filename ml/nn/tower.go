@@ -18,6 +18,10 @@ type Tower struct {
 	Weights Weights
 	// Training turns on dropout and batch statistics.
 	Training bool
+	// FrozenAverages has batch normalisation use its running averages in
+	// training too, and leave them as they are: those of a pretrained network
+	// are of more pictures than a training with its small batches sees.
+	FrozenAverages bool
 	// Seed and Step key the random numbers of a training tower. Step is the
 	// number of the step, int64 [], fed by the training loop.
 	Seed uint64
@@ -46,6 +50,12 @@ func (t *Tower) Sub(name string) *Tower {
 	sub.Scope = t.Scope.SubScope(name)
 	sub.path = t.path + name + "/"
 	return &sub
+}
+
+// Constant returns a tensor that training leaves alone, with the value initial
+// in all of its elements until it is assigned.
+func (t *Tower) Constant(name string, initial float32, shape ...int64) tf.Output {
+	return t.Weights.Average(t.Scope, t.path+name, initial, shape...)
 }
 
 func (t *Tower) weight(name string, init Init, shape ...int64) tf.Output {
@@ -78,6 +88,11 @@ func Glorot(r *rand.Rand, shape []int64) float32 {
 func He(r *rand.Rand, shape []int64) float32 {
 	in, _ := fans(shape)
 	return Uniform(math.Sqrt(6/in))(r, shape)
+}
+
+// heDepthwise is He for a kernel that stays within a channel.
+func heDepthwise(r *rand.Rand, shape []int64) float32 {
+	return Uniform(math.Sqrt(6/float64(shape[0]*shape[1])))(r, shape)
 }
 
 func fans(shape []int64) (in, out float64) {

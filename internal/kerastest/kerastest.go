@@ -1,0 +1,82 @@
+// Package kerastest finds the Keras and h5py that tests compare with.
+package kerastest
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// Python returns the interpreter that tools/keras has installed. Where it is
+// missing the test is skipped, and fails in continuous integration, which
+// installs it.
+func Python(t testing.TB) string {
+	t.Helper()
+	cache := os.Getenv("CAPTIONER_CACHE")
+	if cache == "" {
+		dir, err := os.UserCacheDir()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cache = filepath.Join(dir, "captioner")
+	}
+	found, err := filepath.Glob(filepath.Join(cache, "keras-*", "complete"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found) == 0 {
+		if os.Getenv("CI") != "" {
+			t.Fatal("Keras is not installed: run tools/keras")
+		}
+		t.Skip("Keras is not installed: run tools/keras")
+	}
+	return filepath.Join(filepath.Dir(found[len(found)-1]), "bin", "python")
+}
+
+// Run runs a script with the arguments and returns what it prints. What it has
+// to say about a failure becomes the test's.
+func Run(t testing.TB, script string, args ...string) []byte {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), Python(t), append([]string{script}, args...)...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v", script, err)
+	}
+	return out
+}
+
+// Folder returns a folder that the script has filled: the script is run with
+// its path when it is asked for the first time, and again after a change.
+func Folder(t testing.TB, script string) string {
+	t.Helper()
+	source, err := os.ReadFile(script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(source)
+	home := filepath.Dir(filepath.Dir(Python(t)))
+	dir := filepath.Join(home, "made", hex.EncodeToString(sum[:8]))
+	if _, err := os.Stat(dir); err == nil {
+		return dir
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	fresh, err := os.MkdirTemp(filepath.Dir(dir), ".making-*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(fresh)
+	t.Logf("making what %s makes, once", script)
+	Run(t, script, fresh)
+	if err := os.Rename(fresh, dir); err != nil {
+		if _, there := os.Stat(dir); there != nil { // else another process was faster
+			t.Fatal(err)
+		}
+	}
+	return dir
+}

@@ -1,0 +1,215 @@
+package encoder_test
+
+import (
+	"math"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/config"
+	"github.com/captioner/captioner/internal/kerastest"
+	"github.com/captioner/captioner/ml/encoder"
+	"github.com/captioner/captioner/ml/hdf5"
+	"github.com/captioner/captioner/ml/nn"
+	"github.com/captioner/captioner/ml/tf"
+)
+
+func TestPretrainedNamed(t *testing.T) {
+	for _, name := range []string{"EfficientNetB3", "efficientnetb3", "INCEPTIONV3", "InceptionV3"} {
+		if p, err := encoder.PretrainedNamed(name); err != nil || !strings.EqualFold(p.Name, name) {
+			t.Errorf("PretrainedNamed(%q) = %q, %v", name, p.Name, err)
+		}
+	}
+	var names []string
+	for _, p := range encoder.Pretraineds() {
+		names = append(names, p.Name)
+	}
+	if !slices.Equal(names, config.PretrainedEncoders) {
+		t.Errorf("the encoders are %v, and internal/config has %v", names, config.PretrainedEncoders)
+	}
+	_, err := encoder.PretrainedNamed("ResNet50")
+	if captioner.KindOf(err) != captioner.Invalid || !strings.Contains(err.Error(), "EfficientNetB3, InceptionV3") {
+		t.Errorf("PretrainedNamed(ResNet50) error = %v, want an invalid one that lists the names", err)
+	}
+}
+
+// The feature map and its average are Keras', from weights in each layout.
+func TestKerasParity(t *testing.T) {
+	dir := kerastest.Folder(t, "testdata/reference.py")
+	tests := []struct{ encoder, weights, reference string }{
+		{"InceptionV3", "inceptionv3.weights.h5", "inceptionv3"},
+		{"InceptionV3", "inceptionv3_notop.h5", "inceptionv3"},
+		{"EfficientNetB3", "efficientnetb3.weights.h5", "efficientnetb3"},
+		{"EfficientNetB3", "efficientnetb3_notop.h5", "efficientnetb3"},
+		{"EfficientNetB3", "efficientnetb3_imagenet.weights.h5", "efficientnetb3_imagenet"},
+		{"EfficientNetB3", "efficientnetb3_imagenet_notop.h5", "efficientnetb3_imagenet"},
+		{"EfficientNetB3", "efficientnetb3_published.h5", "efficientnetb3_imagenet"},
+	}
+	for _, test := range tests {
+		t.Run(test.weights, func(t *testing.T) {
+			p, err := encoder.PretrainedNamed(test.encoder)
+			if err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(t.TempDir(), "weights.safetensors")
+			digest, err := p.Convert(filepath.Join(dir, test.weights), path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			weights, source, err := p.Load(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer tf.ReleaseMap(weights)
+			if source != digest || !digest.Valid() {
+				t.Errorf("the source's digest is %q, recorded is %q", digest, source)
+			}
+			reference := filepath.Join(dir, test.reference+"_reference.h5")
+			features, pooled := run(t, p, weights, dataset(t, reference, "pictures"))
+			near(t, "feature map", features, dataset(t, reference, "features"))
+			near(t, "pooled", pooled, dataset(t, reference, "pooled"))
+		})
+	}
+}
+
+func dataset(t *testing.T, path, name string) []float32 {
+	t.Helper()
+	file, err := hdf5.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	root, err := file.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := root.Dataset(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	values, err := d.Float32s()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return values
+}
+
+// run encodes pictures, 0…255, as an exported graph does.
+func run(t *testing.T, p encoder.Pretrained, weights map[string]*tf.Tensor, pictures []float32) (features, pooled []float32) {
+	t.Helper()
+	s := tf.NewScope()
+	side := int64(p.Side)
+	in := tf.Placeholder(s, tf.Uint8, -1, side, side, 3)
+	grid := p.Encode(&nn.Tower{Scope: s, Weights: nn.NewConstants(weights)}, nn.Cast(s, in, tf.Float))
+	if dims := tf.Dims(s, grid); !slices.Equal(dims, []int64{-1, int64(p.Grid * p.Grid), int64(p.Width)}) {
+		t.Fatalf("grid has sizes %v, error %v", dims, s.Err())
+	}
+	outputs := []tf.Output{grid, encoder.Pool(s, grid)}
+	graph, err := s.Finalize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, err := tf.NewSession(graph, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close()
+	pixels := tf.NewTensor(tf.Uint8, int64(len(pictures))/(side*side*3), side, side, 3)
+	defer pixels.Release()
+	for i, v := range pictures {
+		pixels.Bytes()[i] = byte(v)
+	}
+	results, err := session.Run(tf.Feeds{in: pixels}, outputs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tf.ReleaseAll(results)
+	return slices.Clone(results[0].Float32s()), slices.Clone(results[1].Float32s())
+}
+
+// near wants values equal to 1e-4 of the largest: after a hundred layers in
+// another order of additions, single values near zero have no digits of their
+// own to compare.
+func near(t *testing.T, what string, got, want []float32) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%s has %d values, want %d", what, len(got), len(want))
+	}
+	var largest, difference float64
+	for i := range want {
+		largest = max(largest, math.Abs(float64(want[i])))
+		difference = max(difference, math.Abs(float64(got[i]-want[i])))
+	}
+	t.Logf("%s: differs by %.1e of the largest value, %.3g", what, difference/largest, largest)
+	if !(difference <= 1e-4*largest) || largest == 0 {
+		t.Errorf("%s differs by %g of the largest value, %g", what, difference/largest, largest)
+	}
+}
+
+// Fine-tuning: every weight of an encoder gets a gradient, and the statistics
+// of the pretraining stay.
+func TestPretrainedGradients(t *testing.T) {
+	for _, p := range encoder.Pretraineds() {
+		t.Run(p.Name, func(t *testing.T) {
+			s := tf.NewScope()
+			weights := nn.NewVariables(s, 1)
+			in := tf.Placeholder(s, tf.Float, -1, int64(p.Side), int64(p.Side), 3)
+			grid := p.Encode(&nn.Tower{Scope: s, Weights: weights, Training: true, FrozenAverages: true}, in)
+			values := make([]tf.Output, len(weights.Trained()))
+			for i, w := range weights.Trained() {
+				values[i] = w.Value
+			}
+			gradients := tf.Gradients(s, []tf.Output{grid}, values)
+			for i, g := range gradients {
+				if got, want := tf.Dims(s, g), weights.Trained()[i].Shape; s.Err() == nil && got != nil && !slices.Equal(got, want) {
+					t.Errorf("gradient of %s has shape %v, want %v", weights.Trained()[i].Name, got, want)
+				}
+			}
+			if updates := weights.Updates(s); len(updates) != 0 {
+				t.Errorf("%d statistics move", len(updates))
+			}
+			if _, err := s.Finalize(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func TestPretrainedWantsItsSide(t *testing.T) {
+	for _, p := range encoder.Pretraineds() {
+		s := tf.NewScope()
+		p.Encode(&nn.Tower{Scope: s, Weights: nn.NewVariables(s, 1)}, tf.Placeholder(s, tf.Float, -1, 64, 64, 3))
+		if _, err := s.Finalize(); err == nil || !strings.Contains(err.Error(), "not -1 × 64 × 64 × 3") {
+			t.Errorf("%s: error %v, want one about the side", p.Name, err)
+		}
+	}
+}
+
+// The weights of another network are refused, as are converted ones of another
+// encoder.
+func TestOtherWeights(t *testing.T) {
+	dir := kerastest.Folder(t, "testdata/reference.py")
+	b3, err := encoder.PretrainedNamed("EfficientNetB3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inception, err := encoder.PretrainedNamed("InceptionV3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"inceptionv3.weights.h5", "inceptionv3_notop.h5"} {
+		_, _, err := b3.Read(filepath.Join(dir, file))
+		if captioner.CodeOf(err) != "weights_mismatch" || len(captioner.ProblemsOf(err)) < 100 {
+			t.Errorf("%s: %d problems, code %s", file, len(captioner.ProblemsOf(err)), captioner.CodeOf(err))
+		}
+	}
+	path := filepath.Join(t.TempDir(), "weights.safetensors")
+	if _, err := inception.Convert(filepath.Join(dir, "inceptionv3_notop.h5"), path); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := b3.Load(path); captioner.KindOf(err) != captioner.Invalid {
+		t.Errorf("loaded the weights of another encoder, error %v", err)
+	}
+}

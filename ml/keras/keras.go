@@ -1,0 +1,170 @@
+// Package keras reads the weights that Keras publishes and writes, without
+// Keras: the applications' files (*_notop.h5, the layout of Keras 2, also
+// written by Keras 3) and Keras 3's own (*.weights.h5). Neither says how the
+// layers are joined. Whoever reads a file says what the network looks like, and
+// each tensor has to be where that network has it, by name and by shape.
+package keras
+
+import (
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/ml/hdf5"
+)
+
+// Layer is a layer of a network that was built in Keras.
+type Layer struct {
+	// Name is what whoever reads the file calls the layer.
+	Name string
+	// Class is the layer's class as Keras 3 writes it: "conv2d".
+	Class string
+	// Inputs are the layers that it takes, by their places among the layers.
+	Inputs []int
+	// Weights are its weights in Keras' order.
+	Weights []Weight
+}
+
+// Weight is a tensor of a layer.
+type Weight struct {
+	// Name is Keras': "kernel", "moving_mean".
+	Name  string
+	Shape []int64
+}
+
+// Weights are the tensors of a file.
+type Weights struct {
+	// Digest is that of the file.
+	Digest captioner.Digest
+	// Version is that of the Keras that wrote the file; empty where it does not say.
+	Version string
+	// Listed are the names of all layers in the file, those without weights
+	// among them.
+	Listed []string
+
+	values map[string][]float32
+}
+
+// Values returns the elements of a layer's weight, nil for the ones that are
+// not floating-point numbers.
+func (w *Weights) Values(layer, weight string) []float32 { return w.values[layer+"/"+weight] }
+
+// Count returns how many of the listed layers have the name that Keras gives
+// to the layers of a class when nobody names them: "rescaling", "rescaling_1".
+func (w *Weights) Count(class string) int {
+	n := 0
+	for _, name := range w.Listed {
+		if _, ok := number(name, class); ok {
+			n++
+		}
+	}
+	return n
+}
+
+// tensor is what was found in the file in the place of a weight.
+type tensor struct {
+	name string
+	data *hdf5.Dataset
+}
+
+// reader fills weights from a file and collects what does not match.
+type reader struct {
+	weights  Weights
+	problems []captioner.Problem
+}
+
+// Read reads the weights of the layers from a file. They come in the order of
+// their making; the layers that a layer takes come before it. A file of another
+// network is Invalid, with every difference among its problems, a damaged one
+// Corrupt.
+func Read(path string, layers []Layer) (*Weights, error) {
+	r := &reader{weights: Weights{values: make(map[string][]float32)}}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, captioner.Wrap(captioner.Invalid, err, "the weights file cannot be opened")
+	}
+	defer file.Close()
+	var size int64
+	if r.weights.Digest, size, err = captioner.DigestReader(file); err != nil {
+		return nil, err
+	}
+	contents, err := hdf5.New(file, size)
+	if err != nil {
+		return nil, err
+	}
+	root, err := contents.Root()
+	if err != nil {
+		return nil, err
+	}
+	if err := r.read(root, ordered(layers)); err != nil {
+		return nil, err
+	}
+	if len(r.problems) > 0 {
+		return nil, &captioner.Error{
+			Kind: captioner.Invalid, Code: "weights_mismatch", Problems: r.problems,
+			Message: fmt.Sprintf("the weights are not this network's, %d differences", len(r.problems)),
+		}
+	}
+	return &r.weights, nil
+}
+
+// read tells the layouts apart by what only one of them has.
+func (r *reader) read(root *hdf5.Group, layers []Layer) error {
+	names := root.Names()
+	if slices.Contains(names, "model_weights") { // a whole model of Keras 2
+		sub, err := root.Group("model_weights")
+		if err != nil {
+			return err
+		}
+		return r.readLegacy(sub, layers)
+	}
+	listed, err := attributeList(root, "layer_names")
+	switch {
+	case err != nil:
+		return err
+	case listed != nil:
+		return r.readLegacy(root, layers)
+	case slices.Contains(names, "layers"):
+		return r.readNumbered(root, layers)
+	}
+	return captioner.Errorf(captioner.Invalid, "the HDF5 file holds no weights of Keras: it has neither the attribute layer_names nor the group layers")
+}
+
+// layer takes the tensors that the file has for a layer, which it calls there.
+func (r *reader) layer(l Layer, there string, found []tensor) error {
+	if len(found) != len(l.Weights) {
+		r.differ(there, "has %d tensors, %s has %d", len(found), l.Name, len(l.Weights))
+		return nil
+	}
+	for i, w := range l.Weights {
+		t := found[i]
+		switch shape := t.data.Shape(); {
+		case t.name != "" && !sameName(t.name, w.Name):
+			r.differ(t.data.Path(), "is called %s, and %s of %s should be there", t.name, w.Name, l.Name)
+			continue
+		case !slices.Equal(shape, w.Shape):
+			r.differ(t.data.Path(), "has the shape %v, %s of %s has %v", shape, w.Name, l.Name, w.Shape)
+			continue
+		}
+		if t.data.Integers() {
+			continue // a counter
+		}
+		values, err := t.data.Float32s()
+		if err != nil {
+			return err
+		}
+		r.weights.values[l.Name+"/"+w.Name] = values
+	}
+	return nil
+}
+
+func (r *reader) differ(field, format string, args ...any) {
+	r.problems = append(r.problems, captioner.Problem{Field: field, Message: fmt.Sprintf(format, args...)})
+}
+
+// sameName compares the name of a weight in the file with Keras 3's: Keras 2
+// had another for one of them.
+func sameName(there, name string) bool {
+	return there == name || there == "depthwise_"+name
+}
