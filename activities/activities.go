@@ -82,9 +82,9 @@ func (a *Activities) runsDir() string { return filepath.Join(a.DataDir, "runs") 
 // same inputs; results kept under the old version are then no longer found.
 var resultVersions = map[string]int{
 	StepPrepareData:     1,
-	StepExtractFeatures: 1,
+	StepExtractFeatures: 2,
 	StepExcludeImages:   1,
-	StepTrain:           1,
+	StepTrain:           2,
 	StepCaptionShard:    1,
 	StepEvaluate:        1,
 	StepRegisterVersion: 1,
