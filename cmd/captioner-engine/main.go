@@ -15,6 +15,7 @@ import (
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/engine/server"
+	"github.com/captioner/captioner/internal/memory"
 	"github.com/captioner/captioner/internal/telemetry/span"
 	"github.com/captioner/captioner/ml/tf"
 )
@@ -29,6 +30,7 @@ const (
 )
 
 func main() {
+	memory.CollectSeldom()
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 

@@ -16,12 +16,14 @@ import (
 	"syscall"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/memory"
 )
 
 // version, commit and branch are set by the linker.
 var version, commit, branch = "unknown", "", ""
 
 func main() {
+	memory.CollectSeldom()
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 

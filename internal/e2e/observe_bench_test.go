@@ -22,6 +22,7 @@ import (
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/api"
 	"github.com/captioner/captioner/internal/engine"
+	"github.com/captioner/captioner/internal/memory"
 	"github.com/captioner/captioner/internal/registry"
 	"github.com/captioner/captioner/internal/serving"
 	"github.com/captioner/captioner/internal/telemetry"
@@ -43,6 +44,7 @@ const (
 // and the same of the processor's time, which other work disturbs less.
 func BenchmarkPredictObserved(b *testing.B) {
 	p := needPrograms(b)
+	memory.CollectSeldom() // as the program does
 	bundle, picture := trainForBench(b, p)
 	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) }))
 	b.Cleanup(collector.Close)
