@@ -26,6 +26,9 @@ func Scale(s *tf.Scope, a tf.Output, factor float32) tf.Output {
 // ReLU returns max(x, 0).
 func ReLU(s *tf.Scope, x tf.Output) tf.Output { return tf.Out(s, "Relu", nil, x) }
 
+// Tanh returns the hyperbolic tangent of x.
+func Tanh(s *tf.Scope, x tf.Output) tf.Output { return tf.Out(s, "Tanh", nil, x) }
+
 // MatMul returns the product of the matrices a [R, I] and b [I, O].
 func MatMul(s *tf.Scope, a, b tf.Output) tf.Output { return tf.Out(s, "MatMul", nil, a, b) }
 
@@ -96,6 +99,17 @@ func Pack(s *tf.Scope, xs ...tf.Output) tf.Output {
 // Split cuts x into n equal parts along the axis.
 func Split(s *tf.Scope, x tf.Output, axis int32, n int) []tf.Output {
 	split := tf.Add(s, "Split", tf.Attrs{"num_split": int64(n)}, tf.Int(s, axis), x)
+	parts := make([]tf.Output, n)
+	for i := range parts {
+		parts[i] = split.Output(i)
+	}
+	return parts
+}
+
+// SplitSizes cuts x along the axis into n parts of the sizes, int32 [n]. A part
+// may be empty.
+func SplitSizes(s *tf.Scope, x tf.Output, axis int32, n int, sizes tf.Output) []tf.Output {
+	split := tf.Add(s, "SplitV", tf.Attrs{"num_split": int64(n)}, x, sizes, tf.Int(s, axis))
 	parts := make([]tf.Output, n)
 	for i := range parts {
 		parts[i] = split.Output(i)
