@@ -64,7 +64,8 @@ type ModelConfig struct {
 	// Encoder names the image encoder: "conv" is the small convolutional one
 	// that is trained from scratch.
 	Encoder string `json:"encoder" yaml:"encoder"`
-	// Decoder names the caption decoder: "transformer".
+	// Decoder names the caption decoder: "transformer", or "lstm-attention",
+	// an LSTM that looks at the picture before each word.
 	Decoder string `json:"decoder" yaml:"decoder"`
 	// ImageSize is the side in pixels of the square that the encoder sees.
 	ImageSize int `json:"image_size" yaml:"image_size"`
@@ -72,11 +73,14 @@ type ModelConfig struct {
 	Grayscale bool `json:"grayscale" yaml:"grayscale"`
 	// Width is the size of the decoder's vectors.
 	Width int `json:"width" yaml:"width"`
-	// Layers is the number of decoder layers.
+	// Layers is the number of decoder layers, of lstm-attention too, where the
+	// first alone looks at the picture.
 	Layers int `json:"layers" yaml:"layers"`
-	// Heads is the number of attention heads; it divides Width.
+	// Heads is the number of attention heads; it divides Width. Ignored by
+	// lstm-attention.
 	Heads int `json:"heads" yaml:"heads"`
-	// FeedForward is the hidden size of each layer's feed-forward part.
+	// FeedForward is the hidden size of each layer's feed-forward part. Ignored
+	// by lstm-attention.
 	FeedForward int `json:"feed_forward" yaml:"feed_forward"`
 	// Dropout is the share of activations dropped in training, in [0, 1).
 	Dropout float64 `json:"dropout" yaml:"dropout"`
@@ -86,6 +90,10 @@ type ModelConfig struct {
 // prepared as: an eighth more than the encoder sees, so that training can shift
 // its view.
 func (c ModelConfig) StoredSize() int { return c.ImageSize + c.ImageSize/8/2*2 }
+
+// SplitsWidth says whether the decoder cuts its vectors into Heads, so that
+// Heads must divide Width.
+func (c ModelConfig) SplitsWidth() bool { return c.Decoder != "lstm-attention" }
 
 // TrainingConfig describes how the weights are found.
 type TrainingConfig struct {

@@ -18,7 +18,7 @@ import (
 // tests there compare. Algorithms and metrics have their registries here.
 var (
 	Encoders = []string{"conv"}
-	Decoders = []string{"transformer"}
+	Decoders = []string{"lstm-attention", "transformer"}
 )
 
 // PretrainedEncoders are those of ml/encoder whose weights Keras publishes: they
@@ -137,7 +137,7 @@ func (c *checker) model(m captioner.ModelConfig) {
 	width := c.whole("model.width", m.Width, 8, 4096)
 	c.whole("model.layers", m.Layers, 1, 24)
 	heads := c.whole("model.heads", m.Heads, 1, 64)
-	if width && heads && m.Width%m.Heads != 0 {
+	if width && heads && m.SplitsWidth() && m.Width%m.Heads != 0 {
 		c.clash("model.heads", fmt.Sprintf("must divide model.width, and %d does not divide %d", m.Heads, m.Width), "model.width")
 	}
 	c.whole("model.feed_forward", m.FeedForward, 8, 16_384)

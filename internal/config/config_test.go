@@ -358,6 +358,9 @@ func TestCheck(t *testing.T) {
 		}, nil},
 		{"model names", func(c *captioner.Config) { c.Model.Encoder, c.Model.Decoder = "Conv", "" }, []string{"model.encoder", "model.decoder"}},
 		{"heads", func(c *captioner.Config) { c.Model.Width, c.Model.Heads = 130, 4 }, []string{"model.heads"}},
+		{"heads of an LSTM", func(c *captioner.Config) {
+			c.Model.Decoder, c.Model.Width, c.Model.Heads = "lstm-attention", 130, 4
+		}, nil},
 		{"no heads", func(c *captioner.Config) { c.Model.Heads = 0 }, []string{"model.heads"}},
 		{"model numbers", func(c *captioner.Config) {
 			c.Model.ImageSize, c.Model.Width, c.Model.Layers, c.Model.FeedForward, c.Model.Dropout = 8, 0, 0, -1, 1

@@ -39,8 +39,10 @@ func New(config captioner.ModelConfig, vocabulary, maxTokens int) (*Model, error
 		return nil, err
 	case decoders[config.Decoder] == nil:
 		return nil, captioner.Errorf(captioner.Invalid, "there is no decoder %q, only %s", config.Decoder, strings.Join(Decoders(), ", "))
-	case config.Width < 1 || config.Layers < 1 || config.Heads < 1 || config.FeedForward < 1 || config.Width%config.Heads != 0:
-		return nil, captioner.Errorf(captioner.Invalid, "the model's width, layers, heads and feed_forward must be positive, and heads must divide width")
+	case config.Width < 1 || config.Layers < 1 || config.Heads < 1 || config.FeedForward < 1:
+		return nil, captioner.Errorf(captioner.Invalid, "the model's width, layers, heads and feed_forward must be positive")
+	case config.SplitsWidth() && config.Width%config.Heads != 0:
+		return nil, captioner.Errorf(captioner.Invalid, "the model's heads must divide its width")
 	case config.ImageSize < 32:
 		return nil, captioner.Errorf(captioner.Invalid, "image_size must be at least 32 pixels")
 	case encoder.CheckSide(config.Encoder, config.ImageSize) != nil:

@@ -287,7 +287,15 @@ func never(weights map[string]*tf.Tensor) {
 // Steps with cached state give each caption the probability that the training
 // graph gives it in one pass, in any order of the hypotheses.
 func TestStepsEqualTeacherForcing(t *testing.T) {
-	g := newTrainer(t, testConfig())
+	for _, decoder := range Decoders() {
+		t.Run(decoder, func(t *testing.T) { stepsEqualTeacherForcing(t, decoder) })
+	}
+}
+
+func stepsEqualTeacherForcing(t *testing.T, decoder string) {
+	c := testConfig()
+	c.Model.Decoder = decoder
+	g := newTrainer(t, c)
 	m, _ := exported(t, g, never)
 	batch := captionsBatch(36)
 	want, err := g.Validate(g.session, batch)
@@ -297,7 +305,9 @@ func TestStepsEqualTeacherForcing(t *testing.T) {
 
 	encoded := run(t, m, "encode", map[string]*tf.Tensor{"pixels": tf.FromBytes(batch.Pixels, 2, 36, 36, 3)}, "memory", "state")
 	memory, state := encoded[0], encoded[1]
-	if diff := cmp.Diff([]int64{2, 4, 0, 8}, state.Shape()); diff != "" {
+	// Two layers: keys and values of no tokens yet; or hidden state and cell.
+	empty := map[string][]int64{"transformer": {2, 4, 0, 8}, "lstm-attention": {2, 4, 8}}
+	if diff := cmp.Diff(empty[decoder], state.Shape()); diff != "" {
 		t.Errorf("sizes of the empty state (-want +got):\n%s", diff)
 	}
 	captions := [][]int32{{2, 4, 5, 7, 3}, {2, 5, 7, 3}, {2, 6, 3}}
@@ -324,7 +334,15 @@ func TestStepsEqualTeacherForcing(t *testing.T) {
 
 // Captioning in the middle of training gives what the exported model would say.
 func TestGreedyEqualsExport(t *testing.T) {
-	g := newTrainer(t, testConfig())
+	for _, decoder := range Decoders() {
+		t.Run(decoder, func(t *testing.T) { greedyEqualsExport(t, decoder) })
+	}
+}
+
+func greedyEqualsExport(t *testing.T, decoder string) {
+	c := testConfig()
+	c.Model.Decoder = decoder
+	g := newTrainer(t, c)
 	const pictures = 3
 	pixels := pixelsOf(pictures, 36)
 	taken := 0
@@ -377,7 +395,15 @@ func pngOf(t testing.TB, width, height int) string {
 
 // serving_default does in one graph what greedy steps do one by one.
 func TestServingDefault(t *testing.T) {
-	g := newTrainer(t, testConfig())
+	for _, decoder := range Decoders() {
+		t.Run(decoder, func(t *testing.T) { servingDefault(t, decoder) })
+	}
+}
+
+func servingDefault(t *testing.T, decoder string) {
+	c := testConfig()
+	c.Model.Decoder = decoder
+	g := newTrainer(t, c)
 	for i := range 30 { // away from the initial weights, which say one word
 		if _, err := g.Step(g.session, []Batch{captionsBatch(32), captionsBatch(32)}, i+1, 1e-2); err != nil {
 			t.Fatal(err)

@@ -122,3 +122,23 @@ func CrossAttention(t *Tower, x, keys, values tf.Output, heads int) (result, see
 	context, seen := Attend(s, queries, keys, values, tf.Output{})
 	return Dense(t.Sub("out"), JoinHeads(s, context), size, Glorot), seen
 }
+
+// AdditiveAttention returns for each query the average of the values, weighted
+// by how well their keys match it: softmax(tanh(query + key)·v) (Bahdanau, Cho
+// and Bengio 2015, section 3.1).
+//
+//	queries       [B, C, A]
+//	keys          [B, L, A]
+//	values        [B, L, D]
+//	context       [B, C, D]
+//	seen          [B, C, L]  attention weights, rows sum to 1
+//	weights       score [A, 1]
+func AdditiveAttention(t *Tower, queries, keys, values tf.Output) (context, seen tf.Output) {
+	s := t.Scope
+	size := width(s, keys)
+	match := Tanh(s, Add(s, ExpandDims(s, queries, 2), ExpandDims(s, keys, 1))) // [B, C, L, A]
+	score := t.weight("score", Glorot, int64(size), 1)
+	scores := Reshape(s, MatMul(s, Reshape(s, match, -1, size), score), lead(s, match)...) // [B, C, L]
+	seen = tf.Out(s, "Softmax", nil, scores)
+	return tf.Out(s, "BatchMatMulV2", nil, seen, values), seen
+}

@@ -35,6 +35,25 @@ func TestGradients(t *testing.T) {
 			y, _ := CrossAttention(b.tower.Sub("a"), b.floats(nil, 2, 2, 4), b.floats(nil, 2, 2, 3, 2), b.floats(nil, 2, 2, 3, 2), 2)
 			return y
 		},
+		"additive attention": func(b *bench) tf.Output {
+			context, _ := AdditiveAttention(b.tower.Sub("a"), b.floats(nil, 2, 2, 3), b.floats(nil, 2, 4, 3), b.floats(nil, 2, 4, 2))
+			return context
+		},
+		"LSTM, two steps": func(b *bench) tf.Output {
+			t := b.tower.Sub("l")
+			gates := Split(b.s, LSTMInput(t, b.floats(nil, 4, 3), 2), 0, 2)
+			hidden, cell := LSTMStep(t, gates[0], b.floats(nil, 2, 2), b.floats(nil, 2, 2))
+			hidden, cell = LSTMStep(t, gates[1], hidden, cell)
+			return Concat(b.s, 1, hidden, cell)
+		},
+		"LSTM, second step without rows": func(b *bench) tf.Output {
+			t := b.tower.Sub("l")
+			gates := SplitSizes(b.s, LSTMInput(t, b.floats(nil, 2, 3), 2), 0, 2, tf.Ints(b.s, 2, 0))
+			hidden, cell := LSTMStep(t, gates[0], b.floats(nil, 2, 2), b.floats(nil, 2, 2))
+			none := func(x tf.Output) tf.Output { return Slice(b.s, x, []int32{0, 0}, []int32{0, -1}) }
+			later, _ := LSTMStep(t, gates[1], none(hidden), none(cell))
+			return Concat(b.s, 0, hidden, later)
+		},
 		"heads": func(b *bench) tf.Output {
 			parts := SplitHeads(b.s, b.floats(nil, 2, 3, 8), 2, 2)
 			return JoinHeads(b.s, Mul(b.s, parts[0], parts[1]))
@@ -193,6 +212,39 @@ func TestAttendValues(t *testing.T) {
 	got := b.run(context, weights)
 	wantFloats(t, "weights", got[1], []float32{0.1192029, 0.8807971})
 	wantFloats(t, "context", got[0], []float32{0.1192029, 0.8807971})
+}
+
+func TestAdditiveAttentionValues(t *testing.T) {
+	b := newBench(t, false)
+	// Scores are tanh(0.5 + 0.5) and tanh(0.5 - 0.5), times 2.
+	queries, keys := b.floats([]float32{0.5}, 1, 1, 1), b.floats([]float32{0.5, -0.5}, 1, 2, 1)
+	context, seen := AdditiveAttention(b.tower.Sub("a"), queries, keys, b.floats([]float32{10, 20}, 1, 2, 1))
+	b.start(map[string][]float32{"a/score": {2}})
+	got := b.run(context, seen)
+	first := float32(1 / (1 + math.Exp(-2*math.Tanh(1))))
+	wantFloats(t, "weights", got[1], []float32{first, 1 - first})
+	wantFloats(t, "context", got[0], []float32{10*first + 20*(1-first)})
+}
+
+// Two steps of one unit, against the equations in double precision.
+func TestLSTMValues(t *testing.T) {
+	b := newBench(t, false)
+	tower := b.tower.Sub("l")
+	gates := Split(b.s, LSTMInput(tower, b.floats([]float32{1, -2}, 2, 1), 1), 0, 2)
+	hidden, cell := LSTMStep(tower, gates[0], b.floats([]float32{0.5}, 1, 1), b.floats([]float32{-1}, 1, 1))
+	hidden, cell = LSTMStep(tower, gates[1], hidden, cell)
+	w, u, bias := []float64{0.1, 0.2, 0.3, 0.4}, []float64{-0.5, 0.6, 0.7, -0.8}, []float64{0.01, 0.02, 0.03, 0.04}
+	b.start(map[string][]float32{"l/kernel": {0.1, 0.2, 0.3, 0.4}, "l/recurrent": {-0.5, 0.6, 0.7, -0.8}, "l/bias": {0.01, 0.02, 0.03, 0.04}})
+
+	sigmoid := func(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
+	h, c := 0.5, -1.0
+	for _, x := range []float64{1, -2} {
+		gate := func(i int) float64 { return x*w[i] + h*u[i] + bias[i] }
+		c = sigmoid(gate(1)+1)*c + sigmoid(gate(0))*math.Tanh(gate(3))
+		h = sigmoid(gate(2)) * math.Tanh(c)
+	}
+	got := b.run(hidden, cell)
+	wantFloats(t, "hidden and cell", []float32{got[0][0], got[1][0]}, []float32{float32(h), float32(c)})
 }
 
 // No token sees a later one, and cached steps give what a whole pass gives.

@@ -20,6 +20,7 @@ import (
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/ml/features"
+	"github.com/captioner/captioner/ml/model"
 	"github.com/captioner/captioner/ml/tf"
 )
 
@@ -277,7 +278,14 @@ func straight(t *testing.T, req captioner.TrainRequest) map[string]string {
 
 // A training that is stopped after every few steps ends in the same bytes.
 func TestStopAndResume(t *testing.T) {
+	for _, decoder := range model.Decoders() {
+		t.Run(decoder, func(t *testing.T) { stopAndResume(t, decoder) })
+	}
+}
+
+func stopAndResume(t *testing.T, decoder string) {
 	req := testRequest(t)
+	req.Config.Model.Decoder = decoder
 	want := straight(t, req)
 	stops := 0
 	for {
