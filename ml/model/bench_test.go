@@ -8,11 +8,12 @@ import (
 	"github.com/captioner/captioner/ml/tf"
 )
 
-// benchModel is the model of the defaults with a vocabulary like the
+// benchModel is the model of the defaults but for the decoder, with a vocabulary like the
 // demonstration's, and a session with its initial weights.
-func benchModel(b *testing.B) (*Training, *tf.Session) {
+func benchModel(b *testing.B, decoder string) (*Training, *tf.Session) {
 	b.Helper()
 	c := captioner.DefaultConfig()
+	c.Model.Decoder = decoder
 	m, err := New(c.Model, 120, 22)
 	if err != nil {
 		b.Fatal(err)
@@ -55,19 +56,23 @@ func benchBatch(side int) Batch {
 
 // BenchmarkStep is what an epoch is made of.
 func BenchmarkStep(b *testing.B) {
-	g, session := benchModel(b)
-	batches := []Batch{benchBatch(g.model.ImageSize), benchBatch(g.model.ImageSize)}
-	for step := 1; b.Loop(); step++ {
-		if _, err := g.Step(session, batches, step, 1e-4); err != nil {
-			b.Fatal(err)
-		}
+	for _, decoder := range Decoders() {
+		b.Run(decoder, func(b *testing.B) {
+			g, session := benchModel(b, decoder)
+			batches := []Batch{benchBatch(g.model.ImageSize), benchBatch(g.model.ImageSize)}
+			for step := 1; b.Loop(); step++ {
+				if _, err := g.Step(session, batches, step, 1e-4); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 
 // BenchmarkGreedy is what the sample captions add to an epoch: 8 pictures, by
 // an untrained model that never ends a caption.
 func BenchmarkGreedy(b *testing.B) {
-	g, session := benchModel(b)
+	g, session := benchModel(b, "transformer")
 	pixels := benchBatch(g.model.StoredSize()).Pixels
 	for b.Loop() {
 		if _, err := g.Greedy(session, pixels, 8); err != nil {

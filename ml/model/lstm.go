@@ -35,7 +35,7 @@ func (d lstmAttention) Memory(t *nn.Tower, grid tf.Output) tf.Output {
 }
 
 // Words takes MaxTokens-1 steps, since a loop has no gradient here. A step that
-// the batch's captions are too short for has no rows and costs next to nothing.
+// the batch's captions are too short for has no rows, and so costs little.
 // What does not depend on the step before is done for all steps at once.
 func (d lstmAttention) Words(t *nn.Tower, tokens, memory tf.Output) tf.Output {
 	s := t.Scope
@@ -136,7 +136,7 @@ func (d lstmAttention) attend(t *nn.Tower, gates, hidden, cell, keys, values tf.
 	context, seen = nn.AdditiveAttention(t.Sub("attention"), queries, keys, values)
 	context = nn.Mul(s, nn.Sigmoid(s, look[1]), nn.Reshape(s, context, -1, d.Width))
 	found := nn.MatMul(s, context, nn.Table(t.Sub("context"), "kernel", nn.Glorot, int64(d.Width), int64(4*d.Width)))
-	nextHidden, nextCell = nn.LSTMStep(t.Sub("lstm1"), nn.Add(s, gates, found), hidden, cell)
+	nextHidden, nextCell = nn.LSTMStep(t.Sub("lstm1"), nn.AddSame(s, gates, found), hidden, cell)
 	return nextHidden, nextCell, context, seen
 }
 

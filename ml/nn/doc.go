@@ -1,6 +1,7 @@
 // Package nn has the layers that models are built from, as functions that add
 // operations to a graph: dense, embedding, layer and batch normalisation,
-// convolution, LSTM, multi-head and additive attention, dropout, losses and picture preprocessing.
+// convolution, LSTM, multi-head and additive attention, dropout, losses and
+// picture preprocessing.
 //
 // A layer takes a [Tower], which says where its operations and weights go and
 // whether it is being trained, and tensors. Shapes stand in the comments, one

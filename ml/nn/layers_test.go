@@ -240,8 +240,8 @@ func TestLSTMValues(t *testing.T) {
 	h, c := 0.5, -1.0
 	for _, x := range []float64{1, -2} {
 		gate := func(i int) float64 { return x*w[i] + h*u[i] + bias[i] }
-		c = sigmoid(gate(1)+1)*c + sigmoid(gate(0))*math.Tanh(gate(2))
-		h = sigmoid(gate(3)) * math.Tanh(c)
+		c = sigmoid(gate(1)+1)*c + sigmoid(gate(0))*math.Tanh(gate(3))
+		h = sigmoid(gate(2)) * math.Tanh(c)
 	}
 	got := b.run(hidden, cell)
 	wantFloats(t, "hidden and cell", []float32{got[0][0], got[1][0]}, []float32{float32(h), float32(c)})

@@ -6,21 +6,25 @@ import "github.com/captioner/captioner/ml/tf"
 // biases are 0 (Jozefowicz, Zaremba and Sutskever 2015, section 2.2).
 const forgetBias = 1
 
-// LSTMInput returns what the inputs add to the gates of an LSTM: x·W + b, for
-// as many steps at once as there are rows.
+// LSTMInput returns what the inputs add to the gates of an LSTM: x·W + b, and 1
+// to the forget gate, for as many steps at once as there are rows.
 //
 //	x       [R, I]
-//	result  [R, 4·size]  input, forget, cell, output
+//	result  [R, 4·size]  input, forget, output, cell
 //	weights kernel [I, 4·size], bias [4·size]
 func LSTMInput(t *Tower, x tf.Output, size int) tf.Output {
-	return Dense(t, x, 4*size, Glorot)
+	start := make([]float32, 4*size)
+	for i := size; i < 2*size; i++ {
+		start[i] = forgetBias
+	}
+	return tf.Out(t.Scope, "BiasAdd", nil, Dense(t, x, 4*size, Glorot), tf.Floats(t.Scope, start))
 }
 
 // LSTMStep is one step of an LSTM (Hochreiter and Schmidhuber 1997, with the
 // forget gate of Gers, Schmidhuber and Cummins 2000):
 //
-//	i, f, g, o = gates + hidden·U
-//	cell'      = σ(f + 1)·cell + σ(i)·tanh(g)
+//	i, f, o, g = gates + hidden·U
+//	cell'      = σ(f)·cell + σ(i)·tanh(g)
 //	hidden'    = σ(o)·tanh(cell')
 //
 //	gates                  [R, 4H]  see LSTMInput
@@ -30,8 +34,8 @@ func LSTMStep(t *Tower, gates, hidden, cell tf.Output) (nextHidden, nextCell tf.
 	s := t.Scope
 	size := width(s, hidden)
 	recurrent := t.weight("recurrent", Glorot, int64(size), int64(4*size))
-	parts := Split(s, Add(s, gates, MatMul(s, hidden, recurrent)), 1, 4)
-	input, forget, output := Sigmoid(s, parts[0]), Sigmoid(s, Add(s, parts[1], tf.Scalar(s, forgetBias))), Sigmoid(s, parts[3])
-	nextCell = Add(s, Mul(s, forget, cell), Mul(s, input, Tanh(s, parts[2])))
-	return Mul(s, output, Tanh(s, nextCell)), nextCell
+	sums := SplitSizes(s, AddSame(s, gates, MatMul(s, hidden, recurrent)), 1, 2, tf.Ints(s, int32(3*size), int32(size)))
+	open := Split(s, Sigmoid(s, sums[0]), 1, 3) // input, forget, output
+	nextCell = AddSame(s, Mul(s, open[1], cell), Mul(s, open[0], Tanh(s, sums[1])))
+	return Mul(s, open[2], Tanh(s, nextCell)), nextCell
 }

@@ -12,6 +12,13 @@ import (
 // Add returns a + b.
 func Add(s *tf.Scope, a, b tf.Output) tf.Output { return tf.Out(s, "AddV2", nil, a, b) }
 
+// AddSame returns the sum of tensors of one shape. Its gradient has no
+// broadcasting to undo, which makes some six operations fewer than that of Add:
+// it counts where a graph is unrolled.
+func AddSame(s *tf.Scope, xs ...tf.Output) tf.Output {
+	return tf.Out(s, "AddN", nil, tf.OutputList(xs))
+}
+
 // Sub returns a - b.
 func Sub(s *tf.Scope, a, b tf.Output) tf.Output { return tf.Out(s, "Sub", nil, a, b) }
 
