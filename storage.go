@@ -2,6 +2,7 @@ package captioner
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"time"
 )
@@ -23,6 +24,38 @@ type BlobStore interface {
 	// Delete removes the blob; one that is not there is no error. Only what
 	// nothing refers to any more may be deleted.
 	Delete(ctx context.Context, d Digest) error
+}
+
+// BlobOpener is the part of a BlobStore that reads.
+type BlobOpener interface {
+	Open(ctx context.Context, d Digest) (io.ReadCloser, error)
+}
+
+// ReadBlob returns a blob's bytes. It reads to the end first: only then are they
+// verified.
+func ReadBlob(ctx context.Context, blobs BlobOpener, d Digest) (data []byte, err error) {
+	r, err := blobs.Open(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if closeErr := r.Close(); err == nil {
+			err = closeErr
+		}
+	}()
+	return io.ReadAll(r)
+}
+
+// ReadJSON decodes a blob of JSON into v; what is none is Corrupt.
+func ReadJSON(ctx context.Context, blobs BlobOpener, d Digest, v any) error {
+	data, err := ReadBlob(ctx, blobs, d)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		return Wrap(Corrupt, err, "decode blob %s", d.Short())
+	}
+	return nil
 }
 
 // Store keeps the records that are not blobs. internal/store implements it

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"io"
 
 	"github.com/captioner/captioner"
 )
@@ -19,28 +18,10 @@ func (a *Activities) putJSON(ctx context.Context, v any) (captioner.Digest, erro
 	return digest, err
 }
 
-// loadJSON reads a blob of JSON into v.
-func (a *Activities) loadJSON(ctx context.Context, digest captioner.Digest, v any) (err error) {
-	r, err := a.Blobs.Open(ctx, digest)
-	if err != nil {
-		return err
-	}
-	defer closing(r, &err)
-	// Read to the end first: only then are the bytes verified.
-	data, err := io.ReadAll(r)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(data, v); err != nil {
-		return captioner.Wrap(captioner.Corrupt, err, "decode blob %s", digest.Short())
-	}
-	return nil
-}
-
 // loadDataset reads a prepared data set.
 func (a *Activities) loadDataset(ctx context.Context, digest captioner.Digest) (captioner.Dataset, error) {
 	var ds captioner.Dataset
-	err := a.loadJSON(ctx, digest, &ds)
+	err := captioner.ReadJSON(ctx, a.Blobs, digest, &ds)
 	return ds, err
 }
 

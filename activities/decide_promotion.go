@@ -143,7 +143,7 @@ func (a *Activities) describeModel(ctx context.Context, version captioner.Digest
 	if !ok {
 		return description, captioner.Errorf(captioner.Corrupt, "version %s has no %s", version.Short(), modelFile)
 	}
-	return description, a.loadJSON(ctx, file.SHA256, &description)
+	return description, captioner.ReadJSON(ctx, a.Blobs, file.SHA256, &description)
 }
 
 // collapseReasons says by which algorithms the model has collapsed: its most

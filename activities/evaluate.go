@@ -83,7 +83,7 @@ func (a *Activities) loadCaptions(ctx context.Context, blobs []captioner.Digest)
 	captions := map[string]captioner.CaptionedImage{}
 	for _, blob := range blobs {
 		var part []captioner.CaptionedImage
-		if err := a.loadJSON(ctx, blob, &part); err != nil {
+		if err := captioner.ReadJSON(ctx, a.Blobs, blob, &part); err != nil {
 			return nil, err
 		}
 		for _, c := range part {

@@ -54,7 +54,7 @@ func (a *Activities) exclude(ctx context.Context, in ExcludeImagesInput) (Prepar
 	var quarantine []captioner.Quarantined
 	for _, digest := range in.Quarantine {
 		var part []captioner.Quarantined
-		if err := a.loadJSON(ctx, digest, &part); err != nil {
+		if err := captioner.ReadJSON(ctx, a.Blobs, digest, &part); err != nil {
 			return PreparedData{}, err
 		}
 		quarantine = append(quarantine, part...)

@@ -2,9 +2,7 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 
 	"github.com/gin-gonic/gin"
@@ -86,22 +84,11 @@ func (d *dataSummaries) of(ctx context.Context, digest captioner.Digest) (datase
 	return d.summary, nil
 }
 
-// read loads the data set. The blob is read to its end, which verifies it.
+// read loads the data set.
 func (d *dataSummaries) read(ctx context.Context, digest captioner.Digest) (ds captioner.Dataset, err error) {
-	blob, err := d.blobs.Open(ctx, digest)
+	err = captioner.ReadJSON(ctx, d.blobs, digest, &ds)
 	if captioner.KindOf(err) == captioner.NotFound {
 		return ds, errNoData
 	}
-	if err != nil {
-		return ds, err
-	}
-	defer blob.Close()
-	data, err := io.ReadAll(blob)
-	if err != nil {
-		return ds, err
-	}
-	if err := json.Unmarshal(data, &ds); err != nil {
-		return ds, captioner.Wrap(captioner.Corrupt, err, "decode data set %s", digest.Short())
-	}
-	return ds, nil
+	return ds, err
 }

@@ -162,7 +162,7 @@ func (f *runFiles) picture(ctx context.Context, digest captioner.Digest) []byte 
 	data, known := f.pictures[digest]
 	if !known {
 		var err error
-		if data, err = loadBlob(ctx, f.tracker.opts.Blobs, digest); err != nil {
+		if data, err = captioner.ReadBlob(ctx, f.tracker.opts.Blobs, digest); err != nil {
 			f.warn("a sample's picture", err)
 			return nil
 		}

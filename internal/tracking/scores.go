@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/csv"
-	"encoding/json"
-	"io"
 	"strings"
 
 	"github.com/captioner/captioner"
@@ -18,7 +16,7 @@ const referencesJoint = " | "
 // pictureScores gives bleu_scores.csv: a row for each test picture and algorithm.
 func pictureScores(ctx context.Context, blobs captioner.BlobStore, p captioner.Progress) ([]byte, error) {
 	var ds captioner.Dataset
-	if err := loadJSON(ctx, blobs, p.Dataset, &ds); err != nil {
+	if err := captioner.ReadJSON(ctx, blobs, p.Dataset, &ds); err != nil {
 		return nil, err
 	}
 	references := map[string][]string{}
@@ -30,7 +28,7 @@ func pictureScores(ctx context.Context, blobs captioner.BlobStore, p captioner.P
 	_ = w.Write([]string{"image", "algorithm", "bleu1", "bleu2", "bleu3", "bleu4", "hypothesis", "references"}) // into memory
 	for _, digest := range p.Captions {
 		var captions []captioner.CaptionedImage
-		if err := loadJSON(ctx, blobs, digest, &captions); err != nil {
+		if err := captioner.ReadJSON(ctx, blobs, digest, &captions); err != nil {
 			return nil, err
 		}
 		for _, c := range captions {
@@ -50,25 +48,4 @@ func pictureScores(ctx context.Context, blobs captioner.BlobStore, p captioner.P
 	}
 	w.Flush()
 	return b.Bytes(), nil
-}
-
-// loadBlob reads a blob to its end, which verifies it.
-func loadBlob(ctx context.Context, blobs captioner.BlobStore, digest captioner.Digest) ([]byte, error) {
-	r, err := blobs.Open(ctx, digest)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	return io.ReadAll(r)
-}
-
-func loadJSON(ctx context.Context, blobs captioner.BlobStore, digest captioner.Digest, v any) error {
-	data, err := loadBlob(ctx, blobs, digest)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(data, v); err != nil {
-		return captioner.Wrap(captioner.Corrupt, err, "decode blob %s", digest.Short())
-	}
-	return nil
 }
