@@ -69,6 +69,15 @@ var (
 //	result  [B, L, M]
 func (m *Model) grid(t *nn.Tower, pixels tf.Output) tf.Output {
 	t = t.Sub("encoder")
+	return m.project(t, m.features(t, pixels))
+}
+
+// features turns pixels into the encoder's output. t is the encoder's part of
+// the tower, as it is for project.
+//
+//	pixels  [B, P, P, 3] or [B, S, S, 3] uint8
+//	result  [B, L, D]
+func (m *Model) features(t *nn.Tower, pixels tf.Output) tf.Output {
 	s := t.Scope
 	if dims := tf.Dims(s, pixels); len(dims) == 4 && dims[1] != int64(m.ImageSize) {
 		pixels = nn.CropCentre(s, pixels, int(dims[1]), m.ImageSize)
@@ -77,8 +86,17 @@ func (m *Model) grid(t *nn.Tower, pixels tf.Output) tf.Output {
 	if m.Grayscale {
 		x = nn.Grey(s, x)
 	}
-	x = m.encode(t, x)                                    // [B, L, D]
-	x = nn.Dense(t.Sub("project"), x, m.Width, nn.Glorot) // [B, L, M]
+	return m.encode(t, x)
+}
+
+// project turns the encoder's output into the vectors that the decoder attends
+// to.
+//
+//	features  [B, L, D]
+//	result    [B, L, M]
+func (m *Model) project(t *nn.Tower, features tf.Output) tf.Output {
+	s := t.Scope
+	x := nn.Dense(t.Sub("project"), features, m.Width, nn.Glorot) // [B, L, M]
 	locations := int64(0)
 	if dims := tf.Dims(s, x); len(dims) == 3 {
 		locations = dims[1]
