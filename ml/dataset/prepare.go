@@ -179,7 +179,7 @@ func addVocabulary(ds *captioner.Dataset, cfg captioner.DataConfig) error {
 	}
 	vocabulary := text.BuildVocabulary(captions, cfg.MinWordCount)
 	ds.Vocabulary = vocabulary.Tokens()
-	if vocabulary.Size() == int(text.End)+1 {
+	if vocabulary.Words() == 0 {
 		return &captioner.Error{Kind: captioner.Invalid, Code: "unusable_data", Message: "the data set cannot be used", Problems: []captioner.Problem{
 			{Field: "data.min_word_count", Message: "no word occurs that often in the training captions"},
 		}}

@@ -15,6 +15,7 @@ import (
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/ml/encoder"
 	"github.com/captioner/captioner/ml/nn"
+	"github.com/captioner/captioner/ml/text"
 	"github.com/captioner/captioner/ml/tf"
 )
 
@@ -26,13 +27,14 @@ type Model struct {
 	// MaxTokens is the longest token sequence, start and end included.
 	MaxTokens int
 
+	words  *text.Vocabulary
 	encode encoder.Encoder
 	decode Decoder
 }
 
-// New returns the model of the configuration. What cannot be built is an
-// Invalid error.
-func New(config captioner.ModelConfig, vocabulary, maxTokens int) (*Model, error) {
+// New returns the model of the configuration that says the words of a
+// vocabulary. What cannot be built is an Invalid error.
+func New(config captioner.ModelConfig, words *text.Vocabulary, maxTokens int) (*Model, error) {
 	encode, err := encoder.Named(config.Encoder)
 	switch {
 	case err != nil:
@@ -47,10 +49,10 @@ func New(config captioner.ModelConfig, vocabulary, maxTokens int) (*Model, error
 		return nil, captioner.Errorf(captioner.Invalid, "image_size must be at least 32 pixels")
 	case encoder.CheckSide(config.Encoder, config.ImageSize) != nil:
 		return nil, encoder.CheckSide(config.Encoder, config.ImageSize)
-	case vocabulary < 5 || maxTokens < 3:
-		return nil, captioner.Errorf(captioner.Invalid, "a vocabulary of %d tokens and captions of %d leave nothing to say", vocabulary, maxTokens)
+	case words.Words() < 1 || maxTokens < 3:
+		return nil, captioner.Errorf(captioner.Invalid, "a vocabulary of %d words and captions of %d tokens leave nothing to say", words.Words(), maxTokens)
 	}
-	m := &Model{ModelConfig: config, Vocabulary: vocabulary, MaxTokens: maxTokens, encode: encode}
+	m := &Model{ModelConfig: config, Vocabulary: words.Size(), MaxTokens: maxTokens, words: words, encode: encode}
 	m.decode = decoders[config.Decoder](m)
 	return m, nil
 }

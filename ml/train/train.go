@@ -79,7 +79,7 @@ func (r *run) open() error {
 		return err
 	}
 	r.plan()
-	if r.model, err = model.New(c.Model, r.data.vocabulary.Size(), r.data.maxTokens); err != nil {
+	if r.model, err = model.New(c.Model, r.data.vocabulary, r.data.maxTokens); err != nil {
 		return err
 	}
 	if r.graph, err = model.NewTraining(r.model, c.Training, r.data.labels, model.Towers(r.batch)); err != nil {
