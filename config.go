@@ -1,6 +1,9 @@
 package captioner
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // Config is everything a run of TrainAndDeploy can be told. A file or a request
 // names only what differs from [DefaultConfig]. Package internal/config reads,
@@ -43,6 +46,10 @@ type DataConfig struct {
 	ShardSize int `json:"shard_size" yaml:"shard_size"`
 	// MaxPixels bounds width × height of a picture, by its header.
 	MaxPixels int `json:"max_pixels" yaml:"max_pixels"`
+	// GloVe is a text file of word vectors (Pennington, Socher and Manning 2014):
+	// a word and its numbers a line. The words' vectors start with them; their
+	// size is model.embedding_dim. Empty starts them at random.
+	GloVe string `json:"glove" yaml:"glove" digest:"omitdefault"`
 }
 
 // SplitFiles are paths of files with one image name a line.
@@ -64,8 +71,10 @@ type ModelConfig struct {
 	// Encoder names the image encoder: "conv" is the small convolutional one
 	// that is trained from scratch.
 	Encoder string `json:"encoder" yaml:"encoder"`
-	// Decoder names the caption decoder: "transformer", or "lstm-attention",
-	// an LSTM that looks at the picture before each word.
+	// Decoder names the caption decoder: "transformer"; "lstm-attention", an
+	// LSTM that looks at the picture before each word; or "lstm-pooled", the
+	// original system's, in which one vector of the whole picture looks at the
+	// words so far.
 	Decoder string `json:"decoder" yaml:"decoder"`
 	// ImageSize is the side in pixels of the square that the encoder sees.
 	ImageSize int `json:"image_size" yaml:"image_size"`
@@ -74,17 +83,30 @@ type ModelConfig struct {
 	// Width is the size of the decoder's vectors.
 	Width int `json:"width" yaml:"width"`
 	// Layers is the number of decoder layers, of lstm-attention too, where the
-	// first alone looks at the picture.
+	// first alone looks at the picture. lstm-pooled has one.
 	Layers int `json:"layers" yaml:"layers"`
-	// Heads is the number of attention heads; it divides Width. Ignored by
-	// lstm-attention.
+	// Heads is the number of attention heads; it divides Width, but for
+	// lstm-pooled, whose heads are as wide as Width. Ignored by lstm-attention.
 	Heads int `json:"heads" yaml:"heads"`
 	// FeedForward is the hidden size of each layer's feed-forward part. Ignored
-	// by lstm-attention.
+	// by lstm-attention and lstm-pooled.
 	FeedForward int `json:"feed_forward" yaml:"feed_forward"`
 	// Dropout is the share of activations dropped in training, in [0, 1).
 	Dropout float64 `json:"dropout" yaml:"dropout"`
+	// RecurrentDropout is the share of the LSTM's hidden state that each of its
+	// gates drops in training, in [0, 1): the same of it at every word of a
+	// caption. Used by lstm-pooled alone.
+	RecurrentDropout float64 `json:"recurrent_dropout" yaml:"recurrent_dropout" digest:"omitdefault"`
+	// EmbeddingDim is the size of the words' vectors; 0 takes Width. A decoder
+	// that needs them as wide as Width widens them by a learned projection.
+	EmbeddingDim int `json:"embedding_dim" yaml:"embedding_dim" digest:"omitdefault"`
+	// EmbeddingFrozen keeps the words' vectors as data.glove has them; false
+	// trains them further.
+	EmbeddingFrozen bool `json:"embedding_frozen" yaml:"embedding_frozen" digest:"omitdefault"`
 }
+
+// EmbeddingSize returns the size of the words' vectors.
+func (c ModelConfig) EmbeddingSize() int { return cmp.Or(c.EmbeddingDim, c.Width) }
 
 // StoredSize returns the side in pixels of the squares that pictures are
 // prepared as: an eighth more than the encoder sees, so that training can shift
@@ -93,7 +115,9 @@ func (c ModelConfig) StoredSize() int { return c.ImageSize + c.ImageSize/8/2*2 }
 
 // SplitsWidth says whether the decoder cuts its vectors into Heads, so that
 // Heads must divide Width.
-func (c ModelConfig) SplitsWidth() bool { return c.Decoder != "lstm-attention" }
+func (c ModelConfig) SplitsWidth() bool {
+	return c.Decoder != "lstm-attention" && c.Decoder != "lstm-pooled"
+}
 
 // TrainingConfig describes how the weights are found.
 type TrainingConfig struct {

@@ -18,7 +18,7 @@ import (
 // tests there compare. Algorithms and metrics have their registries here.
 var (
 	Encoders = []string{"conv"}
-	Decoders = []string{"lstm-attention", "transformer"}
+	Decoders = []string{"lstm-attention", "lstm-pooled", "transformer"}
 )
 
 // PretrainedEncoders are those of ml/encoder whose weights Keras publishes: they
@@ -41,6 +41,7 @@ func check(cfg captioner.Config) *checker {
 	c := &checker{covered: map[string]bool{}, limits: map[string]limits{}}
 	c.data(cfg.Data)
 	c.model(cfg.Model)
+	c.words(cfg)
 	c.training(cfg.Training)
 	c.evaluation(cfg.Evaluation)
 	c.promotion(cfg.Promotion)
@@ -56,6 +57,7 @@ func (c *checker) data(d captioner.DataConfig) {
 	case d.Images == "" && d.Captions != "":
 		c.clash("data.images", "is missing: the captions of data.captions need pictures", "data.captions")
 	}
+	c.path("data.glove", d.GloVe)
 	c.splitFiles(d)
 	c.splitRatios(d)
 	c.any("data.seed")
@@ -142,6 +144,16 @@ func (c *checker) model(m captioner.ModelConfig) {
 	}
 	c.whole("model.feed_forward", m.FeedForward, 8, 16_384)
 	c.real("model.dropout", m.Dropout, below(0, 1))
+	c.real("model.recurrent_dropout", m.RecurrentDropout, below(0, 1))
+	c.whole("model.embedding_dim", m.EmbeddingDim, 0, 4096)
+	c.any("model.embedding_frozen")
+}
+
+// words wants vectors that stay as they are to be those of a file.
+func (c *checker) words(cfg captioner.Config) {
+	if cfg.Model.EmbeddingFrozen && cfg.Data.GloVe == "" {
+		c.clash("model.embedding_frozen", "needs data.glove: words whose vectors are random and stay so say nothing", "data.glove")
+	}
 }
 
 // encoder wants one that can be trained, and does not call the others unknown.

@@ -144,6 +144,7 @@ func pathsOf(c *captioner.Config) []struct {
 		{"data.split_files.train", &c.Data.SplitFiles.Train},
 		{"data.split_files.validation", &c.Data.SplitFiles.Validation},
 		{"data.split_files.test", &c.Data.SplitFiles.Test},
+		{"data.glove", &c.Data.GloVe},
 	}
 }
 

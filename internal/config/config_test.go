@@ -161,7 +161,7 @@ promotion: best
 		at(2, 56, "data.max_pixels", `is set twice, first in line 2`),
 		at(3, 22, "model.width", `must be a whole number, is the text "128"`),
 		at(3, 43, "model.image_size", `must be a whole number, is 96.5`),
-		at(4, 2, "model.é", `is unknown: the fields of model are encoder, decoder, image_size, grayscale, width, layers, heads, feed_forward, dropout`),
+		at(4, 2, "model.é", `is unknown: the fields of model are encoder, decoder, image_size, grayscale, width, layers, heads, feed_forward, dropout, recurrent_dropout, embedding_dim, embedding_frozen`),
 		at(4, 21, "model.encoder", `must be conv, is "cnov": did you mean "conv"?`),
 		at(4, 40, "model.dropout", `must be a finite number at least 0 and less than 1`),
 		at(5, 15, "training", `must be a section with fields of its own, is a list`),
@@ -365,6 +365,13 @@ func TestCheck(t *testing.T) {
 		{"model numbers", func(c *captioner.Config) {
 			c.Model.ImageSize, c.Model.Width, c.Model.Layers, c.Model.FeedForward, c.Model.Dropout = 8, 0, 0, -1, 1
 		}, []string{"model.image_size", "model.width", "model.layers", "model.feed_forward", "model.dropout"}},
+		{"numbers of lstm-pooled", func(c *captioner.Config) {
+			c.Model.RecurrentDropout, c.Model.EmbeddingDim = 1, -1
+		}, []string{"model.recurrent_dropout", "model.embedding_dim"}},
+		{"frozen random words", func(c *captioner.Config) { c.Model.EmbeddingFrozen = true }, []string{"model.embedding_frozen"}},
+		{"frozen words of a file", func(c *captioner.Config) {
+			c.Data.GloVe, c.Model.EmbeddingDim, c.Model.EmbeddingFrozen = "glove.6B.200d.txt", 200, true
+		}, nil},
 		{"no steps", func(c *captioner.Config) { c.Training.Steps = 0 }, []string{"training.steps"}},
 		{"epochs make steps idle", func(c *captioner.Config) { c.Training.Steps, c.Training.Epochs = 0, 3 }, nil},
 		{"negative epochs", func(c *captioner.Config) { c.Training.Epochs = -1 }, []string{"training.epochs"}},
