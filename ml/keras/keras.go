@@ -132,26 +132,48 @@ func ReadFrom(file io.ReaderAt, size int64, layers []Layer) (*Weights, error) {
 	return &r.weights, nil
 }
 
-// read tells the layouts apart by what only one of them has.
-func (r *reader) read(root *hdf5.Group, layers []Layer) error {
+// Check returns an error unless the size bytes that r holds are a whole file of
+// weights in one of the layouts; whose weights, only Read finds out.
+func Check(r io.ReaderAt, size int64) error {
+	file, err := hdf5.New(r, size)
+	if err != nil {
+		return err
+	}
+	root, err := file.Root()
+	if err != nil {
+		return err
+	}
+	_, _, err = layout(root)
+	return err
+}
+
+// layout tells the layouts apart by what only one of them has. It returns the
+// group that has the layers, and whether that is Keras 2's.
+func layout(root *hdf5.Group) (_ *hdf5.Group, legacy bool, err error) {
 	names := root.Names()
 	if slices.Contains(names, "model_weights") { // a whole model of Keras 2
 		sub, err := root.Group("model_weights")
-		if err != nil {
-			return err
-		}
-		return r.readLegacy(sub, layers)
+		return sub, true, err
 	}
 	listed, err := attributeList(root, "layer_names")
 	switch {
+	case err != nil || listed != nil:
+		return root, true, err
+	case slices.Contains(names, "layers"):
+		return root, false, nil
+	}
+	return nil, false, captioner.Errorf(captioner.Invalid, "the HDF5 file holds no weights of Keras: it has neither the attribute layer_names nor the group layers")
+}
+
+func (r *reader) read(root *hdf5.Group, layers []Layer) error {
+	group, legacy, err := layout(root)
+	switch {
 	case err != nil:
 		return err
-	case listed != nil:
-		return r.readLegacy(root, layers)
-	case slices.Contains(names, "layers"):
-		return r.readNumbered(root, layers)
+	case legacy:
+		return r.readLegacy(group, layers)
 	}
-	return captioner.Errorf(captioner.Invalid, "the HDF5 file holds no weights of Keras: it has neither the attribute layer_names nor the group layers")
+	return r.readNumbered(group, layers)
 }
 
 // layer takes the tensors that the file has for a layer, which it calls there.
