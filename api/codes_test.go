@@ -37,6 +37,7 @@ var notForClients = map[string]string{
 	"temporal_ended":     "ends the local mode",
 	"tensorflow_version": "is internal",
 	"training_stalled":   "fails a run",
+	"not_the_original":   "a file of the command line's",
 	"weights_mismatch":   "no configuration names weights yet",
 	"unknown_tokenizer":  "a flag of the command line's",
 	"invalid_split":      "its problems are told as invalid_config or unusable_data",

@@ -121,7 +121,10 @@ func fieldOf(v reflect.Value, key string) (reflect.Value, bool) {
 }
 
 // keyOf returns a field's name in files.
-func keyOf(f reflect.StructField) string { return f.Tag.Get("json") }
+func keyOf(f reflect.StructField) string {
+	key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+	return key
+}
 
 var durationType = reflect.TypeFor[captioner.Duration]()
 

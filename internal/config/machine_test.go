@@ -174,7 +174,7 @@ func TestConfined(t *testing.T) {
 func TestSpace(t *testing.T) {
 	dir := dataFolder(t)
 	c := captioner.DefaultConfig()
-	if need := spaceNeeded(c.Model, 2500); need != 2*2500*72*72*3+256<<20 {
+	if need := spaceNeeded(c, 2500); need != 2*2500*72*72*3+256<<20 {
 		t.Errorf("the demonstration needs %d bytes", need)
 	}
 	var m machine
