@@ -103,16 +103,32 @@ type TrainingConfig struct {
 	// Epochs is the number of passes over the training pictures; 0 means as
 	// many as Steps fill.
 	Epochs int `json:"epochs" yaml:"epochs"`
-	// BatchSize is the number of pictures a step.
+	// BatchSize is the number of pictures a batch; AccumulationSteps of them make
+	// a step.
 	BatchSize int `json:"batch_size" yaml:"batch_size"`
 	// CaptionsPerImage is how many of a picture's captions, drawn at random,
 	// a step uses; they share one encoder pass.
 	CaptionsPerImage int `json:"captions_per_image" yaml:"captions_per_image"`
+	// AccumulationSteps is how many batches make a step: their gradients are
+	// added up, one batch after another, before the weights move once. It is for
+	// large steps in the memory of a small batch.
+	AccumulationSteps int `json:"accumulation_steps" yaml:"accumulation_steps" digest:"omitdefault"`
 	// LearningRate is the highest rate of Adam, reached after WarmupSteps and
-	// then lowered along a cosine to MinLearningRateRatio of it.
-	LearningRate         float64 `json:"learning_rate" yaml:"learning_rate"`
-	WarmupSteps          int     `json:"warmup_steps" yaml:"warmup_steps"`
+	// then lowered as Schedule says.
+	LearningRate float64 `json:"learning_rate" yaml:"learning_rate"`
+	WarmupSteps  int     `json:"warmup_steps" yaml:"warmup_steps"`
+	// Schedule lowers the rate: "cosine" along half a cosine over all steps, to
+	// MinLearningRateRatio of LearningRate; "plateau" when the validation loss no
+	// longer falls; "constant" not at all.
+	Schedule             string  `json:"schedule" yaml:"schedule" digest:"omitdefault"`
 	MinLearningRateRatio float64 `json:"min_learning_rate_ratio" yaml:"min_learning_rate_ratio"`
+	// PlateauFactor multiplies the rate after PlateauPatience epochs in a row
+	// whose validation loss is not at least 1e-4 below the best, down to
+	// MinLearningRate, as Keras' ReduceLROnPlateau does. Only the schedule
+	// "plateau" reads the three.
+	PlateauFactor   float64 `json:"plateau_factor" yaml:"plateau_factor" digest:"omitdefault"`
+	PlateauPatience int     `json:"plateau_patience" yaml:"plateau_patience" digest:"omitdefault"`
+	MinLearningRate float64 `json:"min_learning_rate" yaml:"min_learning_rate" digest:"omitdefault"`
 	// Beta1, Beta2 and Epsilon are Adam's (Kingma and Ba 2015).
 	Beta1   float64 `json:"beta1" yaml:"beta1"`
 	Beta2   float64 `json:"beta2" yaml:"beta2"`
@@ -138,7 +154,27 @@ type TrainingConfig struct {
 	// Threads is the number of CPU threads of the job engine. Results are
 	// bit-identical only for equal numbers. 0 takes the machine's.
 	Threads int `json:"threads" yaml:"threads"`
+	// Precision is that of the matrix products: "float32", "bfloat16" on
+	// processors that compute it (AVX512-BF16 or AMX), or "float16" on a GPU, with
+	// the loss scaled so that small gradients survive. Weights and Adam stay
+	// float32.
+	Precision string `json:"precision" yaml:"precision" digest:"omitdefault"`
+	// Devices is how many devices of the machine share each batch. 0 takes all
+	// GPUs, or the CPU where there is none. Without a GPU a higher number than 1
+	// splits the CPU in so many, which serves to try it.
+	Devices int `json:"devices" yaml:"devices" digest:"omitdefault"`
 }
+
+// The values of TrainingConfig.Schedule and Precision.
+const (
+	ScheduleCosine   = "cosine"
+	SchedulePlateau  = "plateau"
+	ScheduleConstant = "constant"
+
+	PrecisionFloat32  = "float32"
+	PrecisionBfloat16 = "bfloat16"
+	PrecisionFloat16  = "float16"
+)
 
 // EvaluationConfig describes decoding and scoring of the test split. Beam
 // settings are part of the version: serving uses the same ones.
@@ -177,8 +213,8 @@ type PromotionConfig struct {
 }
 
 // DefaultConfig returns the defaults. The model and training numbers are those
-// of the demonstration in docs/results.md; beam width and length penalty are
-// the original system's.
+// of the demonstration in docs/results.md; beam width, length penalty and the
+// numbers of the schedule "plateau" are the original system's.
 func DefaultConfig() Config {
 	return Config{
 		Data: DataConfig{
@@ -194,13 +230,15 @@ func DefaultConfig() Config {
 			Width: 128, Layers: 2, Heads: 4, FeedForward: 256, Dropout: 0.1,
 		},
 		Training: TrainingConfig{
-			Steps: 3600, BatchSize: 16, CaptionsPerImage: 2,
-			LearningRate: 2e-3, WarmupSteps: 100, MinLearningRateRatio: 0.01,
+			Steps: 3600, BatchSize: 16, CaptionsPerImage: 2, AccumulationSteps: 1,
+			LearningRate: 2e-3, WarmupSteps: 100, Schedule: ScheduleCosine, MinLearningRateRatio: 0.01,
+			PlateauFactor: 0.5, PlateauPatience: 3, MinLearningRate: 1e-6,
 			Beta1: 0.9, Beta2: 0.98, Epsilon: 1e-9, ClipNorm: 1,
 			LabelSmoothing: 0.1, AuxiliaryWeight: 0.1, Augmentation: true,
 			EarlyStoppingPatience: 0,
 			CheckpointInterval:    Duration(60 * time.Second),
 			Seed:                  42,
+			Precision:             PrecisionFloat32,
 		},
 		Evaluation: EvaluationConfig{BeamWidth: 3, LengthPenalty: 0.7, NoRepeatNGram: 3, SampleCaptions: 8},
 		Promotion: PromotionConfig{

@@ -65,11 +65,11 @@ func TrainKey(in TrainInput) (string, error) {
 	training := in.Config.Training
 	training.CheckpointInterval = 0 // changes no result
 	return stepKey(StepTrain, struct {
-		Dataset    captioner.Digest         `json:"dataset"`
-		Extraction int                      `json:"extraction"`
-		Model      captioner.ModelConfig    `json:"model"`
-		Training   captioner.TrainingConfig `json:"training"`
-	}{in.Dataset, resultVersions[StepExtractFeatures], in.Config.Model, training})
+		Dataset    captioner.Digest `json:"dataset"`
+		Extraction int              `json:"extraction"`
+		Model      any              `json:"model"`
+		Training   any              `json:"training"`
+	}{in.Dataset, resultVersions[StepExtractFeatures], captioner.Essential(in.Config.Model), captioner.Essential(training)})
 }
 
 // Train fits the model in the engine and stores what it exports. It goes on

@@ -188,7 +188,12 @@ func Digest(c captioner.Config) (captioner.Digest, error) {
 	if c.Training.Epochs > 0 {
 		c.Training.Steps = 0
 	}
-	digest, err := captioner.DigestJSON(c)
+	if c.Training.Schedule != captioner.SchedulePlateau {
+		unused := captioner.DefaultConfig().Training
+		c.Training.PlateauFactor, c.Training.PlateauPatience, c.Training.MinLearningRate =
+			unused.PlateauFactor, unused.PlateauPatience, unused.MinLearningRate
+	}
+	digest, err := captioner.DigestJSON(captioner.Essential(c))
 	if err != nil {
 		return "", captioner.Wrap(captioner.Invalid, err, "digest of the configuration")
 	}

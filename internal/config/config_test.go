@@ -438,6 +438,7 @@ func TestDigest(t *testing.T) {
 		"epochs":  func(c *captioner.Config) { c.Training.Epochs++ },
 		"threads": func(c *captioner.Config) { c.Training.Threads++ },
 		"margin":  func(c *captioner.Config) { c.Promotion.Margin *= 2 },
+		"plateau": func(c *captioner.Config) { c.Training.Schedule = captioner.SchedulePlateau },
 	} {
 		if digest(change) == same {
 			t.Errorf("%s does not change the digest", name)
@@ -451,6 +452,7 @@ func TestDigest(t *testing.T) {
 	idle := digest(func(c *captioner.Config) {
 		c.Training.Steps, c.Data.Seed, c.Data.SplitRatios = 9, 9, captioner.SplitRatios{}
 		c.Data.SplitFiles.Test = "/elsewhere"
+		c.Training.PlateauFactor, c.Training.PlateauPatience, c.Training.MinLearningRate = 0.1, 9, 0
 	})
 	if idle != same {
 		t.Error("fields that are ignored change the digest")

@@ -99,8 +99,8 @@ func TestAdam(t *testing.T) {
 	}
 }
 
-func TestSchedule(t *testing.T) {
-	s := optim.Schedule{Peak: 2, Warmup: 4, Steps: 14, Floor: 0.1}
+func TestCosine(t *testing.T) {
+	s := optim.Cosine{Peak: 2, Warmup: 4, Steps: 14, Floor: 0.1}
 	for step, want := range map[int]float64{
 		1: 0.5, 2: 1, 4: 2,
 		9:  2 * (0.1 + 0.9/2), // halfway down
@@ -110,7 +110,7 @@ func TestSchedule(t *testing.T) {
 			t.Errorf("rate at step %d is %v, want %v", step, got, want)
 		}
 	}
-	if got := (optim.Schedule{Peak: 1, Steps: 1, Floor: 0.5}).Rate(1); got != 0.5 {
+	if got := (optim.Cosine{Peak: 1, Steps: 1, Floor: 0.5}).Rate(1); got != 0.5 {
 		t.Errorf("rate of a one-step schedule is %v", got)
 	}
 }

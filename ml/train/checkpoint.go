@@ -11,6 +11,7 @@ import (
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/ml/model"
+	"github.com/captioner/captioner/ml/optim"
 	"github.com/captioner/captioner/ml/tf"
 )
 
@@ -29,6 +30,8 @@ type state struct {
 	History []Epoch `json:"history"`
 	// Best is the place in History of the lowest validation loss, -1 before the first.
 	Best int `json:"best"`
+	// Plateau is where the schedule of that name stands.
+	Plateau optim.PlateauState `json:"plateau"`
 }
 
 // Epoch is an entry of the history in training.json.
@@ -51,11 +54,11 @@ func inputs(c captioner.Config, dataset captioner.Digest) (captioner.Digest, err
 	training := c.Training
 	training.CheckpointInterval, training.Threads = 0, 0
 	return captioner.DigestJSON(struct {
-		Model      captioner.ModelConfig
-		Training   captioner.TrainingConfig
+		Model      any
+		Training   any
 		Dataset    captioner.Digest
 		TensorFlow string
-	}{c.Model, training, dataset, tf.Version()})
+	}{captioner.Essential(c.Model), captioner.Essential(training), dataset, tf.Version()})
 }
 
 // readCheckpoint reads a checkpoint: its state, the variables and the best weights.

@@ -36,7 +36,6 @@ type run struct {
 	model    *model.Model
 	graph    *model.Training
 	session  *tf.Session
-	schedule optim.Schedule
 
 	batch         int // pictures a step
 	stepsPerEpoch int
@@ -89,7 +88,7 @@ func (r *run) open() error {
 	if err != nil {
 		return err
 	}
-	r.state = state{Inputs: digest, Threads: tf.Threads(c.Training.Threads), Best: -1}
+	r.state = state{Inputs: digest, Threads: tf.Threads(c.Training.Threads), Best: -1, Plateau: optim.PlateauState{Rate: c.Training.LearningRate}}
 	var values map[string]*tf.Tensor
 	if r.req.Resume == "" {
 		values = r.graph.Initial()
@@ -122,9 +121,20 @@ func (r *run) plan() {
 		r.steps = max(1, c.Steps)
 		r.epochs = (r.steps + r.stepsPerEpoch - 1) / r.stepsPerEpoch
 	}
-	r.schedule = optim.Schedule{
-		Peak: c.LearningRate, Warmup: min(c.WarmupSteps, r.steps/2), Steps: r.steps, Floor: c.MinLearningRateRatio,
+}
+
+// rate returns the learning rate of a step.
+func (r *run) rate(step int) float64 {
+	c := r.req.Config.Training
+	switch c.Schedule {
+	case captioner.SchedulePlateau:
+		return optim.Warmup(r.state.Plateau.Rate, step, c.WarmupSteps)
+	case captioner.ScheduleConstant:
+		return optim.Warmup(c.LearningRate, step, c.WarmupSteps)
 	}
+	return optim.Cosine{
+		Peak: c.LearningRate, Warmup: min(c.WarmupSteps, r.steps/2), Steps: r.steps, Floor: c.MinLearningRateRatio,
+	}.Rate(step)
 }
 
 func (r *run) close() {
@@ -191,7 +201,7 @@ func (r *run) step() error {
 		examples[i] = &r.data.train[r.order[at*r.batch+i]]
 	}
 	batches := r.data.trainBatches(c, r.model.ImageSize, examples, step, model.Towers(r.batch))
-	loss, err := r.graph.Step(r.session, batches, step, r.schedule.Rate(step))
+	loss, err := r.graph.Step(r.session, batches, step, r.rate(step))
 	if err != nil {
 		return fmt.Errorf("training step %d: %w", step, err)
 	}
@@ -206,35 +216,45 @@ func (r *run) step() error {
 	return nil
 }
 
-// endEpoch validates, compares with the best epoch and notes the history.
+// endEpoch validates, notes what came out and reports it.
 func (r *run) endEpoch(ctx context.Context) error {
 	loss, err := r.validate(ctx)
 	if err != nil {
 		return err
 	}
-	st := &r.state
-	st.History = append(st.History, Epoch{
-		Epoch: len(st.History) + 1, Step: st.Step,
-		TrainLoss: st.LossSum / float64(st.LossSteps), ValidationLoss: loss, LearningRate: r.schedule.Rate(st.Step),
-	})
-	st.LossSum, st.LossSteps = 0, 0
-	epoch := st.History[len(st.History)-1]
-	best := st.Best < 0 || loss < st.History[st.Best].ValidationLoss
-	if best {
-		st.Best = len(st.History) - 1
-		if err := r.keepBest(); err != nil {
-			return err
-		}
+	best, err := r.noteEpoch(loss)
+	if err != nil {
+		return err
 	}
 	samples, err := r.samples()
 	if err != nil {
 		return err
 	}
+	epoch := r.state.History[len(r.state.History)-1]
 	r.emit(captioner.TrainEvent{Epoch: &captioner.TrainEpoch{
 		Epoch: epoch.Epoch, Step: epoch.Step, TrainLoss: epoch.TrainLoss, ValidationLoss: loss, Best: best,
 		Samples: samples,
 	}})
 	return nil
+}
+
+// noteEpoch adds an epoch to the history, keeps its weights if they are the
+// best so far, and lowers the rate where the schedule is to.
+func (r *run) noteEpoch(loss float64) (best bool, err error) {
+	st, c := &r.state, r.req.Config.Training
+	st.History = append(st.History, Epoch{
+		Epoch: len(st.History) + 1, Step: st.Step,
+		TrainLoss: st.LossSum / float64(st.LossSteps), ValidationLoss: loss, LearningRate: r.rate(st.Step),
+	})
+	st.LossSum, st.LossSteps = 0, 0
+	if c.Schedule == captioner.SchedulePlateau {
+		st.Plateau = optim.Plateau{Factor: c.PlateauFactor, Patience: c.PlateauPatience, Floor: c.MinLearningRate}.After(st.Plateau, loss)
+	}
+	if best = st.Best < 0 || loss < st.History[st.Best].ValidationLoss; best {
+		st.Best = len(st.History) - 1
+		err = r.keepBest()
+	}
+	return best, err
 }
 
 // validate returns the mean loss over the validation split, nats per token.
