@@ -55,7 +55,7 @@ func ParseOn(data []byte, format string, here Machine) (captioner.Config, error)
 		return Resolve(c, here.Base)
 	}
 	c, err := ParseWith(data, format, func(c captioner.Config) []captioner.Problem {
-		return CheckMachine(resolve(c), here.DataRoot, here.WorkDirs...)
+		return append(CheckMachine(resolve(c), here.DataRoot, here.WorkDirs...), CheckProcessor(c)...)
 	})
 	if err != nil {
 		return captioner.Config{}, err

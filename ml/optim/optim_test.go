@@ -114,3 +114,21 @@ func TestCosine(t *testing.T) {
 		t.Errorf("rate of a one-step schedule is %v", got)
 	}
 }
+
+func TestLossScale(t *testing.T) {
+	l := optim.NewLossScale()
+	start := l.Scale
+	for range 1999 {
+		l = l.After(true)
+	}
+	if l.Scale != start {
+		t.Errorf("the scale is %v after 1999 good steps, want %v", l.Scale, start)
+	}
+	if l = l.After(true); l.Scale != 2*start || l.Good != 0 {
+		t.Errorf("after 2000 good steps: %+v, want twice %v", l, start)
+	}
+	l = l.After(true).After(false).After(false)
+	if want := (optim.LossScale{Scale: start / 2, Skipped: 2}); l != want {
+		t.Errorf("after two overflows: %+v, want %+v", l, want)
+	}
+}

@@ -24,6 +24,10 @@ const CodeStopped = "stopped"
 // longer a number.
 const CodeDiverged = "diverged"
 
+// minLossScale is the scale of float16's loss below which overflows are no
+// longer taken for its fault.
+const minLossScale = 1e-6
+
 // validationBatch is how many pictures are validated at a time.
 const validationBatch = 32
 
@@ -32,12 +36,14 @@ type run struct {
 	req      captioner.TrainRequest
 	progress func(captioner.TrainEvent)
 
-	data     *data
-	model    *model.Model
-	graph    *model.Training
-	session  *tf.Session
+	data    *data
+	model   *model.Model
+	graph   *model.Training
+	session *tf.Session
+	devices devices
 
 	batch         int // pictures a step
+	turns         int // batches that it is computed in, one after another
 	stepsPerEpoch int
 	steps, epochs int
 
@@ -77,11 +83,11 @@ func (r *run) open() error {
 	if r.data, err = load(r.req); err != nil {
 		return err
 	}
-	r.plan()
-	if r.model, err = model.New(c.Model, r.data.vocabulary.Size(), r.data.maxTokens); err != nil {
+	if r.devices, err = findDevices(c.Training); err != nil {
 		return err
 	}
-	if r.graph, err = model.NewTraining(r.model, c.Training, r.data.labels, model.Towers(r.batch)); err != nil {
+	r.plan()
+	if r.model, err = model.New(c.Model, r.data.vocabulary.Size(), r.data.maxTokens); err != nil {
 		return err
 	}
 	digest, err := inputs(c, r.data.digest)
@@ -89,19 +95,27 @@ func (r *run) open() error {
 		return err
 	}
 	r.state = state{Inputs: digest, Threads: tf.Threads(c.Training.Threads), Best: -1, Plateau: optim.PlateauState{Rate: c.Training.LearningRate}}
+	r.state.Towers = r.devices.towers(r.batch / r.turns)
 	var values map[string]*tf.Tensor
-	if r.req.Resume == "" {
-		values = r.graph.Initial()
-	} else {
+	if r.req.Resume != "" {
 		if r.state, values, r.best, err = readCheckpoint(r.req.Resume, digest); err != nil {
 			return err
 		}
+	}
+	if r.graph, err = model.NewTraining(r.model, c.Training, r.data.labels, r.state.Towers); err != nil {
+		tf.ReleaseMap(values)
+		return err
+	}
+	if values == nil {
+		values = r.graph.Initial()
+	} else {
+		r.graph.LossScale = r.state.LossScale
 	}
 	if err := r.findSaved(); err != nil {
 		return err
 	}
 	defer tf.ReleaseMap(values)
-	if r.session, err = tf.NewSession(r.graph.Graph, r.state.Threads); err != nil {
+	if r.session, err = tf.OpenSession(r.graph.Graph, r.devices.options(c.Training, r.state.Threads)); err != nil {
 		return err
 	}
 	if want, have := len(r.graph.Weights.All().All()), len(values); want != have {
@@ -113,7 +127,9 @@ func (r *run) open() error {
 // plan derives the numbers of steps and epochs.
 func (r *run) plan() {
 	c := r.req.Config.Training
-	r.batch = max(1, min(c.BatchSize, len(r.data.train)))
+	batch := max(1, min(c.BatchSize, len(r.data.train)))
+	r.turns = max(1, min(c.AccumulationSteps, len(r.data.train)/batch))
+	r.batch = batch * r.turns
 	r.stepsPerEpoch = len(r.data.train) / r.batch
 	if c.Epochs > 0 {
 		r.epochs, r.steps = c.Epochs, c.Epochs*r.stepsPerEpoch
@@ -200,16 +216,20 @@ func (r *run) step() error {
 	for i := range examples {
 		examples[i] = &r.data.train[r.order[at*r.batch+i]]
 	}
-	batches := r.data.trainBatches(c, r.model.ImageSize, examples, step, model.Towers(r.batch))
+	batches := r.data.trainBatches(c, r.model.ImageSize, examples, step, r.turns*r.state.Towers)
 	loss, err := r.graph.Step(r.session, batches, step, r.rate(step))
 	if err != nil {
 		return fmt.Errorf("training step %d: %w", step, err)
 	}
-	if math.IsNaN(loss) || math.IsInf(loss, 0) {
+	skipped := r.graph.LossScale.Skipped > r.state.LossScale.Skipped
+	r.state.Step, r.state.LossScale = step, r.graph.LossScale
+	switch {
+	case !skipped && (math.IsNaN(loss) || math.IsInf(loss, 0)), skipped && r.state.LossScale.Scale < minLossScale:
 		return &captioner.Error{Kind: captioner.Invalid, Code: CodeDiverged, Message: fmt.Sprintf(
 			"the loss is no longer a number at step %d: lower training.learning_rate or training.clip_norm", step)}
+	case skipped:
+		return nil
 	}
-	r.state.Step = step
 	r.state.LossSum += loss
 	r.state.LossSteps++
 	r.meter.add(loss)
@@ -244,7 +264,7 @@ func (r *run) noteEpoch(loss float64) (best bool, err error) {
 	st, c := &r.state, r.req.Config.Training
 	st.History = append(st.History, Epoch{
 		Epoch: len(st.History) + 1, Step: st.Step,
-		TrainLoss: st.LossSum / float64(st.LossSteps), ValidationLoss: loss, LearningRate: r.rate(st.Step),
+		TrainLoss: st.LossSum / float64(max(1, st.LossSteps)), ValidationLoss: loss, LearningRate: r.rate(st.Step),
 	})
 	st.LossSum, st.LossSteps = 0, 0
 	if c.Schedule == captioner.SchedulePlateau {
