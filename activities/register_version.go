@@ -71,8 +71,8 @@ func (a *Activities) RegisterVersion(ctx context.Context, in RegisterVersionInpu
 			Model      captioner.Digest     `json:"model"`
 			Evaluation captioner.Evaluation `json:"evaluation"`
 			Lineage    captioner.Lineage    `json:"lineage"`
-			Config     captioner.Config     `json:"config"`
-		}{in.Model, in.Evaluation, lineage, bundleConfig(in.Config)},
+			Config     any                  `json:"config"`
+		}{in.Model, in.Evaluation, lineage, captioner.Essential(bundleConfig(in.Config))},
 		Present: func(ctx context.Context, out RegisterVersionResult) (bool, error) {
 			return a.treePresent(ctx, out.Version)
 		},

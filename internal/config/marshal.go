@@ -25,7 +25,7 @@ func Marshal(c captioner.Config) []byte {
 // do without it stay what they were.
 func MarshalPortable(c captioner.Config) []byte {
 	var b strings.Builder
-	writeSection(&b, reflect.ValueOf(Portable(c)), "", func(field reflect.StructField, v reflect.Value) bool {
+	writeSection(&b, reflect.ValueOf(captioner.Essential(Portable(c))), "", func(field reflect.StructField, v reflect.Value) bool {
 		return !strings.HasSuffix(field.Tag.Get("json"), ",omitzero") || !v.IsZero()
 	})
 	return []byte(b.String())
