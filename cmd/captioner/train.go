@@ -14,10 +14,10 @@ import (
 
 func newTrainCommand(g *global) *cobra.Command {
 	o := app.Options{Local: true, API: true, Worker: true}
-	var file string
+	var file, preset string
 	var detach bool
 	cmd := &cobra.Command{
-		Use:   "train [--config FILE]",
+		Use:   "train [--config FILE | --preset NAME]",
 		Short: "Start a run and follow it",
 		Long: `Starts a run of TrainAndDeploy at --server and follows it. Where no server
 answers, it starts the local mode for this run and ends it afterwards. Without
@@ -27,7 +27,7 @@ Ctrl-C leaves a run at a server running; a run of the local mode that was starte
 for it goes on from its checkpoint when the local mode starts again.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			input, err := readConfigFile(cmd, file)
+			input, err := readConfigFile(cmd, file, preset)
 			if err != nil {
 				return err
 			}
@@ -59,6 +59,7 @@ for it goes on from its checkpoint when the local mode starts again.`,
 	}
 	addLocalFlags(cmd, &o)
 	cmd.Flags().StringVar(&file, "config", "", "configuration in YAML or JSON (default: every default)")
+	addPresetFlag(cmd, &preset)
 	cmd.Flags().BoolVar(&detach, "detach", false, "leave once the run is started")
 	return cmd
 }

@@ -109,7 +109,7 @@ func merge(base captioner.Config, data []byte, format string, more func(captione
 	}
 	var findings []finding
 	if preset == Kaggle {
-		findings = findInputs(&base)
+		findings = findInputs(&base, d)
 	}
 	findings = append(findings, check(base).findings...)
 	if more != nil {

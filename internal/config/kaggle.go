@@ -40,7 +40,7 @@ type inputs struct {
 // findInputs fills in the paths that a configuration leaves open: captions and
 // pictures, word vectors of the right size and the encoder's weights. Only the
 // first two must be there.
-func findInputs(c *captioner.Config) []finding {
+func findInputs(c *captioner.Config, d *decoder) []finding {
 	root := cmp.Or(os.Getenv(KaggleInputVariable), kaggleInput)
 	in := searchInputs(root)
 	if c.Data.Images == "" && c.Data.Captions == "" {
@@ -56,7 +56,26 @@ func findInputs(c *captioner.Config) []finding {
 			c.Data.Images, c.Data.Captions = images, captions
 		}
 	}
+	if c.Data.GloVe == "" {
+		c.Data.GloVe = in.file(regexp.MustCompile(fmt.Sprintf(`^glove\..*\b%dd\.txt$`, c.Model.EmbeddingSize())))
+		if _, given := d.at["model.embedding_frozen"]; !given {
+			c.Model.EmbeddingFrozen = c.Data.GloVe != "" // as the original's are
+		}
+	}
+	if c.Model.Weights == "" {
+		c.Model.Weights = in.file(regexp.MustCompile(`^` + regexp.QuoteMeta(strings.ToLower(c.Model.Encoder)) + `.*notop.*\.h5$`))
+	}
 	return nil
+}
+
+// file returns the first file whose name in small letters matches; empty for none.
+func (in inputs) file(name *regexp.Regexp) string {
+	for _, path := range in.files {
+		if name.MatchString(strings.ToLower(filepath.Base(path))) {
+			return path
+		}
+	}
+	return ""
 }
 
 // searchInputs looks through the folder; what cannot be read is not there.
