@@ -68,12 +68,14 @@ type ModelLister interface {
 	AliasMoveAt(ctx context.Context, name string, at time.Time) (captioner.AliasMove, error)
 }
 
-// Deployer makes versions live, as internal/deployment's Deployer. Both methods
-// return once the running servers serve the version; NotFound and Conflict
+// Deployer makes versions live, as internal/deployment's Deployer. Promote and
+// Rollback return once the running servers serve the version; NotFound and Conflict
 // before anything has moved, Unavailable when the alias was moved back.
 type Deployer interface {
 	Promote(ctx context.Context, version, actor, reason string) (captioner.Deployment, error)
 	Rollback(ctx context.Context, actor, reason string) (captioner.Deployment, error)
+	// RollbackTarget is the version that Rollback would make live; empty for none.
+	RollbackTarget(ctx context.Context) (captioner.Digest, error)
 }
 
 // ProgressReader reads what trainings leave as they go, as captioner.Store.

@@ -189,6 +189,10 @@ func (f *fake) Rollback(_ context.Context, actor, reason string) (captioner.Depl
 	return captioner.Deployment{Version: f.moves[1].Version, Previous: version, Generation: 3, Moved: true, Note: "no server was running"}, f.err
 }
 
+func (f *fake) RollbackTarget(context.Context) (captioner.Digest, error) {
+	return f.moves[1].Version, f.err
+}
+
 // newServer returns the API over f; change may alter the options.
 func newServer(t testing.TB, f *fake, change func(*api.Options)) *api.Server {
 	t.Helper()

@@ -292,6 +292,14 @@ func promoteAndRollBack(t *testing.T, b *browser, l *local, first, second captio
 	b.do(chromedp.Navigate(l.api + "/ui/models/" + string(second)))
 	b.awaitText("main", "Lineage")
 	b.look("model")
+
+	// Once more goes to the version before that one, never to and fro; there it ends.
+	b.clickText("Models")
+	b.clickText("Roll back")
+	b.awaitText("dialog", first.Short())
+	b.click("dialog button[type=submit]")
+	b.awaitText(".notice.good", "Version "+first.Short()+" is live")
+	b.await(actionTimeout, `!document.querySelector(".heading .button").checkVisibility()`)
 }
 
 func cancelRun(t *testing.T, b *browser, l *local, cfg captioner.Config) {
