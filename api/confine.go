@@ -9,10 +9,15 @@ import (
 	"github.com/captioner/captioner"
 )
 
+// anywhere is the data root below which everything lies.
+const anywhere = string(filepath.Separator)
+
 // confine makes the configuration's paths absolute and reports those that lie
 // outside the data root: by their text, and by the symbolic links in them where
-// the root is on this machine too (an absolute link counts as leaving it). A relative path is taken from the root. A
-// path that does not exist is left to the rules that run where the data is.
+// the root is on this machine too (an absolute link counts as leaving it). A
+// relative path is taken from the root, and refused where anything may be named:
+// it would mean another folder than its writer has in mind. A path that does not
+// exist is left to the rules that run where the data is.
 func confine(dataRoot string, data *captioner.DataConfig) ([]captioner.Problem, error) {
 	fields := []struct {
 		name string
@@ -32,6 +37,11 @@ func confine(dataRoot string, data *captioner.DataConfig) ([]captioner.Problem, 
 		if dataRoot == "" {
 			problems = append(problems, captioner.Problem{Field: f.name,
 				Message: "paths cannot be named over HTTP: this server was started without a data root"})
+			continue
+		}
+		if dataRoot == anywhere && !filepath.IsAbs(*f.path) {
+			problems = append(problems, captioner.Problem{Field: f.name,
+				Message: "must be an absolute path on the server's machine, such as /home/ada/pictures"})
 			continue
 		}
 		inside, err := locate(dataRoot, *f.path)
@@ -64,8 +74,8 @@ func locate(dataRoot, path string) (string, error) {
 		return "", nil
 	}
 
-	if dir == string(filepath.Separator) {
-		return filepath.Join(dir, relative), nil // nothing lies outside
+	if dir == anywhere {
+		return filepath.Join(dir, relative), nil
 	}
 	root, err := os.OpenRoot(dir)
 	if errors.Is(err, fs.ErrNotExist) {
