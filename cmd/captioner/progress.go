@@ -104,7 +104,7 @@ func (v *textView) showStages(stages []captioner.Stage) {
 	for _, s := range stages {
 		text := stageText(s)
 		if s.State == "running" && !v.terminal {
-			text = s.State + s.Error // plain lines do not count shards
+			text = s.State + s.Note + s.Error // plain lines do not count shards
 		}
 		if s.State == "pending" || text == v.texts[s.Name] {
 			continue
