@@ -19,18 +19,8 @@ const anywhere = string(filepath.Separator)
 // it would mean another folder than its writer has in mind. A path that does not
 // exist is left to the rules that run where the data is.
 func confine(dataRoot string, data *captioner.DataConfig) ([]captioner.Problem, error) {
-	fields := []struct {
-		name string
-		path *string
-	}{
-		{"data.images", &data.Images},
-		{"data.captions", &data.Captions},
-		{"data.split_files.train", &data.SplitFiles.Train},
-		{"data.split_files.validation", &data.SplitFiles.Validation},
-		{"data.split_files.test", &data.SplitFiles.Test},
-	}
 	var problems []captioner.Problem
-	for _, f := range fields {
+	for _, f := range pathsOf(data) {
 		if *f.path == "" {
 			continue
 		}
@@ -55,6 +45,40 @@ func confine(dataRoot string, data *captioner.DataConfig) ([]captioner.Problem, 
 		*f.path = inside
 	}
 	return problems, nil
+}
+
+// hideOutside empties the paths that lie outside the data root.
+func hideOutside(dataRoot string, data *captioner.DataConfig) error {
+	for _, f := range pathsOf(data) {
+		if *f.path == "" {
+			continue
+		}
+		inside := ""
+		if dataRoot != "" {
+			var err error
+			if inside, err = locate(dataRoot, *f.path); err != nil {
+				return err
+			}
+		}
+		*f.path = inside
+	}
+	return nil
+}
+
+// field is a field of the configuration that holds a path.
+type field struct {
+	name string
+	path *string
+}
+
+func pathsOf(data *captioner.DataConfig) []field {
+	return []field{
+		{"data.images", &data.Images},
+		{"data.captions", &data.Captions},
+		{"data.split_files.train", &data.SplitFiles.Train},
+		{"data.split_files.validation", &data.SplitFiles.Validation},
+		{"data.split_files.test", &data.SplitFiles.Test},
+	}
 }
 
 // locate returns the absolute path of one below the root, empty for one that

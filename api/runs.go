@@ -112,6 +112,22 @@ func (s *Server) cancelRun(c *gin.Context) error {
 	return write(c, http.StatusAccepted, run)
 }
 
+// runConfig answers GET /runs/{id}/config with the configuration that the run
+// was started with. A path that a client could not name itself is left empty.
+func (s *Server) runConfig(c *gin.Context) error {
+	if s.opts.Runs == nil {
+		return errNoRuns
+	}
+	cfg, err := s.opts.Runs.Config(c.Request.Context(), c.Param("id"))
+	if err != nil {
+		return err
+	}
+	if err := hideOutside(s.opts.DataRoot, &cfg.Data); err != nil {
+		return err
+	}
+	return write(c, http.StatusOK, cfg)
+}
+
 func (s *Server) describeRun(ctx context.Context, id string) (captioner.Run, error) {
 	if s.opts.Runs == nil {
 		return captioner.Run{}, errNoRuns

@@ -146,6 +146,23 @@ func (c *Client) Describe(ctx context.Context, id string) (captioner.Run, error)
 	return c.withOutcome(ctx, run)
 }
 
+// Config returns the configuration of a run with its defaults filled in, as it
+// was recorded when the run had checked it; NotFound where it never was.
+func (c *Client) Config(ctx context.Context, id string) (captioner.Config, error) {
+	record, err := c.Store.RunRecord(ctx, id)
+	if captioner.KindOf(err) == captioner.NotFound {
+		return captioner.Config{}, captioner.Errorf(captioner.NotFound, "no configuration of run %q is known", id)
+	}
+	if err != nil {
+		return captioner.Config{}, err
+	}
+	var cfg captioner.Config
+	if err := json.Unmarshal(record.Config, &cfg); err != nil {
+		return cfg, captioner.Wrap(captioner.Internal, err, "read the configuration of run %s", id)
+	}
+	return cfg, nil
+}
+
 // describe asks Temporal about a run of ours.
 func (c *Client) describe(ctx context.Context, id string) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
 	described, err := c.Temporal.DescribeWorkflowExecution(ctx, id, "")
