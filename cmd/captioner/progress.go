@@ -155,7 +155,7 @@ func (v *textView) showTraining() {
 		return
 	}
 	// A bar that does not fit on one line would leave a line behind each time.
-	const barColumns = 24
+	const barColumns = 20
 	text := epoch + validation + speed + left
 	for _, part := range []string{speed, validation} {
 		if utf8.RuneCountInString("    "+text)+barColumns > columns(v.w) {

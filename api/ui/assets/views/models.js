@@ -1,6 +1,6 @@
 // Versions, what is live, and the log of what was.
 
-import { announce, fill, h, text } from "../dom.js";
+import { announce, fill, h, show, text } from "../dom.js";
 import { get, path, poll, post, sentence } from "../api.js";
 import { moment, score, short, words } from "../format.js";
 import { ask, badge, card, empty, facts, failure, heading, loading, runLink, table, versionLink, when } from "../parts.js";
@@ -31,7 +31,7 @@ export default function models(main, { signal }) {
 
   function draw() {
     const { list, production, deployments, target } = current;
-    back.hidden = !target;
+    show(back, Boolean(target));
     if (list.length === 0) {
       fill(live, empty("No versions yet", "Each run that completes leaves one here, with its scores and what it was made from.", h("a", { class: "button primary", href: "/ui/start" }, "Start a run")));
       fill(versions);

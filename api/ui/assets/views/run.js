@@ -184,8 +184,8 @@ function stageList() {
         if (parts.element.dataset.state !== stage.state) {
           parts.element.dataset.state = stage.state;
           fill(parts.mark, marks[stage.state] && icon(marks[stage.state]));
-          text(parts.state, `, ${stage.state}`);
         }
+        text(parts.state, over && stage.state === "pending" ? ", not reached" : `, ${stage.state}`);
         for (const name of ["note", "error"]) {
           text(parts[name], stage[name] ? sentence(stage[name]) : "");
           show(parts[name], Boolean(stage[name]));

@@ -18,7 +18,7 @@ export default function start(main, { signal, go }) {
 
   async function load() {
     try {
-      const [schema, given] = await Promise.all([get("/config/schema", signal), like ? get(`/runs/${path(like)}/config`, signal) : {}]);
+      const [schema, given] = await Promise.all([get("/config/schema", signal), like ? get(`/runs/${path(like)}/config`, signal, digits) : {}]);
       fill(body, form(schema, given, signal, go));
     } catch (problem) {
       if (problem.name !== "AbortError") fill(body, failure(problem));
@@ -220,6 +220,9 @@ function valueOf(typed, type) {
   const n = Number(typed);
   return !Number.isSafeInteger(n) && /^\d+$/.test(typed) && JSON.rawJSON ? JSON.rawJSON(typed) : n;
 }
+
+// digits keeps numbers that JavaScript would round as they were written.
+const digits = (_, value, context) => (Number.isInteger(value) && !Number.isSafeInteger(value) && context?.source ? context.source : value);
 
 // collect returns the fields that differ from the defaults.
 function collect(fields) {
