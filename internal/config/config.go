@@ -29,7 +29,8 @@ func Parse(data []byte, format string) (captioner.Config, error) {
 }
 
 // ParseWith is Parse with more rules, whose problems are reported together with
-// its own. They are given what could be read.
+// its own, of which a field with a problem already has no more. They are given
+// what could be read.
 func ParseWith(data []byte, format string, rules func(captioner.Config) []captioner.Problem) (captioner.Config, error) {
 	return merge(captioner.DefaultConfig(), data, format, rules)
 }
@@ -102,7 +103,10 @@ func merge(base captioner.Config, data []byte, format string, more func(captione
 	findings := check(base).findings
 	if more != nil {
 		for _, p := range more(base) {
-			findings = append(findings, finding{Problem: p})
+			known := slices.ContainsFunc(findings, func(f finding) bool { return p.Field != "" && f.Field == p.Field })
+			if !known { // else a rule has said already what is wrong with the field
+				findings = append(findings, finding{Problem: p})
+			}
 		}
 	}
 	for _, f := range findings {
