@@ -101,11 +101,11 @@ func lineageOf(in RegisterVersionInput) captioner.Lineage {
 	return lineage
 }
 
-// bundleConfig is the configuration as a bundle holds it: without paths, and
-// with the defaults of what changes no result, so that neither makes another
+// bundleConfig is the configuration as a bundle holds it: portable, and with the
+// defaults of what changes no result, so that neither makes another
 // version.
 func bundleConfig(cfg captioner.Config) captioner.Config {
-	cfg = config.WithoutPaths(cfg)
+	cfg = config.Portable(cfg)
 	defaults := captioner.DefaultConfig()
 	cfg.Data.ShardSize = defaults.Data.ShardSize
 	cfg.Training.CheckpointInterval = defaults.Training.CheckpointInterval
@@ -123,7 +123,7 @@ func (a *Activities) assemble(ctx context.Context, key string, in RegisterVersio
 	if err != nil {
 		return "", err
 	}
-	if err := writeFile(filepath.Join(bundle, configFile), config.Marshal(bundleConfig(in.Config))); err != nil {
+	if err := writeFile(filepath.Join(bundle, configFile), config.MarshalPortable(bundleConfig(in.Config))); err != nil {
 		return "", err
 	}
 	if err := writeJSON(filepath.Join(bundle, evaluationFile), in.Evaluation); err != nil {

@@ -304,13 +304,14 @@ func never(weights map[string]*tf.Tensor) {
 // graph gives it in one pass, in any order of the hypotheses.
 func TestStepsEqualTeacherForcing(t *testing.T) {
 	for _, decoder := range Decoders() {
-		t.Run(decoder, func(t *testing.T) { stepsEqualTeacherForcing(t, decoder) })
+		t.Run(decoder, func(t *testing.T) { stepsEqualTeacherForcing(t, decoder, 0) })
+		t.Run(decoder+", words of another width", func(t *testing.T) { stepsEqualTeacherForcing(t, decoder, 5) })
 	}
 }
 
-func stepsEqualTeacherForcing(t *testing.T, decoder string) {
+func stepsEqualTeacherForcing(t *testing.T, decoder string, embedding int) {
 	c := testConfig()
-	c.Model.Decoder = decoder
+	c.Model.Decoder, c.Model.EmbeddingDim = decoder, embedding
 	g := newTrainer(t, c)
 	m, _ := exported(t, g, never)
 	batch := captionsBatch(36)
@@ -322,7 +323,7 @@ func stepsEqualTeacherForcing(t *testing.T, decoder string) {
 	encoded := run(t, m, "encode", map[string]*tf.Tensor{"pixels": tf.FromBytes(batch.Pixels, 2, 36, 36, 3)}, "memory", "state")
 	memory, state := encoded[0], encoded[1]
 	// Two layers: keys and values of no tokens yet; or hidden state and cell.
-	empty := map[string][]int64{"transformer": {2, 4, 0, 8}, "lstm-attention": {2, 4, 8}}
+	empty := map[string][]int64{"transformer": {2, 4, 0, 8}, "lstm-attention": {2, 4, 8}, "lstm-pooled": {2, 0, 16}}
 	if diff := cmp.Diff(empty[decoder], state.Shape()); diff != "" {
 		t.Errorf("sizes of the empty state (-want +got):\n%s", diff)
 	}
@@ -345,6 +346,35 @@ func stepsEqualTeacherForcing(t *testing.T, decoder string) {
 	}
 	if math.Abs(got-want) > 1e-3*want {
 		t.Errorf("steps give %.5f nats, teacher forcing %.5f", got, want)
+	}
+}
+
+// Frozen words' vectors are left alone by training and exported with the rest.
+func TestFrozenEmbedding(t *testing.T) {
+	for _, decoder := range Decoders() {
+		t.Run(decoder, func(t *testing.T) {
+			c := testConfig()
+			c.Model.Decoder, c.Model.EmbeddingFrozen = decoder, true
+			g := newTrainer(t, c)
+			const table = "decoder/words/table"
+			values := make([]float32, len(testWords)*c.Model.Width)
+			for i := range values {
+				values[i] = float32(i%7) - 3
+			}
+			start := map[string]*tf.Tensor{table: tf.FromFloat32(values, int64(len(testWords)), int64(c.Model.Width))}
+			defer tf.ReleaseMap(start)
+			if err := g.Weights.All().Assign(g.session, start); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := g.Step(g.session, []Batch{captionsBatch(32), captionsBatch(32)}, 1, 1e-2); err != nil {
+				t.Fatal(err)
+			}
+			exported(t, g, func(weights map[string]*tf.Tensor) {
+				if diff := cmp.Diff(values, weights[table].Float32s()); diff != "" {
+					t.Errorf("the vectors have changed (-before +after):\n%s", diff)
+				}
+			})
+		})
 	}
 }
 

@@ -100,11 +100,11 @@ func (d *data) open(paths []string) (map[string][]byte, error) {
 		if err := shard.Verify(); err != nil {
 			return nil, err
 		}
-		if shard.Side() != d.side {
-			return nil, captioner.Errorf(captioner.Internal, "a shard holds squares of %d pixels, and the model takes %d", shard.Side(), d.side)
+		if layout := shard.Layout(); layout != features.Pixels(d.side) {
+			return nil, captioner.Errorf(captioner.Internal, "a shard holds squares of %d pixels, and the model takes %d", layout.Height, d.side)
 		}
 		for i := range shard.Len() {
-			pixels[shard.Image(i)] = shard.Pixels(i)
+			pixels[shard.Image(i)] = shard.Record(i)
 		}
 	}
 	return pixels, nil

@@ -58,7 +58,7 @@ func testRequest(t testing.TB) captioner.TrainRequest {
 	var shards [2]*features.Writer
 	for i := range shards {
 		req.Shards = append(req.Shards, filepath.Join(dir, fmt.Sprintf("%d.shard", i)))
-		w, err := features.Create(req.Shards[i], side)
+		w, err := features.Create(req.Shards[i], features.Pixels(side))
 		if err != nil {
 			t.Fatal(err)
 		}
