@@ -58,7 +58,7 @@ func ParseOn(data []byte, format string, here Machine) (captioner.Config, error)
 		return Resolve(c, here.Base)
 	}
 	c, err := ParseWith(data, format, func(c captioner.Config) []captioner.Problem {
-		return CheckMachine(resolve(c), here.DataRoot, here.WorkDirs...)
+		return append(CheckMachine(resolve(c), here.DataRoot, here.WorkDirs...), CheckProcessor(c)...)
 	})
 	if err != nil {
 		return captioner.Config{}, err
@@ -206,15 +206,20 @@ func WithoutPaths(c captioner.Config) captioner.Config {
 	return c
 }
 
-// Portable empties every path, and what is ignored because of another field:
-// what remains says the same on any machine, and alike configurations say it
-// alike. Whether there are weights is gone with their path.
+// Portable empties every path, and gives what is ignored because of another
+// field its default: what remains says the same on any machine, and alike
+// configurations say it alike. Whether there are weights is gone with their path.
 func Portable(c captioner.Config) captioner.Config {
+	unused := captioner.DefaultConfig()
 	if !c.Frozen() {
-		c.Model.FeatureType = ""
+		c.Model.FeatureType = unused.Model.FeatureType
 	}
 	if c.Training.FineTuneBlocks == 0 {
-		c.Training.EncoderLearningRateRatio = 0
+		c.Training.EncoderLearningRateRatio = unused.Training.EncoderLearningRateRatio
+	}
+	if c.Training.Schedule != captioner.SchedulePlateau {
+		c.Training.PlateauFactor, c.Training.PlateauPatience, c.Training.MinLearningRate =
+			unused.Training.PlateauFactor, unused.Training.PlateauPatience, unused.Training.MinLearningRate
 	}
 	return WithoutPaths(c)
 }
