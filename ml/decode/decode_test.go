@@ -561,8 +561,10 @@ func TestRegister(t *testing.T) {
 	decode.Register("silent", func(_ context.Context, _ decode.Stepper, images int, _ decode.Options) ([][]captioner.Hypothesis, error) {
 		return make([][]captioner.Hypothesis, images), nil
 	})
-	if want := []string{"beam", "greedy", "silent"}; !slices.Equal(decode.Algorithms(), want) {
-		t.Errorf("Algorithms() = %v, want %v", decode.Algorithms(), want)
+	for _, name := range []string{"beam", "greedy", "silent"} {
+		if !slices.Contains(decode.Algorithms(), name) {
+			t.Errorf("Algorithms() = %v, want %s among them", decode.Algorithms(), name)
+		}
 	}
 	if got := run(t, nil, 3, decode.Options{Algorithm: "silent", MaxTokens: 2}); len(got) != 3 {
 		t.Errorf("the registered algorithm gave %v", got)
