@@ -38,7 +38,7 @@ type boundSignature struct {
 func LoadSavedModel(dir string, threads int) (*SavedModel, error) {
 	// A decoding step is a chain of small operations: handing them from thread
 	// to thread costs more than what runs side by side saves.
-	options, err := sessionOptions(threads, callersThread)
+	options, err := sessionOptions(sessionConfig(threads, callersThread))
 	if err != nil {
 		return nil, err
 	}

@@ -56,7 +56,24 @@ type Session struct {
 // NewSession opens a session. threads is the number of CPU threads, 0 for the
 // machine's; the first session of the process decides it for all.
 func NewSession(graph *Graph, threads int) (*Session, error) {
-	options, err := sessionOptions(threads, Threads(threads))
+	return newSession(graph, sessionConfig(threads, Threads(threads)))
+}
+
+// NewBfloat16Session is [NewSession] for a graph that is to be computed with
+// numbers of 16 bits where that loses little: products and what stands between
+// them, with sums of 32 bits inside. What goes in and comes out stays as it is.
+// It needs a processor with instructions for it, AVX512-BF16 or AMX: another is
+// slower, or ends the process.
+func NewBfloat16Session(graph *Graph, threads int) (*Session, error) {
+	config := sessionConfig(threads, Threads(threads))
+	config.GraphOptions = &for_core_protos_go_proto.GraphOptions{RewriteOptions: &for_core_protos_go_proto.RewriterConfig{
+		AutoMixedPrecisionOnednnBfloat16: for_core_protos_go_proto.RewriterConfig_ON,
+	}}
+	return newSession(graph, config)
+}
+
+func newSession(graph *Graph, config *for_core_protos_go_proto.ConfigProto) (*Session, error) {
+	options, err := sessionOptions(config)
 	if err != nil {
 		return nil, err
 	}
@@ -79,10 +96,10 @@ func Threads(n int) int {
 // Run execute them one by one in its caller's thread.
 const callersThread = -1
 
-// sessionOptions limits the threads within an operation and the number of
+// sessionConfig limits the threads within an operation and the number of
 // operations side by side.
-func sessionOptions(threads, operations int) (*graft.SessionOptions, error) {
-	config := &for_core_protos_go_proto.ConfigProto{
+func sessionConfig(threads, operations int) *for_core_protos_go_proto.ConfigProto {
+	return &for_core_protos_go_proto.ConfigProto{
 		// Training computes two halves of a batch side by side, which leaves an
 		// operation half of the threads. All sessions of a process share their
 		// pool, so all ask for the same.
@@ -90,6 +107,9 @@ func sessionOptions(threads, operations int) (*graft.SessionOptions, error) {
 		InterOpParallelismThreads: int32(operations),
 		GpuOptions:                &for_core_protos_go_proto.GPUOptions{AllowGrowth: true},
 	}
+}
+
+func sessionOptions(config *for_core_protos_go_proto.ConfigProto) (*graft.SessionOptions, error) {
 	data, err := proto.Marshal(config)
 	if err != nil {
 		return nil, fmt.Errorf("session options: %w", err)
