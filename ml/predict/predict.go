@@ -156,6 +156,7 @@ func (p *Predictor) Caption(ctx context.Context, req captioner.CaptionRequest) (
 	options := decode.Options{
 		Algorithm: req.Algorithm, BeamWidth: req.BeamWidth, LengthPenalty: req.LengthPenalty,
 		NoRepeatNGram: req.NoRepeatNGram, NumCaptions: req.NumCaptions, MaxTokens: p.info.MaxTokens,
+		Sampling: req.Sampling,
 	}
 	if _, err := decode.Decode(ctx, nil, 0, options); err != nil {
 		return captioner.CaptionReply{}, err // before any picture is looked at
