@@ -71,8 +71,8 @@ func (a *Activities) RegisterVersion(ctx context.Context, in RegisterVersionInpu
 			Model      captioner.Digest     `json:"model"`
 			Evaluation captioner.Evaluation `json:"evaluation"`
 			Lineage    captioner.Lineage    `json:"lineage"`
-			Config     any                  `json:"config"`
-		}{in.Model, in.Evaluation, lineage, captioner.Essential(bundleConfig(in.Config))},
+			Config     captioner.Config     `json:"config"`
+		}{in.Model, in.Evaluation, lineage, bundleConfig(in.Config)},
 		Present: func(ctx context.Context, out RegisterVersionResult) (bool, error) {
 			return a.treePresent(ctx, out.Version)
 		},
@@ -123,7 +123,7 @@ func (a *Activities) assemble(ctx context.Context, key string, in RegisterVersio
 	if err != nil {
 		return "", err
 	}
-	if err := writeFile(filepath.Join(bundle, configFile), config.MarshalPortable(bundleConfig(in.Config))); err != nil {
+	if err := writeFile(filepath.Join(bundle, configFile), config.Marshal(bundleConfig(in.Config))); err != nil {
 		return "", err
 	}
 	if err := writeJSON(filepath.Join(bundle, evaluationFile), in.Evaluation); err != nil {

@@ -145,7 +145,7 @@ func TestNamesAreDescribed(t *testing.T) {
 		{"DataConfig", "format", dataset.Formats()},
 		{"ModelConfig", "encoder", config.Encoders}, {"ModelConfig", "decoder", config.Decoders},
 		{"TrainingConfig", "schedule", config.Schedules}, {"TrainingConfig", "precision", config.Precisions},
-		{"PromotionConfig", "metric", metrics.Names()}, {"PromotionConfig", "algorithm", algorithms},
+		{"PromotionConfig", "metric", metrics.Names()}, {"PromotionConfig", "algorithm", decode.Scored()},
 		{"PredictForm", "algorithm", algorithms}, {"Prediction", "algorithm", algorithms},
 	} {
 		if diff := gocmp.Diff(slices.Sorted(slices.Values(list.want)), enum(list.schema, list.property)); diff != "" {

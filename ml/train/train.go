@@ -52,16 +52,23 @@ type run struct {
 	order []int                 // of the epoch that is going on
 	saved []string              // the checkpoints in WorkDir, those to go first
 
+	writing *writing // the checkpoint under way, nil for none
+	write   func(path string, tensors map[string]*tf.Tensor, metadata map[string]string) error
+
 	meter meter
 }
 
 // Run trains the model that the request describes, from the seed or from a
 // checkpoint, and exports the best epoch's weights. It calls progress from
-// this goroutine. When stop is closed it saves a checkpoint and returns an
+// this goroutine. Checkpoints are written in the background. When stop is closed it saves a checkpoint and returns an
 // Unavailable error with code "stopped"; when ctx ends it returns ctx's error
 // after at most one step.
 func Run(ctx context.Context, req captioner.TrainRequest, stop <-chan struct{}, progress func(captioner.TrainEvent)) (captioner.TrainResult, error) {
-	r := &run{req: req, progress: progress}
+	r := &run{req: req, progress: progress, write: tf.WriteTensors}
+	return r.run(ctx, stop)
+}
+
+func (r *run) run(ctx context.Context, stop <-chan struct{}) (captioner.TrainResult, error) {
 	defer r.close()
 	if err := r.open(); err != nil {
 		return captioner.TrainResult{}, err
@@ -154,6 +161,9 @@ func (r *run) rate(step int) float64 {
 }
 
 func (r *run) close() {
+	if r.writing != nil {
+		<-r.writing.done // it reads tensors that are released here
+	}
 	if r.session != nil {
 		r.session.Close()
 	}
@@ -179,13 +189,13 @@ func (r *run) loop(ctx context.Context, stop <-chan struct{}) error {
 		}
 		select {
 		case <-stop:
-			if err := r.save(); err != nil {
+			if err := errors.Join(r.save(), r.finishSave()); err != nil {
 				return err
 			}
 			return &captioner.Error{Kind: captioner.Unavailable, Code: CodeStopped, Message: "training was stopped and can be resumed"}
 		default:
 		}
-		if err := r.step(); err != nil {
+		if err := errors.Join(r.step(), r.noteSave()); err != nil {
 			return err
 		}
 		epochEnds := r.state.Step%r.stepsPerEpoch == 0 || r.state.Step == r.steps
@@ -202,7 +212,7 @@ func (r *run) loop(ctx context.Context, stop <-chan struct{}) error {
 			lastSave = time.Now()
 		}
 	}
-	return nil
+	return r.finishSave()
 }
 
 // step takes the next optimiser step.

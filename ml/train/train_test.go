@@ -369,17 +369,40 @@ func TestSamples(t *testing.T) {
 // killedRequest tells the test's own binary to train until it is killed.
 const killedRequest = "CAPTIONER_TEST_TRAIN_REQUEST"
 
+// killedWriting has it get stuck while it writes its third checkpoint.
+const killedWriting = "CAPTIONER_TEST_TRAIN_WRITING"
+
+// stuckAtThird writes two checkpoints and begins a third as tf.WriteTensors does.
+func stuckAtThird() func(string, map[string]*tf.Tensor, map[string]string) error {
+	written := 0
+	return func(path string, tensors map[string]*tf.Tensor, metadata map[string]string) error {
+		if written++; written < 3 {
+			return tf.WriteTensors(path, tensors, metadata)
+		}
+		begun := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".1")
+		if err := os.WriteFile(begun, []byte("half a checkp"), 0o600); err != nil {
+			return err
+		}
+		fmt.Println("writing")
+		select {}
+	}
+}
+
 func TestMain(m *testing.M) {
 	if raw := os.Getenv(killedRequest); raw != "" {
 		var req captioner.TrainRequest
 		if err := json.Unmarshal([]byte(raw), &req); err != nil {
 			panic(err)
 		}
-		_, err := Run(context.Background(), req, nil, func(e captioner.TrainEvent) {
+		r := &run{req: req, write: tf.WriteTensors, progress: func(e captioner.TrainEvent) {
 			if e.Checkpoint != nil {
 				fmt.Println(e.Checkpoint.Path)
 			}
-		})
+		}}
+		if os.Getenv(killedWriting) != "" {
+			r.write = stuckAtThird()
+		}
+		_, err := r.run(context.Background(), nil)
 		fmt.Println("end", err)
 		os.Exit(0)
 	}
@@ -389,6 +412,12 @@ func TestMain(m *testing.M) {
 // A training whose process is killed in the middle goes on from its last
 // checkpoint, in another process, to the same bytes.
 func TestKillAndResume(t *testing.T) {
+	t.Run("training", func(t *testing.T) { killAndResume(t, 2) })
+	t.Run("writing a checkpoint", func(t *testing.T) { killAndResume(t, 3, killedWriting+"=1") })
+}
+
+// killAndResume kills the training after it has printed so many lines.
+func killAndResume(t *testing.T, after int, env ...string) {
 	req := testRequest(t)
 	want := straight(t, req)
 	raw, err := json.Marshal(req)
@@ -396,7 +425,7 @@ func TestKillAndResume(t *testing.T) {
 		t.Fatal(err)
 	}
 	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), killedRequest+"="+string(raw))
+	child.Env = append(append(os.Environ(), killedRequest+"="+string(raw)), env...)
 	output, err := child.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -405,8 +434,10 @@ func TestKillAndResume(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := bufio.NewScanner(output)
-	for i := 0; i < 2 && lines.Scan(); i++ {
-		req.Resume = lines.Text()
+	for i := 0; i < after && lines.Scan(); i++ {
+		if lines.Text() != "writing" {
+			req.Resume = lines.Text()
+		}
 	}
 	child.Process.Kill()
 	child.Wait()
