@@ -84,7 +84,7 @@ func searchInputs(root string) inputs {
 	names := map[string][]string{}
 	_ = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
-			return nil
+			return nil //nolint:nilerr // the rest may still be read
 		}
 		if d.IsDir() {
 			if strings.Count(strings.TrimPrefix(path, root), string(filepath.Separator)) > kaggleDepth {

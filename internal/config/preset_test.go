@@ -73,7 +73,7 @@ func TestPresetKey(t *testing.T) {
 		}
 	}
 	for _, c := range []struct{ file, field, message string }{
-		{"preset: orginal\n", "preset", `did you mean "original"?`},
+		{"preset: flickr8\n", "preset", `did you mean "flickr8k"?`},
 		{"preset: 3\n", "preset", "must be coco or flickr30k"},
 		{"preset: [original]\n", "preset", "must be coco or"},
 		{"preset: original\npreset: coco\n", "preset", "is set twice, first in line 1"},
