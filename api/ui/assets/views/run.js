@@ -120,11 +120,12 @@ function result(run) {
     return h("div", { class: "notice bad" }, h("p", {}, h("strong", {}, "The run failed. "), run.error && sentence(run.error)),
       run.problems?.length > 0 && h("ul", {}, run.problems.map((p) => h("li", {}, p.field && h("code", {}, p.field), p.field && ": ", p.message))));
   }
-  const { decision, evaluation, version, deployed, note } = run.result;
+  const { decision, evaluation, version, deployed, note, warnings } = run.result;
   const [label, tone] = outcomes[decision.outcome] ?? [words(decision.outcome), "quiet"];
   return card("Result",
     facts([["Version", versionLink(version)], ["Decision", badge(label, tone)], ["Went live", deployed ? "Yes" : "No"]]),
     h("ul", { class: "reasons" }, decision.reasons.map((reason) => h("li", {}, sentence(reason))), note && h("li", {}, sentence(note))),
+    warnings?.map((warning) => h("p", { class: "notice" }, sentence(warning))),
     scoreTable(evaluation),
     evaluation.samples?.length > 0 && h("details", {}, h("summary", {}, "Captions of test pictures"), sampleTable(evaluation.samples)));
 }
