@@ -125,7 +125,7 @@ func (a *Activities) assemble(ctx context.Context, key string, in RegisterVersio
 	if err != nil {
 		return "", err
 	}
-	if err := writeFile(filepath.Join(bundle, configFile), config.MarshalPortable(bundleConfig(in.Config))); err != nil {
+	if err := writeFile(filepath.Join(bundle, configFile), config.Marshal(bundleConfig(in.Config))); err != nil {
 		return "", err
 	}
 	if err := writeJSON(filepath.Join(bundle, evaluationFile), in.Evaluation); err != nil {

@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/ml/dataset"
 	"github.com/captioner/captioner/ml/decode"
 	"github.com/captioner/captioner/ml/metrics"
+	"github.com/captioner/captioner/ml/text"
 )
 
 // The parts of a model that a configuration can choose from. They are built in
@@ -18,7 +20,7 @@ import (
 // tests there compare. Algorithms and metrics have their registries here.
 var (
 	Encoders = []string{"EfficientNetB3", "InceptionV3", "conv"}
-	Decoders = []string{"lstm-attention", "transformer"}
+	Decoders = []string{"lstm-attention", "lstm-pooled", "transformer"}
 )
 
 // featureTypes are how features can be kept.
@@ -40,6 +42,7 @@ func check(cfg captioner.Config) *checker {
 	c := &checker{covered: map[string]bool{}, limits: map[string]limits{}}
 	c.data(cfg.Data)
 	c.model(cfg.Model)
+	c.words(cfg)
 	c.training(cfg.Training)
 	c.weights(cfg)
 	c.evaluation(cfg.Evaluation)
@@ -56,14 +59,19 @@ func (c *checker) data(d captioner.DataConfig) {
 	case d.Images == "" && d.Captions != "":
 		c.clash("data.images", "is missing: the captions of data.captions need pictures", "data.captions")
 	}
+	c.oneOf("data.format", d.Format, dataset.Formats())
+	c.path("data.glove", d.GloVe)
 	c.splitFiles(d)
 	c.splitRatios(d)
+	c.oneOf("data.split_method", d.SplitMethod, dataset.SplitMethods)
 	c.any("data.seed")
 	c.whole("data.min_word_count", d.MinWordCount, 1, 1_000_000)
+	c.oneOf("data.vocabulary", d.Vocabulary, []string{text.Standard, text.Original})
 	if d.MaxTokens != 0 {
 		c.whole("data.max_tokens", d.MaxTokens, 3, 256) // start, a word, end
 	}
 	c.any("data.max_tokens")
+	c.real("data.max_tokens_percentile", d.MaxTokensPercentile, above(0, 100))
 	c.real("data.min_usable", d.MinUsable, above(0, 1))
 	c.whole("data.shard_size", d.ShardSize, 1, 10_000_000)
 	c.whole("data.max_pixels", d.MaxPixels, 1, 1_000_000_000)
@@ -146,6 +154,16 @@ func (c *checker) model(m captioner.ModelConfig) {
 	}
 	c.whole("model.feed_forward", m.FeedForward, 8, 16_384)
 	c.real("model.dropout", m.Dropout, below(0, 1))
+	c.real("model.recurrent_dropout", m.RecurrentDropout, below(0, 1))
+	c.whole("model.embedding_dim", m.EmbeddingDim, 0, 4096)
+	c.any("model.embedding_frozen")
+}
+
+// words wants vectors that stay as they are to be those of a file.
+func (c *checker) words(cfg captioner.Config) {
+	if cfg.Model.EmbeddingFrozen && cfg.Data.GloVe == "" {
+		c.clash("model.embedding_frozen", "needs data.glove: words whose vectors are random and stay so say nothing", "data.glove")
+	}
 }
 
 // weights are for the encoders that have some, and only those can be fine-tuned.
@@ -194,6 +212,7 @@ func (c *checker) evaluation(e captioner.EvaluationConfig) {
 	c.whole("evaluation.beam_width", e.BeamWidth, 1, 64)
 	c.real("evaluation.length_penalty", e.LengthPenalty, closed(0, 10))
 	c.whole("evaluation.no_repeat_ngram", e.NoRepeatNGram, 0, 20)
+	c.whole("evaluation.sample_pictures", e.SamplePictures, 0, 10_000_000)
 	c.whole("evaluation.sample_captions", e.SampleCaptions, 0, 1000)
 }
 

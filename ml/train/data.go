@@ -84,7 +84,7 @@ func load(req captioner.TrainRequest) (_ *data, err error) {
 	if len(d.train) == 0 || len(d.validation) == 0 {
 		return nil, captioner.Errorf(captioner.Invalid, "training needs pictures in the train and validation splits, and there are %d and %d", len(d.train), len(d.validation))
 	}
-	d.labels = label(d.train)
+	d.labels = label(d.train, d.vocabulary)
 	return d, nil
 }
 

@@ -41,8 +41,7 @@ func (r *run) export() (captioner.TrainResult, error) {
 	if err := os.RemoveAll(filepath.Join(dir, savedModelDir)); err != nil {
 		return result, fmt.Errorf("export: %w", err)
 	}
-	tokens := r.data.vocabulary.Tokens()
-	if err := r.model.Export(filepath.Join(dir, savedModelDir), r.best, tokens); err != nil {
+	if err := r.model.Export(filepath.Join(dir, savedModelDir), r.best); err != nil {
 		return result, err
 	}
 	description := captioner.ModelDescription{
@@ -54,7 +53,7 @@ func (r *run) export() (captioner.TrainResult, error) {
 		description.Features = r.data.layout.String()
 	}
 	for name, content := range map[string]any{
-		vocabularyFile: tokens,
+		vocabularyFile: r.data.vocabulary.Tokens(),
 		modelFile:      description,
 		trainingFile:   Report{TrainResult: result, History: r.state.History},
 	} {

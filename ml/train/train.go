@@ -83,7 +83,7 @@ func (r *run) open() error {
 		return err
 	}
 	r.plan()
-	if r.model, err = model.New(c.Model, r.data.vocabulary.Size(), r.data.maxTokens); err != nil {
+	if r.model, err = model.New(c.Model, r.data.vocabulary, r.data.maxTokens); err != nil {
 		return err
 	}
 	if input := r.model.Input(c.Training); input != r.data.layout {
