@@ -215,7 +215,10 @@ type ModelDescription struct {
 	// MaxTokens is the longest token sequence, start and end included.
 	MaxTokens int `json:"max_tokens"`
 	// Pixels is the side of the squares that preprocess gives and encode takes.
-	Pixels     int    `json:"pixels"`
+	Pixels int `json:"pixels"`
+	// Features says what encode_features takes, where the encoder was frozen: of
+	// which encoder with which weights. Others mean nothing to the model.
+	Features   string `json:"features,omitempty"`
 	Parameters int    `json:"parameters"`
 	TensorFlow string `json:"tensorflow"`
 }
