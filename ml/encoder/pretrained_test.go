@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/captioner/captioner"
-	"github.com/captioner/captioner/internal/config"
 	"github.com/captioner/captioner/internal/kerastest"
 	"github.com/captioner/captioner/ml/encoder"
 	"github.com/captioner/captioner/ml/hdf5"
@@ -26,8 +25,11 @@ func TestPretrainedNamed(t *testing.T) {
 	for _, p := range encoder.Pretraineds() {
 		names = append(names, p.Name)
 	}
-	if !slices.Equal(names, config.PretrainedEncoders) {
-		t.Errorf("the encoders are %v, and internal/config has %v", names, config.PretrainedEncoders)
+	for _, name := range names {
+		p, _ := encoder.PretrainedNamed(name)
+		if got, want := captioner.PretrainedShape(name), (captioner.EncoderShape{Side: p.Side, Grid: p.Grid, Width: p.Width}); got != want {
+			t.Errorf("the root package has %s as %+v, want %+v", name, got, want)
+		}
 	}
 	_, err := encoder.PretrainedNamed("ResNet50")
 	if captioner.KindOf(err) != captioner.Invalid || !strings.Contains(err.Error(), "EfficientNetB3, InceptionV3") {

@@ -254,7 +254,7 @@ func TestOrientation(t *testing.T) {
 func TestShardInput(t *testing.T) {
 	p := open(t)
 	path := filepath.Join(t.TempDir(), "shard")
-	w, err := features.Create(path, predicttest.Side)
+	w, err := features.Create(path, features.Pixels(predicttest.Side))
 	if err != nil {
 		t.Fatal(err)
 	}
