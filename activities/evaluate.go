@@ -37,8 +37,8 @@ func (a *Activities) Evaluate(ctx context.Context, in EvaluateInput) (EvaluateRe
 	return step[EvaluateResult, *EvaluateResult]{
 		Name: StepEvaluate,
 		Inputs: struct {
-			Dataset    captioner.Digest           `json:"dataset"`
-			Captions   []captioner.Digest         `json:"captions"`
+			Dataset    captioner.Digest   `json:"dataset"`
+			Captions   []captioner.Digest `json:"captions"`
 			Evaluation any                `json:"evaluation"`
 			Metrics    []string           `json:"metrics,omitempty"`
 		}{in.Dataset, in.Captions, captioner.Essential(in.Evaluation), metrics.Others()},

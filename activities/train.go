@@ -32,6 +32,9 @@ type TrainInput struct {
 	Shards  []captioner.Digest `json:"shards"`
 	// Config is the run's; training reads Model and Training.
 	Config captioner.Config `json:"config"`
+	// Continues is the checkpoint of another training that this one goes on from;
+	// empty for one from the seed.
+	Continues captioner.Digest `json:"continues,omitempty"`
 	// RunID is the run whose record is told where its metrics are; part of no key.
 	RunID string `json:"run_id,omitempty"`
 }
@@ -69,7 +72,8 @@ func TrainKey(in TrainInput) (string, error) {
 		Extraction int              `json:"extraction"`
 		Model      any              `json:"model"`
 		Training   any              `json:"training"`
-	}{in.Dataset, resultVersions[StepExtractFeatures], captioner.Essential(in.Config.Model), captioner.Essential(training)})
+		Continues  captioner.Digest `json:"continues,omitempty"`
+	}{in.Dataset, resultVersions[StepExtractFeatures], captioner.Essential(in.Config.Model), captioner.Essential(training), in.Continues})
 }
 
 // Train fits the model in the engine and stores what it exports. It goes on
@@ -112,6 +116,11 @@ func (a *Activities) train(ctx context.Context, key string, in TrainInput) (Trai
 	if request.Resume, t.checkpoint, err = a.resumePoint(ctx, key); err != nil {
 		return TrainResult{}, err
 	}
+	if request.Resume == "" && in.Continues != "" {
+		if request.Resume, err = a.continued(ctx, in.Continues); err != nil {
+			return TrainResult{}, err
+		}
+	}
 
 	result, err := t.run(ctx, request)
 	if err != nil {
@@ -121,7 +130,7 @@ func (a *Activities) train(ctx context.Context, key string, in TrainInput) (Trai
 	if err != nil {
 		return TrainResult{}, err
 	}
-	a.forget(ctx, t.checkpoint.Blob) // nobody resumes what is done
+	// The last checkpoint stays: another training can go on from it.
 	return TrainResult{Model: tree, Training: result}, nil
 }
 
@@ -169,6 +178,17 @@ func (a *Activities) resumePoint(ctx context.Context, key string) (string, capti
 	default:
 		return "", captioner.Checkpoint{}, err
 	}
+}
+
+// continued returns the file of another training's checkpoint; Invalid where it
+// is gone.
+func (a *Activities) continued(ctx context.Context, blob captioner.Digest) (string, error) {
+	path, err := a.Blobs.Local(ctx, blob)
+	switch captioner.KindOf(err) {
+	case captioner.NotFound, captioner.Corrupt:
+		return "", captioner.Wrap(captioner.Invalid, err, "the checkpoint that the run goes on from is gone: start it anew")
+	}
+	return path, err
 }
 
 // explainTraining decides what the end of an attempt means.

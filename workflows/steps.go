@@ -21,7 +21,7 @@ func (r *run) validateConfig(ctx workflow.Context) error {
 	return r.stage(ctx, activities.StepValidateConfig, func() (bool, error) {
 		var err error
 		r.valid, err = do(ctx, validateOptions, act.ValidateConfig, activities.ValidateConfigInput{
-			Config: r.input, RunID: r.id, Actor: r.actor,
+			Config: r.input, RunID: r.id, Actor: r.actor, Resume: r.resume,
 		})
 		return false, err
 	})
@@ -112,7 +112,7 @@ var trainOptions = onEngine(30 * 24 * time.Hour)
 
 func (r *run) train(ctx workflow.Context) error {
 	return r.stage(ctx, activities.StepTrain, func() (bool, error) {
-		in := activities.TrainInput{Dataset: r.data.Dataset, Shards: r.pixels, Config: r.valid.Config, RunID: r.id}
+		in := activities.TrainInput{Dataset: r.data.Dataset, Shards: r.pixels, Config: r.valid.Config, Continues: r.valid.Continues, RunID: r.id}
 		// A pure function, and only the query shows what it gives.
 		key, err := activities.TrainKey(in) //workflowcheck:ignore
 		if err != nil {
@@ -185,6 +185,7 @@ func (r *run) registerVersion(ctx workflow.Context) error {
 		out, err := do(ctx, registerOptions, act.RegisterVersion, activities.RegisterVersionInput{
 			RunID: r.id, Model: r.model.Model, Training: r.model.Training, Evaluation: r.result.Evaluation,
 			Dataset: r.data.Dataset, Config: r.valid.Config, ConfigDigest: r.valid.Digest, ResultVersions: r.versions,
+			Continues: r.valid.Continues,
 		})
 		r.result.Version = out.Version
 		return r.made(out.Provenance, activities.StepRegisterVersion), err

@@ -19,6 +19,10 @@ import (
 type state struct {
 	// Inputs names what is trained on what: a checkpoint of other inputs is refused.
 	Inputs captioner.Digest `json:"inputs"`
+	// Lasting names the part of them that a training which continues this one
+	// must share; LearningRate is what it may have changed.
+	Lasting      captioner.Digest `json:"lasting"`
+	LearningRate float64          `json:"learning_rate"`
 	// Threads computed all steps so far.
 	Threads int `json:"threads"`
 	// Towers is the number that each batch was shared by.
@@ -34,6 +38,9 @@ type state struct {
 	Best int `json:"best"`
 	// LossScale is that of float16.
 	LossScale optim.LossScale `json:"loss_scale"`
+	// Patient is the number of epochs that early stopping does not look at: it
+	// has stopped a training there that is continued.
+	Patient int `json:"patient,omitempty"`
 	// Plateau is where the schedule of that name stands.
 	Plateau optim.PlateauState `json:"plateau"`
 }
@@ -57,16 +64,29 @@ const bestPrefix = "best/"
 func inputs(c captioner.Config, dataset captioner.Digest) (captioner.Digest, error) {
 	training := c.Training
 	training.CheckpointInterval, training.Threads = 0, 0
+	return digestOf(c.Model, training, dataset)
+}
+
+// lasting digests what a training that continues another shares with it.
+func lasting(c captioner.Config, dataset captioner.Digest) (captioner.Digest, error) {
+	training := c.Training.Lasting()
+	training.Threads = 0
+	return digestOf(c.Model, training, dataset)
+}
+
+func digestOf(model captioner.ModelConfig, training captioner.TrainingConfig, dataset captioner.Digest) (captioner.Digest, error) {
 	return captioner.DigestJSON(struct {
 		Model      any
 		Training   any
 		Dataset    captioner.Digest
 		TensorFlow string
-	}{captioner.Essential(c.Model), captioner.Essential(training), dataset, tf.Version()})
+	}{captioner.Essential(model), captioner.Essential(training), dataset, tf.Version()})
 }
 
-// readCheckpoint reads a checkpoint: its state, the variables and the best weights.
-func readCheckpoint(path string, want captioner.Digest) (st state, variables, best map[string]*tf.Tensor, err error) {
+// readCheckpoint reads a checkpoint of the training that fresh is the first
+// state of, or of one that it continues: its state, the variables and the best
+// weights.
+func readCheckpoint(path string, fresh state) (st state, variables, best map[string]*tf.Tensor, err error) {
 	tensors, metadata, err := tf.ReadTensors(path)
 	if err != nil {
 		return st, nil, nil, err
@@ -75,7 +95,7 @@ func readCheckpoint(path string, want captioner.Digest) (st state, variables, be
 		tf.ReleaseMap(tensors)
 		return st, nil, nil, captioner.Wrap(captioner.Corrupt, err, "checkpoint %s has no readable state", filepath.Base(path))
 	}
-	if st.Inputs != want {
+	if st.Inputs != fresh.Inputs && st.Lasting != fresh.Lasting {
 		tf.ReleaseMap(tensors)
 		return st, nil, nil, captioner.Errorf(captioner.Invalid, "checkpoint %s belongs to another training: its data, configuration or TensorFlow differ", filepath.Base(path))
 	}
