@@ -136,7 +136,8 @@ func (r *run) findSaved() error {
 type writing struct {
 	path string
 	step int
-	done chan error
+	done chan struct{} // closed at its end
+	err  error         // set by then
 }
 
 // save takes the state as it is and has it written while training goes on. One
@@ -164,12 +165,13 @@ func (r *run) save() error {
 		tensors[bestPrefix+name] = t
 	}
 	w := &writing{
-		path: filepath.Join(r.req.WorkDir, fmt.Sprintf(checkpointName, r.state.Step)), step: r.state.Step, done: make(chan error, 1),
+		path: filepath.Join(r.req.WorkDir, fmt.Sprintf(checkpointName, r.state.Step)), step: r.state.Step, done: make(chan struct{}),
 	}
 	r.writing = w
 	go func() {
+		defer close(w.done)
 		defer tf.ReleaseMap(own)
-		w.done <- r.write(w.path, tensors, map[string]string{"state": string(text)})
+		w.err = r.write(w.path, tensors, map[string]string{"state": string(text)})
 	}()
 	return nil
 }
@@ -182,8 +184,9 @@ func (r *run) finishSave() error {
 		return nil
 	}
 	r.writing = nil
-	if err := <-w.done; err != nil {
-		return err
+	<-w.done
+	if w.err != nil {
+		return w.err
 	}
 	r.saved = append(slices.DeleteFunc(r.saved, func(s string) bool { return s == w.path }), w.path)
 	for len(r.saved) > 2 {
@@ -198,10 +201,15 @@ func (r *run) finishSave() error {
 
 // noteSave reports a checkpoint that has been written meanwhile.
 func (r *run) noteSave() error {
-	if r.writing == nil || len(r.writing.done) == 0 {
+	if r.writing == nil {
 		return nil
 	}
-	return r.finishSave()
+	select {
+	case <-r.writing.done:
+		return r.finishSave()
+	default:
+		return nil
+	}
 }
 
 // copied returns copies, which the caller releases: a tensor that was read can

@@ -202,7 +202,7 @@ func (r *run) rate(step int) float64 {
 
 func (r *run) close() {
 	if r.writing != nil {
-		_ = <-r.writing.done // it reads tensors that are released here; the run has failed already
+		<-r.writing.done // it reads tensors that are released here
 	}
 	if r.session != nil {
 		r.session.Close()
