@@ -144,7 +144,9 @@ type TrainRequest struct {
 	// shard files, which name the pictures that they hold.
 	Dataset string
 	Shards  []string
-	// Resume is the path of a checkpoint, empty to start from the seed.
+	// Resume is the path of a checkpoint, empty to start from the seed. It is one
+	// of this training, or of one that this continues: then the two share what
+	// TrainingConfig.Lasting returns, and Config says what is new.
 	Resume string
 	// WorkDir is a folder for checkpoints; OutputDir gets the results: the
 	// folder saved_model/ and the files vocabulary.json, model.json and
