@@ -49,7 +49,7 @@ type DataConfig struct {
 	// GloVe is a text file of word vectors (Pennington, Socher and Manning 2014):
 	// a word and its numbers a line. The words' vectors start with them; their
 	// size is model.embedding_dim. Empty starts them at random.
-	GloVe string `json:"glove" yaml:"glove" digest:"omitdefault"`
+	GloVe string `json:"glove,omitzero" yaml:"glove"`
 }
 
 // SplitFiles are paths of files with one image name a line.
@@ -105,13 +105,13 @@ type ModelConfig struct {
 	// RecurrentDropout is the share of the LSTM's hidden state that each of its
 	// gates drops in training, in [0, 1): the same of it at every word of a
 	// caption. Used by lstm-pooled alone.
-	RecurrentDropout float64 `json:"recurrent_dropout" yaml:"recurrent_dropout" digest:"omitdefault"`
+	RecurrentDropout float64 `json:"recurrent_dropout,omitzero" yaml:"recurrent_dropout"`
 	// EmbeddingDim is the size of the words' vectors; 0 takes Width. A decoder
 	// that needs them as wide as Width widens them by a learned projection.
-	EmbeddingDim int `json:"embedding_dim" yaml:"embedding_dim" digest:"omitdefault"`
+	EmbeddingDim int `json:"embedding_dim,omitzero" yaml:"embedding_dim"`
 	// EmbeddingFrozen keeps the words' vectors as data.glove has them; false
 	// trains them further.
-	EmbeddingFrozen bool `json:"embedding_frozen" yaml:"embedding_frozen" digest:"omitdefault"`
+	EmbeddingFrozen bool `json:"embedding_frozen,omitzero" yaml:"embedding_frozen"`
 }
 
 // EmbeddingSize returns the size of the words' vectors.

@@ -190,6 +190,45 @@ type TrainResult struct {
 	TensorFlow string `json:"tensorflow_version"`
 }
 
+// ModelImporter makes a model of one that the original system has trained.
+type ModelImporter interface {
+	// ImportModel writes OutputDir as Trainer does. A file that is no model of
+	// the original is Invalid, with every difference among its problems.
+	ImportModel(ctx context.Context, req ImportRequest) (ImportResult, error)
+}
+
+// ImportRequest names the files of a caption model that the original system has
+// trained.
+type ImportRequest struct {
+	// Model is the path of Keras' archive (*.keras) or of a file of weights, and
+	// Vocabulary that of the original's wordtoix.json.
+	Model      string `json:"model"`
+	Vocabulary string `json:"vocabulary"`
+	// EncoderWeights is the path of the encoder's weights; which encoder it is,
+	// the model's width says.
+	EncoderWeights string `json:"encoder_weights"`
+	// MaxLength is how many tokens a model of a file of weights reads, and
+	// MasksPadding whether it leaves out the padding behind them. An archive says
+	// so itself.
+	MaxLength    int    `json:"max_length"`
+	MasksPadding bool   `json:"masks_padding"`
+	OutputDir    string `json:"output_dir"`
+}
+
+// ImportResult is the imported model.
+type ImportResult struct {
+	Model    ModelConfig `json:"model"`
+	Training TrainResult `json:"training"`
+	Imported Imported    `json:"imported"`
+}
+
+// Imported are the digests of the files that a version was imported from.
+type Imported struct {
+	Model          Digest `json:"model"`
+	Vocabulary     Digest `json:"vocabulary"`
+	EncoderWeights Digest `json:"encoder_weights"`
+}
+
 // ModelDescription is the content of a bundle's model.json: what a program
 // must know to drive the SavedModel beside it.
 type ModelDescription struct {
@@ -197,7 +236,10 @@ type ModelDescription struct {
 	// MaxTokens is the longest token sequence, start and end included.
 	MaxTokens int `json:"max_tokens"`
 	// Pixels is the side of the squares that preprocess gives and encode takes.
-	Pixels     int    `json:"pixels"`
-	Parameters int    `json:"parameters"`
-	TensorFlow string `json:"tensorflow"`
+	Pixels int `json:"pixels"`
+	// SeesPadding says that step goes on through padding up to MaxTokens-1
+	// tokens, as some models of the original system do.
+	SeesPadding bool   `json:"sees_padding,omitempty"`
+	Parameters  int    `json:"parameters"`
+	TensorFlow  string `json:"tensorflow"`
 }

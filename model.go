@@ -70,6 +70,8 @@ type Lineage struct {
 		Data     uint64 `json:"data"`
 		Training uint64 `json:"training"`
 	} `json:"seeds"`
+	// Imported are the files of a version that the original system has trained.
+	Imported *Imported `json:"imported,omitempty"`
 }
 
 // ModelVersion is a row of the registry. Its Version is the SHA-256 of the
