@@ -22,23 +22,42 @@ type DataConfig struct {
 	// Images is the folder of pictures. With Captions empty too, the
 	// demonstration data set is used, and made first where it is missing.
 	Images string `json:"images" yaml:"images"`
-	// Captions is the captions file in the Kaggle Flickr8k layout:
-	// image,caption; header optional; split at the first comma.
+	// Captions is the captions file; for COCO also the folder that holds its
+	// captions_train….json and captions_val….json.
 	Captions string `json:"captions" yaml:"captions"`
+	// Format is the layout of the captions file: "kaggle", Kaggle's CSV of
+	// Flickr8k (image,caption); "token", Flickr8k.token.txt; "results",
+	// Flickr30k's results.csv; "karpathy", dataset_….json with its splits;
+	// "coco", captions_….json. "auto" tells them apart.
+	Format string `json:"format" yaml:"format"`
 	// SplitFiles name files with one image name a line. All three or none:
-	// without them the pictures are split by SplitRatios.
+	// without them the pictures are split as the captions file says, else by
+	// SplitRatios.
 	SplitFiles SplitFiles `json:"split_files" yaml:"split_files"`
 	// SplitRatios are the shares of the pictures in each split; they sum to 1.
 	SplitRatios SplitRatios `json:"split_ratios" yaml:"split_ratios"`
+	// SplitMethod says how SplitRatios divide the pictures: "hash" by their
+	// contents and Seed, equal pictures together, whatever their names;
+	// "original" as the original system does, by Python's seeded shuffle of
+	// their order in the captions file.
+	SplitMethod string `json:"split_method" yaml:"split_method"`
 	// Seed makes the split by ratios repeatable.
 	Seed uint64 `json:"seed" yaml:"seed"`
 	// MinWordCount is how often a word must occur in the training captions to
-	// enter the vocabulary; rarer words become the unknown token.
+	// enter the vocabulary.
 	MinWordCount int `json:"min_word_count" yaml:"min_word_count"`
+	// Vocabulary is "standard", in which rarer words become the unknown token,
+	// or "original", the original system's, which has no such token and drops
+	// them.
+	Vocabulary string `json:"vocabulary" yaml:"vocabulary"`
 	// MaxTokens is the longest caption in tokens, start and end included;
-	// longer ones are cut for training. 0 takes the 99th percentile of the
-	// training captions.
+	// longer ones are cut for training. 0 takes it from the data, by
+	// MaxTokensPercentile.
 	MaxTokens int `json:"max_tokens" yaml:"max_tokens"`
+	// MaxTokensPercentile is the share in percent of the training captions that
+	// are not cut where MaxTokens is 0. 100 takes the longest, as the original
+	// system does, which also looks at the captions of the other splits.
+	MaxTokensPercentile float64 `json:"max_tokens_percentile" yaml:"max_tokens_percentile"`
 	// MinUsable is the share of the pictures that must be usable, in (0, 1].
 	MinUsable float64 `json:"min_usable" yaml:"min_usable"`
 	// ShardSize is how many pictures one ExtractFeatures or CaptionShard
@@ -201,6 +220,9 @@ type EvaluationConfig struct {
 	// NoRepeatNGram forbids a second occurrence of an n-gram of this order
 	// in one caption; 0 allows all.
 	NoRepeatNGram int `json:"no_repeat_ngram" yaml:"no_repeat_ngram"`
+	// SamplePictures is how many pictures of the test split are captioned and
+	// scored, always the same ones of the same split; 0 takes all.
+	SamplePictures int `json:"sample_pictures" yaml:"sample_pictures"`
 	// SampleCaptions is how many test pictures' captions the report shows, and
 	// how many validation pictures, at most 32, are captioned after each epoch
 	// to watch the model learn.
@@ -233,11 +255,17 @@ func DefaultConfig() Config {
 	return Config{
 		Data: DataConfig{
 			SplitRatios:  SplitRatios{Train: 0.6, Validation: 0.2, Test: 0.2},
+			Format:       "auto",
+			SplitMethod:  "hash",
 			Seed:         42,
 			MinWordCount: 5,
-			MinUsable:    0.95,
-			ShardSize:    10_000,
-			MaxPixels:    50_000_000,
+			Vocabulary:   "standard",
+
+			MaxTokensPercentile: 99,
+
+			MinUsable: 0.95,
+			ShardSize: 10_000,
+			MaxPixels: 50_000_000,
 		},
 		Model: ModelConfig{
 			Encoder: "conv", FeatureType: "float16", Decoder: "transformer", ImageSize: 64,

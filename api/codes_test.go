@@ -28,6 +28,7 @@ var notForClients = map[string]string{
 	"data_changed":       "fails a run",
 	"engine_failed":      "fails a run",
 	"engine_protocol":    "is internal",
+	"invalid_captions":   "fails a run",
 	"invalid_score_file": "a file of the command line's",
 	"schema_newer":       "stops the server from starting",
 	"stale_attempt":      "fences off a training that was replaced",

@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/ml/dataset"
 	"github.com/captioner/captioner/ml/decode"
 	"github.com/captioner/captioner/ml/metrics"
+	"github.com/captioner/captioner/ml/text"
 )
 
 // The parts of a model that a configuration can choose from. They are built in
@@ -57,15 +59,19 @@ func (c *checker) data(d captioner.DataConfig) {
 	case d.Images == "" && d.Captions != "":
 		c.clash("data.images", "is missing: the captions of data.captions need pictures", "data.captions")
 	}
+	c.oneOf("data.format", d.Format, dataset.Formats())
 	c.path("data.glove", d.GloVe)
 	c.splitFiles(d)
 	c.splitRatios(d)
+	c.oneOf("data.split_method", d.SplitMethod, dataset.SplitMethods)
 	c.any("data.seed")
 	c.whole("data.min_word_count", d.MinWordCount, 1, 1_000_000)
+	c.oneOf("data.vocabulary", d.Vocabulary, []string{text.Standard, text.Original})
 	if d.MaxTokens != 0 {
 		c.whole("data.max_tokens", d.MaxTokens, 3, 256) // start, a word, end
 	}
 	c.any("data.max_tokens")
+	c.real("data.max_tokens_percentile", d.MaxTokensPercentile, above(0, 100))
 	c.real("data.min_usable", d.MinUsable, above(0, 1))
 	c.whole("data.shard_size", d.ShardSize, 1, 10_000_000)
 	c.whole("data.max_pixels", d.MaxPixels, 1, 1_000_000_000)
@@ -206,6 +212,7 @@ func (c *checker) evaluation(e captioner.EvaluationConfig) {
 	c.whole("evaluation.beam_width", e.BeamWidth, 1, 64)
 	c.real("evaluation.length_penalty", e.LengthPenalty, closed(0, 10))
 	c.whole("evaluation.no_repeat_ngram", e.NoRepeatNGram, 0, 20)
+	c.whole("evaluation.sample_pictures", e.SamplePictures, 0, 10_000_000)
 	c.whole("evaluation.sample_captions", e.SampleCaptions, 0, 1000)
 }
 

@@ -21,7 +21,8 @@ const (
 	JSON = "json"
 )
 
-// Parse reads a configuration over the defaults: empty input is the defaults.
+// Parse reads a configuration over the defaults, or over the preset that it
+// names with the key "preset": empty input is the defaults.
 // The format is YAML or JSON. It is strict: unknown and repeated keys, wrong
 // types, values out of range and contradictions are all reported, in one error
 // of kind Invalid with code "invalid_config", in the order of the file.
@@ -71,8 +72,9 @@ func Locate(problems []captioner.Problem, data []byte, format string) []captione
 	if len(unreadable) > 0 {
 		return problems
 	}
-	d := decoder{at: map[string]position{}, broken: map[string]bool{}}
+	d := newDecoder()
 	var cfg captioner.Config
+	d.preset(&cfg, tree)
 	d.decode(&cfg, tree)
 	located := slices.Clone(problems)
 	for i, p := range located {
@@ -98,13 +100,18 @@ func merge(base captioner.Config, data []byte, format string, more func(captione
 	if len(problems) > 0 {
 		return captioner.Config{}, Error(problems)
 	}
-	d := decoder{at: map[string]position{}, broken: map[string]bool{}}
+	d := newDecoder()
+	preset := d.preset(&base, tree)
 	d.decode(&base, tree)
 	base.Model.Encoder = encoderName(base.Model.Encoder)
 	if _, given := d.at["model.image_size"]; !given {
 		base.Model.ImageSize = cmp.Or(captioner.PretrainedShape(base.Model.Encoder).Side, base.Model.ImageSize)
 	}
-	findings := check(base).findings
+	var findings []finding
+	if preset == Kaggle {
+		findings = findInputs(&base)
+	}
+	findings = append(findings, check(base).findings...)
 	if more != nil {
 		for _, p := range more(base) {
 			findings = append(findings, finding{Problem: p})

@@ -280,7 +280,7 @@ func TestUnknownKeys(t *testing.T) {
 		"split_ratio":    `did you mean "split_ratios"?`,
 		"epochs":         `did you mean training.epochs?`,
 		"beamwidth":      `did you mean evaluation.beam_width?`,
-		"zzz":            `the fields of data are images, captions, split_files, split_ratios, seed`,
+		"zzz":            `the fields of data are images, captions, format, split_files, split_ratios, split_method, seed`,
 		"":               `the fields of data are images`,
 	} {
 		data, err := json.Marshal(map[string]any{"data": map[string]any{key: 1}})
@@ -440,8 +440,8 @@ func TestCheck(t *testing.T) {
 		{"promotion", func(c *captioner.Config) { c.Promotion = captioner.PromotionConfig{Metric: "BLEU4", Margin: -1} },
 			[]string{"promotion.metric", "promotion.algorithm", "promotion.margin", "promotion.collapse_share", "promotion.collapse_min_images"}},
 		{"everything empty", func(c *captioner.Config) { *c = captioner.Config{} }, []string{
-			"data.split_ratios.train", "data.split_ratios.validation", "data.split_ratios.test",
-			"data.min_word_count", "data.min_usable", "data.shard_size", "data.max_pixels",
+			"data.format", "data.split_ratios.train", "data.split_ratios.validation", "data.split_ratios.test", "data.split_method",
+			"data.min_word_count", "data.vocabulary", "data.max_tokens_percentile", "data.min_usable", "data.shard_size", "data.max_pixels",
 			"model.encoder", "model.feature_type", "model.decoder", "model.image_size", "model.width", "model.layers", "model.heads", "model.feed_forward",
 			"training.steps", "training.batch_size", "training.captions_per_image", "training.learning_rate",
 			"training.epsilon", "training.checkpoint_interval", "training.encoder_learning_rate_ratio", "evaluation.beam_width",

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/ml/dataset"
 	"github.com/captioner/captioner/ml/keras"
 )
 
@@ -37,6 +38,7 @@ func CheckMachine(c captioner.Config, dataRoot string, workDirs ...string) []cap
 		case *p.path == "":
 		case p.field == "data.images":
 			pictures = m.folder(p.field, *p.path)
+		case p.field == "data.captions" && m.isCOCOFolder(*p.path):
 		case p.field == "model.weights":
 			m.weights(p.field, *p.path)
 		default:
@@ -136,6 +138,19 @@ func rightType(info fs.FileInfo, folder bool) error {
 		return irregular
 	}
 	return nil
+}
+
+// isCOCOFolder reports whether a path is that of an allowed folder with COCO's
+// captions, which may stand where a captions file does.
+func (m *machine) isCOCOFolder(path string) bool {
+	f, err := m.open(path, true)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	_, _, ok := dataset.COCOFiles(names)
+	return err == nil && ok
 }
 
 // folder checks a folder of pictures and returns how many entries it has.

@@ -99,9 +99,9 @@ func TestSchemaOfSomeFields(t *testing.T) {
 		// The comment above a group of fields, with their names in files.
 		training["warmup_steps"].Description:    "reached after warmup_steps and then lowered",
 		training["beta2"].Description:           "beta1, beta2 and epsilon are Adam's",
-		data["captions"].Description:            "captions is the captions file in the Kaggle",
+		data["captions"].Description:            "captions is the captions file; for COCO also",
 		data["split_files"].Description:         "All three or none",
-		data["min_word_count"].Description:      "rarer words become the unknown token",
+		data["vocabulary"].Description:          "rarer words become the unknown token",
 		root.Properties["training"].Description: "training describes how the weights are found",
 	} {
 		if !strings.Contains(name, want) {

@@ -23,6 +23,8 @@ import (
 // about a picture's file are images.Reason's.
 const (
 	ReasonNoComma      = "no_comma"          // the line has no comma
+	ReasonNoTab        = "no_tab"            // the line has no tab
+	ReasonNoBar        = "no_bar"            // the line has no bars
 	ReasonLineTooLong  = "line_too_long"     // the line is longer than MaxLineBytes
 	ReasonInvalidName  = "invalid_name"      // the line names no file below the images folder
 	ReasonEmptyCaption = "empty_caption"     // nothing follows the comma
@@ -31,6 +33,7 @@ const (
 	ReasonUnknownImage = "unknown_image"     // there is no such picture
 	ReasonNoCaption    = "no_caption"        // a picture of a split file has no caption
 	ReasonNoSplit      = "no_split"          // a captioned picture is in no split file
+	ReasonUnknownSplit = "unknown_split"     // the captions file puts the picture into a split of another name
 )
 
 // Drop returns the data set without the pictures that are named in

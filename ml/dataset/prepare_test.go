@@ -129,6 +129,53 @@ func TestPrepare(t *testing.T) {
 	}
 }
 
+// The words, the split and the length of the original system: pictures in the
+// order of the file, shuffled as Python does; words that occur often enough,
+// captions that occur twice counted twice; the longest caption of all splits.
+func TestPrepareAsTheOriginal(t *testing.T) {
+	f := newFolder(t)
+	f.cfg.Vocabulary, f.cfg.SplitMethod, f.cfg.MaxTokensPercentile, f.cfg.MinWordCount = "original", "original", 100, 3
+	f.cfg.MinUsable = 0.5
+	captions := "image,caption\n"
+	for i := 9; i >= 0; i-- { // their names are in another order than the file
+		name := fmt.Sprintf("img%d.jpg", i)
+		f.write("Images/"+name, picture(t, i))
+		captions += name + ",A dog runs .\n"
+	}
+	captions += "img7.jpg,a rare word\nimg7.jpg,a rare word\n" + // in training
+		"img9.jpg,a rare word of the test split that is by far the longest\n" +
+		"gone.jpg,a picture that is not there\n"
+	f.write("captions.txt", []byte(captions))
+	f.write("Images/img0.jpg", nil) // damaged: it has its place in the shuffle
+	ds := f.prepare()
+	// testdata/preprocess.json of ml/text: of ten pictures the original tests
+	// with the first and second of the file, and validates with 4 and 9.
+	want := map[string]captioner.Split{
+		"img9.jpg": "test", "img8.jpg": "test", "img5.jpg": "validation",
+		"img7.jpg": "train", "img6.jpg": "train", "img4.jpg": "train", "img3.jpg": "train", "img2.jpg": "train", "img1.jpg": "train",
+	}
+	got := map[string]captioner.Split{}
+	for _, e := range ds.Examples {
+		got[e.Image] = e.Split
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("splits (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"<pad>", "a", "dog", "endseq", "runs", "startseq"}, ds.Vocabulary); diff != "" {
+		t.Errorf("vocabulary (-want +got):\n%s", diff)
+	}
+	if ds.MaxTokens != 15 {
+		t.Errorf("MaxTokens = %d, want 15", ds.MaxTokens)
+	}
+	if e := ds.Examples[6]; len(e.References) != 3 {
+		t.Errorf("%s has the references %q, want the doubled one twice", e.Image, e.References)
+	}
+	f.cfg.MinWordCount = 2
+	if ds := f.prepare(); !slices.Contains(ds.Vocabulary, "rare") {
+		t.Errorf("vocabulary %v misses a word that is twice in one picture's captions", ds.Vocabulary)
+	}
+}
+
 // The JSON, whose digest names the data set, does not depend on the folder,
 // on the order of the pictures' captions or on chance; the seed changes it.
 func TestEqualDataEqualJSON(t *testing.T) {

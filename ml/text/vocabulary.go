@@ -24,6 +24,12 @@ const (
 	EndToken     = "endseq"
 )
 
+// The kinds of vocabularies, as data.vocabulary names them.
+const (
+	Standard = "standard"
+	Original = "original"
+)
+
 // special are the first tokens of a standard vocabulary.
 var special = []string{PadToken, UnknownToken, StartToken, EndToken}
 
