@@ -126,6 +126,9 @@ type TrainRequest struct {
 	// shard files, which name the pictures that they hold.
 	Dataset string
 	Shards  []string
+	// WordVectors is the path of what PutWordVectors has made, empty to start
+	// the words' vectors at random.
+	WordVectors string
 	// Resume is the path of a checkpoint, empty to start from the seed.
 	Resume string
 	// WorkDir is a folder for checkpoints; OutputDir gets the results: the

@@ -51,7 +51,11 @@ func TestConfigSchema(t *testing.T) {
 		}
 	}
 	// What JSON leaves out when it is zero.
-	for section, fields := range map[string]map[string]any{"model": {"weights": ""}, "training": {"fine_tune_blocks": 0.0}} {
+	for section, fields := range map[string]map[string]any{
+		"data":     {"glove": ""},
+		"model":    {"weights": "", "recurrent_dropout": 0.0, "embedding_dim": 0.0, "embedding_frozen": false},
+		"training": {"fine_tune_blocks": 0.0},
+	} {
 		maps.Copy(want.(map[string]any)[section].(map[string]any), fields)
 	}
 	if diff := gocmp.Diff(want, got); diff != "" {

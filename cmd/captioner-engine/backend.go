@@ -25,7 +25,8 @@ func newBackend(o options, logger *slog.Logger) server.Backend {
 			defer p.Close()
 			return predict.ExtractFeatures(ctx, p, p.Side(), req, progress)
 		},
-		Train: train.Run,
+		Train:       train.Run,
+		ImportModel: train.Import,
 	}
 }
 

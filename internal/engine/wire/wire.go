@@ -13,7 +13,7 @@ import (
 )
 
 // Protocol is the number of the contract. Raise it with every change to it.
-const Protocol = 2
+const Protocol = 3
 
 // MaxMessageBytes bounds a message either way: a batch of large pictures. gRPC's
 // own default for received messages is 4 MiB.
@@ -137,7 +137,7 @@ func FromTrainRequest(r captioner.TrainRequest) (*pb.TrainRequest, error) {
 	}
 	return &pb.TrainRequest{
 		ConfigJson: config, Dataset: r.Dataset, Shards: r.Shards, Resume: r.Resume,
-		WorkDir: r.WorkDir, OutputDir: r.OutputDir,
+		WordVectors: r.WordVectors, WorkDir: r.WorkDir, OutputDir: r.OutputDir,
 	}, nil
 }
 
@@ -145,7 +145,7 @@ func FromTrainRequest(r captioner.TrainRequest) (*pb.TrainRequest, error) {
 func ToTrainRequest(m *pb.TrainRequest) (captioner.TrainRequest, error) {
 	r := captioner.TrainRequest{
 		Dataset: m.GetDataset(), Shards: m.GetShards(), Resume: m.GetResume(),
-		WorkDir: m.GetWorkDir(), OutputDir: m.GetOutputDir(),
+		WordVectors: m.GetWordVectors(), WorkDir: m.GetWorkDir(), OutputDir: m.GetOutputDir(),
 	}
 	if err := json.Unmarshal(m.GetConfigJson(), &r.Config); err != nil {
 		return r, fmt.Errorf("read configuration: %w", err)
