@@ -68,7 +68,7 @@ type DataConfig struct {
 	// GloVe is a text file of word vectors (Pennington, Socher and Manning 2014):
 	// a word and its numbers a line. The words' vectors start with them; their
 	// size is model.embedding_dim. Empty starts them at random.
-	GloVe string `json:"glove,omitzero" yaml:"glove"`
+	GloVe string `json:"glove" yaml:"glove"`
 }
 
 // SplitFiles are paths of files with one image name a line.
@@ -94,10 +94,10 @@ type ModelConfig struct {
 	// Weights is the file of the encoder's weights that Keras publishes (the
 	// applications' *_notop.h5) or writes (*.weights.h5). Without one the encoder
 	// is trained from random weights.
-	Weights string `json:"weights,omitzero" yaml:"weights"`
+	Weights string `json:"weights" yaml:"weights"`
 	// FeatureType is how a frozen encoder's output is kept: "float16", or
 	// "float32" in twice the space.
-	FeatureType string `json:"feature_type,omitzero" yaml:"feature_type"`
+	FeatureType string `json:"feature_type" yaml:"feature_type"`
 	// Decoder names the caption decoder: "transformer"; "lstm-attention", an
 	// LSTM that looks at the picture before each word; or "lstm-pooled", the
 	// original system's, in which one vector of the whole picture looks at the
@@ -124,13 +124,13 @@ type ModelConfig struct {
 	// RecurrentDropout is the share of the LSTM's hidden state that each of its
 	// gates drops in training, in [0, 1): the same of it at every word of a
 	// caption. Used by lstm-pooled alone.
-	RecurrentDropout float64 `json:"recurrent_dropout,omitzero" yaml:"recurrent_dropout"`
+	RecurrentDropout float64 `json:"recurrent_dropout" yaml:"recurrent_dropout"`
 	// EmbeddingDim is the size of the words' vectors; 0 takes Width. A decoder
 	// that needs them as wide as Width widens them by a learned projection.
-	EmbeddingDim int `json:"embedding_dim,omitzero" yaml:"embedding_dim"`
+	EmbeddingDim int `json:"embedding_dim" yaml:"embedding_dim"`
 	// EmbeddingFrozen keeps the words' vectors as data.glove has them; false
 	// trains them further.
-	EmbeddingFrozen bool `json:"embedding_frozen,omitzero" yaml:"embedding_frozen"`
+	EmbeddingFrozen bool `json:"embedding_frozen" yaml:"embedding_frozen"`
 }
 
 // EmbeddingSize returns the size of the words' vectors.
@@ -165,16 +165,32 @@ type TrainingConfig struct {
 	// Epochs is the number of passes over the training pictures; 0 means as
 	// many as Steps fill.
 	Epochs int `json:"epochs" yaml:"epochs"`
-	// BatchSize is the number of pictures a step.
+	// BatchSize is the number of pictures a batch; AccumulationSteps of them make
+	// a step.
 	BatchSize int `json:"batch_size" yaml:"batch_size"`
 	// CaptionsPerImage is how many of a picture's captions, drawn at random,
 	// a step uses; they share one encoder pass.
 	CaptionsPerImage int `json:"captions_per_image" yaml:"captions_per_image"`
+	// AccumulationSteps is how many batches make a step: their gradients are
+	// added up, one batch after another, before the weights move once. It is for
+	// large steps in the memory of a small batch.
+	AccumulationSteps int `json:"accumulation_steps" yaml:"accumulation_steps"`
 	// LearningRate is the highest rate of Adam, reached after WarmupSteps and
-	// then lowered along a cosine to MinLearningRateRatio of it.
-	LearningRate         float64 `json:"learning_rate" yaml:"learning_rate"`
-	WarmupSteps          int     `json:"warmup_steps" yaml:"warmup_steps"`
+	// then lowered as Schedule says.
+	LearningRate float64 `json:"learning_rate" yaml:"learning_rate"`
+	WarmupSteps  int     `json:"warmup_steps" yaml:"warmup_steps"`
+	// Schedule lowers the rate: "cosine" along half a cosine over all steps, to
+	// MinLearningRateRatio of LearningRate; "plateau" when the validation loss no
+	// longer falls; "constant" not at all.
+	Schedule             string  `json:"schedule" yaml:"schedule"`
 	MinLearningRateRatio float64 `json:"min_learning_rate_ratio" yaml:"min_learning_rate_ratio"`
+	// PlateauFactor multiplies the rate after PlateauPatience epochs in a row
+	// whose validation loss is not at least 1e-4 below the best, down to
+	// MinLearningRate, as Keras' ReduceLROnPlateau does. Only the schedule
+	// "plateau" reads the three.
+	PlateauFactor   float64 `json:"plateau_factor" yaml:"plateau_factor"`
+	PlateauPatience int     `json:"plateau_patience" yaml:"plateau_patience"`
+	MinLearningRate float64 `json:"min_learning_rate" yaml:"min_learning_rate"`
 	// Beta1, Beta2 and Epsilon are Adam's (Kingma and Ba 2015).
 	Beta1   float64 `json:"beta1" yaml:"beta1"`
 	Beta2   float64 `json:"beta2" yaml:"beta2"`
@@ -190,10 +206,10 @@ type TrainingConfig struct {
 	// FineTuneBlocks is how many of the last blocks of an encoder with Weights are
 	// trained; 0 freezes it, so that its output is computed once a picture and
 	// kept, and -1 trains all. The statistics of its batch normalisations stay.
-	FineTuneBlocks int `json:"fine_tune_blocks,omitzero" yaml:"fine_tune_blocks"`
+	FineTuneBlocks int `json:"fine_tune_blocks" yaml:"fine_tune_blocks"`
 	// EncoderLearningRateRatio is the learning rate of those blocks as a share of
 	// LearningRate.
-	EncoderLearningRateRatio float64 `json:"encoder_learning_rate_ratio,omitzero" yaml:"encoder_learning_rate_ratio"`
+	EncoderLearningRateRatio float64 `json:"encoder_learning_rate_ratio" yaml:"encoder_learning_rate_ratio"`
 	// Augmentation shifts each training picture of the encoder conv by a random
 	// crop. Pictures are never mirrored: left and right are words.
 	Augmentation bool `json:"augmentation" yaml:"augmentation"`
@@ -207,7 +223,27 @@ type TrainingConfig struct {
 	// Threads is the number of CPU threads of the job engine. Results are
 	// bit-identical only for equal numbers. 0 takes the machine's.
 	Threads int `json:"threads" yaml:"threads"`
+	// Precision is that of the matrix products: "float32", "bfloat16" on
+	// processors that compute it (AVX512-BF16 or AMX), or "float16" on a GPU, with
+	// the loss scaled so that small gradients survive. Weights and Adam stay
+	// float32.
+	Precision string `json:"precision" yaml:"precision"`
+	// Devices is how many devices of the machine share each batch. 0 takes all
+	// GPUs, or the CPU where there is none. Without a GPU a higher number than 1
+	// splits the CPU in so many, which serves to try it.
+	Devices int `json:"devices" yaml:"devices"`
 }
+
+// The values of TrainingConfig.Schedule and Precision.
+const (
+	ScheduleCosine   = "cosine"
+	SchedulePlateau  = "plateau"
+	ScheduleConstant = "constant"
+
+	PrecisionFloat32  = "float32"
+	PrecisionBfloat16 = "bfloat16"
+	PrecisionFloat16  = "float16"
+)
 
 // EvaluationConfig describes decoding and scoring of the test split. Beam
 // settings are part of the version: serving uses the same ones.
@@ -249,8 +285,8 @@ type PromotionConfig struct {
 }
 
 // DefaultConfig returns the defaults. The model and training numbers are those
-// of the demonstration in docs/results.md; beam width and length penalty are
-// the original system's.
+// of the demonstration in docs/results.md; beam width, length penalty and the
+// numbers of the schedule "plateau" are the original system's.
 func DefaultConfig() Config {
 	return Config{
 		Data: DataConfig{
@@ -272,13 +308,15 @@ func DefaultConfig() Config {
 			Width: 128, Layers: 2, Heads: 4, FeedForward: 256, Dropout: 0.1,
 		},
 		Training: TrainingConfig{
-			Steps: 3600, BatchSize: 16, CaptionsPerImage: 2,
-			LearningRate: 2e-3, WarmupSteps: 100, MinLearningRateRatio: 0.01,
+			Steps: 3600, BatchSize: 16, CaptionsPerImage: 2, AccumulationSteps: 1,
+			LearningRate: 2e-3, WarmupSteps: 100, Schedule: ScheduleCosine, MinLearningRateRatio: 0.01,
+			PlateauFactor: 0.5, PlateauPatience: 3, MinLearningRate: 1e-6,
 			Beta1: 0.9, Beta2: 0.98, Epsilon: 1e-9, ClipNorm: 1,
 			LabelSmoothing: 0.1, AuxiliaryWeight: 0.1, EncoderLearningRateRatio: 0.1, Augmentation: true,
 			EarlyStoppingPatience: 0,
 			CheckpointInterval:    Duration(60 * time.Second),
 			Seed:                  42,
+			Precision:             PrecisionFloat32,
 		},
 		Evaluation: EvaluationConfig{BeamWidth: 3, LengthPenalty: 0.7, NoRepeatNGram: 3, SampleCaptions: 8},
 		Promotion: PromotionConfig{

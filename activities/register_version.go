@@ -142,7 +142,7 @@ func (a *Activities) assemble(ctx context.Context, key string, b bundle) (captio
 	if err != nil {
 		return "", err
 	}
-	if err := writeFile(filepath.Join(folder, configFile), config.MarshalPortable(bundleConfig(b.config))); err != nil {
+	if err := writeFile(filepath.Join(folder, configFile), config.Marshal(bundleConfig(b.config))); err != nil {
 		return "", err
 	}
 	if err := writeJSON(filepath.Join(folder, evaluationFile), b.evaluation); err != nil {

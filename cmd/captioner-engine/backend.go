@@ -25,7 +25,7 @@ func newBackend(o options, logger *slog.Logger) server.Backend {
 			defer p.Close()
 			return predict.ExtractFeatures(ctx, p, p.Side(), req, progress)
 		},
-		Train:       train.Run,
+		Train:       fit,
 		ImportModel: train.Import,
 	}
 }

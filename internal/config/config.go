@@ -31,7 +31,8 @@ func Parse(data []byte, format string) (captioner.Config, error) {
 }
 
 // ParseWith is Parse with more rules, whose problems are reported together with
-// its own. They are given what could be read.
+// its own, of which a field with a problem already has no more. They are given
+// what could be read.
 func ParseWith(data []byte, format string, rules func(captioner.Config) []captioner.Problem) (captioner.Config, error) {
 	return merge(captioner.DefaultConfig(), data, format, rules)
 }
@@ -57,7 +58,7 @@ func ParseOn(data []byte, format string, here Machine) (captioner.Config, error)
 		return Resolve(c, here.Base)
 	}
 	c, err := ParseWith(data, format, func(c captioner.Config) []captioner.Problem {
-		return CheckMachine(resolve(c), here.DataRoot, here.WorkDirs...)
+		return append(CheckMachine(resolve(c), here.DataRoot, here.WorkDirs...), CheckProcessor(c)...)
 	})
 	if err != nil {
 		return captioner.Config{}, err
@@ -114,7 +115,10 @@ func merge(base captioner.Config, data []byte, format string, more func(captione
 	findings = append(findings, check(base).findings...)
 	if more != nil {
 		for _, p := range more(base) {
-			findings = append(findings, finding{Problem: p})
+			known := slices.ContainsFunc(findings, func(f finding) bool { return p.Field != "" && f.Field == p.Field })
+			if !known { // else a rule has said already what is wrong with the field
+				findings = append(findings, finding{Problem: p})
+			}
 		}
 	}
 	for _, f := range findings {
@@ -202,15 +206,20 @@ func WithoutPaths(c captioner.Config) captioner.Config {
 	return c
 }
 
-// Portable empties every path, and what is ignored because of another field:
-// what remains says the same on any machine, and alike configurations say it
-// alike. Whether there are weights is gone with their path.
+// Portable empties every path, and gives what is ignored because of another
+// field its default: what remains says the same on any machine, and alike
+// configurations say it alike. Whether there are weights is gone with their path.
 func Portable(c captioner.Config) captioner.Config {
+	unused := captioner.DefaultConfig()
 	if !c.Frozen() {
-		c.Model.FeatureType = ""
+		c.Model.FeatureType = unused.Model.FeatureType
 	}
 	if c.Training.FineTuneBlocks == 0 {
-		c.Training.EncoderLearningRateRatio = 0
+		c.Training.EncoderLearningRateRatio = unused.Training.EncoderLearningRateRatio
+	}
+	if c.Training.Schedule != captioner.SchedulePlateau {
+		c.Training.PlateauFactor, c.Training.PlateauPatience, c.Training.MinLearningRate =
+			unused.Training.PlateauFactor, unused.Training.PlateauPatience, unused.Training.MinLearningRate
 	}
 	return WithoutPaths(c)
 }

@@ -15,32 +15,17 @@ import (
 // captioner.Config. Parse reads it back to the same configuration.
 func Marshal(c captioner.Config) []byte {
 	var b strings.Builder
-	writeSection(&b, reflect.ValueOf(c), "", func(reflect.StructField, reflect.Value) bool { return true })
+	writeSection(&b, reflect.ValueOf(c), "")
 	return []byte(b.String())
 }
 
-// MarshalPortable writes what Portable leaves of a configuration. The bytes
-// depend on the values alone, since they become part of a bundle. As in JSON, a
-// field that is of no use and has come later is left out, so that versions that
-// do without it stay what they were.
-func MarshalPortable(c captioner.Config) []byte {
-	var b strings.Builder
-	writeSection(&b, reflect.ValueOf(Portable(c)), "", func(field reflect.StructField, v reflect.Value) bool {
-		return !strings.HasSuffix(field.Tag.Get("json"), ",omitzero") || !v.IsZero()
-	})
-	return []byte(b.String())
-}
-
-// writeSection writes the wanted fields of a struct, indented.
-func writeSection(b *strings.Builder, v reflect.Value, indent string, wanted func(reflect.StructField, reflect.Value) bool) {
+// writeSection writes the fields of a struct, indented.
+func writeSection(b *strings.Builder, v reflect.Value, indent string) {
 	for i := range v.NumField() {
 		field, key := v.Field(i), keyOf(v.Type().Field(i))
-		if !wanted(v.Type().Field(i), field) {
-			continue
-		}
 		if field.Kind() == reflect.Struct {
 			fmt.Fprintf(b, "%s%s:\n", indent, key)
-			writeSection(b, field, indent+"  ", wanted)
+			writeSection(b, field, indent+"  ")
 			continue
 		}
 		fmt.Fprintf(b, "%s%s: %s\n", indent, key, scalar(field))

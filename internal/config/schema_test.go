@@ -3,11 +3,13 @@ package config_test
 import (
 	"encoding/json"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/config"
+	"github.com/captioner/captioner/ml/metrics"
 )
 
 // property is a member of the schema as a reader sees it.
@@ -92,7 +94,7 @@ func TestSchemaOfSomeFields(t *testing.T) {
 	if p := training["checkpoint_interval"]; p.Type != "string" || p.Default != "1m0s" {
 		t.Errorf("training.checkpoint_interval = %+v", p)
 	}
-	if p := root.Properties["promotion"].Properties["metric"]; strings.Join(p.Enum, " ") != "bleu1 bleu2 bleu3 bleu4" {
+	if p := root.Properties["promotion"].Properties["metric"]; !slices.Equal(p.Enum, metrics.Names()) {
 		t.Errorf("promotion.metric = %+v", p)
 	}
 	for name, want := range map[string]string{

@@ -268,9 +268,14 @@ func TestPicturesThatCannotBeUsed(t *testing.T) {
 	}
 	wantProblems := []string{
 		"data.min_usable: 32 of 41 pictures can be used, 95.0 % are needed",
-		"data.images: corrupt: 1 picture", "data.images: empty: 1 picture", "data.images: too_large: 1 picture", "data.images: truncated: 1 picture",
-		"data.images: unknown_image: 1 picture", "data.images: unreadable: 1 picture", "data.images: unsupported: 3 pictures",
-		"data.captions: unknown_image: 3 lines, the first is line 12",
+		"data.images: corrupt: 1 picture, the first is 004.jpg: the picture has no pixels: 12 × 0",
+		"data.images: empty: 1 picture, the first is 000.jpg: the picture is empty",
+		"data.images: too_large: 1 picture, the first is 003.jpg: the picture has 11 × 65535 pixels, more than the allowed 200",
+		"data.images: truncated: 1 picture, the first is 001.jpg: the picture file ends too early",
+		"data.images: unknown_image: 1 picture, the first is 005.jpg: there is no such file in the images folder",
+		"data.images: unreadable: 1 picture, the first is 008.jpg: the file cannot be read, or is a link that leads out of the images folder",
+		"data.images: unsupported: 3 pictures, the first is 002.jpg: the file is not a JPEG, PNG, GIF, BMP or WebP picture",
+		"data.captions: unknown_image: 3 lines, the first is line 12: there is no such file in the images folder",
 	}
 	if diff := cmp.Diff(wantProblems, problems); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
@@ -340,8 +345,14 @@ func TestPrepareErrors(t *testing.T) {
 	} {
 		cfg := f.cfg
 		c.change(&cfg)
-		if _, err := dataset.Prepare(t.Context(), cfg, nil); captioner.KindOf(err) != c.kind {
+		_, err := dataset.Prepare(t.Context(), cfg, nil)
+		if captioner.KindOf(err) != c.kind {
 			t.Errorf("%s: error %v of kind %q, want %q", c.name, err, captioner.KindOf(err), c.kind)
+		}
+		for _, p := range captioner.ProblemsOf(err) {
+			if strings.HasPrefix(p.Field, "data.split_ratios") {
+				t.Errorf("%s: says %q, which follows from the rest", c.name, p)
+			}
 		}
 	}
 }
