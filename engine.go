@@ -260,7 +260,10 @@ type ModelDescription struct {
 	Pixels int `json:"pixels"`
 	// SeesPadding says that step goes on through padding up to MaxTokens-1
 	// tokens, as some models of the original system do.
-	SeesPadding bool   `json:"sees_padding,omitempty"`
-	Parameters  int    `json:"parameters"`
-	TensorFlow  string `json:"tensorflow"`
+	SeesPadding bool `json:"sees_padding,omitempty"`
+	// Features says what encode_features takes, where the encoder was frozen: of
+	// which encoder with which weights. Others mean nothing to the model.
+	Features   string `json:"features,omitempty"`
+	Parameters int    `json:"parameters"`
+	TensorFlow string `json:"tensorflow"`
 }

@@ -130,8 +130,11 @@ func (a *Activities) train(ctx context.Context, key string, in TrainInput) (Trai
 
 // trainRequest lays out the attempt's folder and finds the inputs' files.
 func (a *Activities) trainRequest(ctx context.Context, dir string, in TrainInput) (captioner.TrainRequest, error) {
-	request := captioner.TrainRequest{Config: config.WithoutPaths(in.Config)}
+	request := captioner.TrainRequest{Config: config.Portable(in.Config)}
 	var err error
+	if request.Config.Model.Weights, err = a.localWeights(ctx, in.Weights); err != nil {
+		return request, err
+	}
 	if request.WorkDir, err = makeFolder(dir, "work"); err != nil {
 		return request, err
 	}

@@ -54,15 +54,17 @@ type Epoch struct {
 const bestPrefix = "best/"
 
 // inputs digests all that decides the result of a training but the threads.
-func inputs(c captioner.Config, dataset captioner.Digest) (captioner.Digest, error) {
-	training := c.Training
+func inputs(c captioner.Config, dataset, weights captioner.Digest) (captioner.Digest, error) {
+	model, training := c.Model, c.Training
+	model.Weights = "" // a path
 	training.CheckpointInterval, training.Threads = 0, 0
 	return captioner.DigestJSON(struct {
 		Model      captioner.ModelConfig
 		Training   captioner.TrainingConfig
 		Dataset    captioner.Digest
+		Weights    captioner.Digest `json:",omitempty"`
 		TensorFlow string
-	}{c.Model, training, dataset, tf.Version()})
+	}{model, training, dataset, weights, tf.Version()})
 }
 
 // readCheckpoint reads a checkpoint: its state, the variables and the best weights.

@@ -35,9 +35,14 @@ func (r *run) export() (captioner.TrainResult, error) {
 		Parameters: r.graph.Parameters(), StoppedEarly: r.stoppedEarly() && r.state.Step < r.steps,
 		Threads: r.state.Threads, TensorFlow: tf.Version(),
 	}
+	description := captioner.ModelDescription{Model: r.req.Config.Model, Parameters: result.Parameters}
+	description.Model.Weights = "" // a path; the weights are in the SavedModel
+	if r.data.layout.Source != "" {
+		description.Features = r.data.layout.String()
+	}
 	return result, write(r.req.OutputDir, r.model, r.best, exported{
 		vocabulary:  r.data.vocabulary.Tokens(),
-		description: captioner.ModelDescription{Model: r.req.Config.Model, Parameters: result.Parameters},
+		description: description,
 		report:      Report{TrainResult: result, History: r.state.History},
 	})
 }

@@ -20,6 +20,10 @@ import (
 // its state and ended because it was asked to.
 const CodeStopped = "stopped"
 
+// CodeOtherFeatures is the code of the Invalid error of shards that hold what the
+// model does not take: the features of another encoder or of other weights.
+const CodeOtherFeatures = "other_features"
+
 // CodeDiverged is the code of the Invalid error of a training whose loss is no
 // longer a number.
 const CodeDiverged = "diverged"
@@ -97,7 +101,10 @@ func (r *run) open() error {
 	if r.model, err = model.New(c.Model, r.data.vocabulary, r.data.maxTokens); err != nil {
 		return err
 	}
-	digest, err := inputs(c, r.data.digest)
+	if input := r.model.Input(c.Training); input != r.data.layout {
+		return otherFeatures(r.data.layout, input)
+	}
+	digest, err := inputs(c, r.data.digest, r.model.WeightsDigest())
 	if err != nil {
 		return err
 	}
@@ -168,6 +175,9 @@ func (r *run) close() {
 		r.session.Close()
 	}
 	tf.ReleaseMap(r.best)
+	if r.model != nil {
+		r.model.Close()
+	}
 	if r.data != nil {
 		r.data.close()
 	}
