@@ -34,8 +34,26 @@ type CaptionRequest struct {
 	LengthPenalty float64
 	NoRepeatNGram int
 	// NumCaptions is how many hypotheses each picture gets, best first; at
-	// most the beam width. 0 means 1.
+	// most the beam width, where there is one. 0 means 1.
 	NumCaptions int
+	Sampling
+}
+
+// Sampling says how the algorithm "sample" draws a caption: equal values draw
+// the same one again. Other algorithms take only the zero value.
+type Sampling struct {
+	// Temperature divides log-probabilities: close to 0 the likeliest tokens
+	// are all that is drawn, above 1 unlikely ones come more often than the
+	// model has them. 0 means 1.
+	Temperature float64
+	// TopK is how many of the likeliest tokens may be drawn; 0 means as many
+	// as ml/decode looks at.
+	TopK int
+	// TopP is the probability that the likeliest of these tokens must reach
+	// together before the others are left out. 0 means 1.
+	TopP float64
+	// Seed decides what is drawn.
+	Seed uint64
 }
 
 // ImageInput is one picture: exactly one of its fields is set.

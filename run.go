@@ -29,7 +29,7 @@ type Stage struct {
 	FinishedAt *time.Time `json:"finished_at,omitempty"`
 	// Cached says that an earlier run's result was found by its key.
 	Cached bool `json:"cached,omitempty"`
-	// Note says what is worth knowing about a stage that went well.
+	// Note says what is worth knowing about a stage that goes well.
 	Note string `json:"note,omitempty"`
 	// Error is one sentence for a person.
 	Error string `json:"error,omitempty"`

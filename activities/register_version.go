@@ -101,11 +101,11 @@ func lineageOf(in RegisterVersionInput) captioner.Lineage {
 	return lineage
 }
 
-// bundleConfig is the configuration as a bundle holds it: without paths, and
-// with the defaults of what changes no result, so that neither makes another
+// bundleConfig is the configuration as a bundle holds it: portable, and with the
+// defaults of what changes no result, so that neither makes another
 // version.
 func bundleConfig(cfg captioner.Config) captioner.Config {
-	cfg = config.WithoutPaths(cfg)
+	cfg = config.Portable(cfg)
 	defaults := captioner.DefaultConfig()
 	cfg.Data.ShardSize = defaults.Data.ShardSize
 	cfg.Training.CheckpointInterval = defaults.Training.CheckpointInterval

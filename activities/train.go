@@ -32,6 +32,8 @@ type TrainInput struct {
 	Shards  []captioner.Digest `json:"shards"`
 	// Config is the run's; training reads Model and Training.
 	Config captioner.Config `json:"config"`
+	// Weights is the blob of the encoder's weights; empty without any.
+	Weights captioner.Digest `json:"weights,omitempty"`
 	// RunID is the run whose record is told where its metrics are; part of no key.
 	RunID string `json:"run_id,omitempty"`
 }
@@ -62,14 +64,15 @@ type TrainProgress struct {
 // The shards are not part of it: the data set names the same pictures, however
 // they are cut.
 func TrainKey(in TrainInput) (string, error) {
-	training := in.Config.Training
-	training.CheckpointInterval = 0 // changes no result
+	cfg := config.Portable(in.Config)
+	cfg.Training.CheckpointInterval = 0 // changes no result
 	return stepKey(StepTrain, struct {
 		Dataset    captioner.Digest         `json:"dataset"`
 		Extraction int                      `json:"extraction"`
 		Model      captioner.ModelConfig    `json:"model"`
+		Weights    captioner.Digest         `json:"weights,omitempty"`
 		Training   captioner.TrainingConfig `json:"training"`
-	}{in.Dataset, resultVersions[StepExtractFeatures], in.Config.Model, training})
+	}{in.Dataset, resultVersions[StepExtractFeatures], cfg.Model, in.Weights, cfg.Training})
 }
 
 // Train fits the model in the engine and stores what it exports. It goes on

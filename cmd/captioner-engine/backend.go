@@ -9,7 +9,6 @@ import (
 	"github.com/captioner/captioner/ml/model"
 	"github.com/captioner/captioner/ml/predict"
 	"github.com/captioner/captioner/ml/tf"
-	"github.com/captioner/captioner/ml/train"
 )
 
 // newBackend joins the packages that do the work to the server.
@@ -25,7 +24,7 @@ func newBackend(o options, logger *slog.Logger) server.Backend {
 			defer p.Close()
 			return predict.ExtractFeatures(ctx, p, p.Side(), req, progress)
 		},
-		Train: train.Run,
+		Train: fit,
 	}
 }
 

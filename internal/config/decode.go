@@ -22,6 +22,10 @@ type decoder struct {
 	broken   map[string]bool     // fields whose value could not be read
 }
 
+func newDecoder() *decoder {
+	return &decoder{at: map[string]position{}, broken: map[string]bool{}}
+}
+
 // decode sets the fields that the tree names.
 func (d *decoder) decode(c *captioner.Config, tree node) {
 	d.section(reflect.ValueOf(c).Elem(), tree, "")
@@ -45,6 +49,9 @@ func (d *decoder) section(into reflect.Value, n node, prefix string) {
 			continue
 		}
 		first[e.key] = e.keyAt
+		if name == presetKey {
+			continue
+		}
 		field, known := fieldOf(into, e.key)
 		if !known {
 			d.report(show(name), e.keyAt, unknown(into.Type(), prefix, e.key))
@@ -114,7 +121,10 @@ func fieldOf(v reflect.Value, key string) (reflect.Value, bool) {
 }
 
 // keyOf returns a field's name in files.
-func keyOf(f reflect.StructField) string { return f.Tag.Get("json") }
+func keyOf(f reflect.StructField) string {
+	key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+	return key
+}
 
 var durationType = reflect.TypeFor[captioner.Duration]()
 

@@ -68,7 +68,7 @@ func inceptionInput(s *tf.Scope, pixels tf.Output) tf.Output {
 
 // convNormReLU adds a unit. Keras' batch normalisations have no gamma here.
 func (n *network) convNormReLU(name string, x value, k nn.Kernel, filters int) value {
-	x = n.norm(name+"/norm", n.conv(name+"/conv", x, k, filters), false)
+	x = n.convNorm(name+"/conv", name+"/norm", x, k, filters, false)
 	return n.apply(name+"/activation", "activation", x, nn.ReLU)
 }
 

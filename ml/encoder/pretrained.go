@@ -11,9 +11,7 @@ import (
 	"github.com/captioner/captioner/ml/tf"
 )
 
-// Pretrained is an encoder whose weights Keras publishes. Code can use it, by
-// [Named] too; it is in no list that a configuration chooses from until one can
-// say where the weights are.
+// Pretrained is an encoder whose weights Keras publishes.
 type Pretrained struct {
 	// Name is Keras' name of it.
 	Name string

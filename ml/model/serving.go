@@ -36,7 +36,7 @@ func preprocessPixels(s *tf.Scope, pixels, orientation tf.Output, side int) tf.O
 }
 
 // Export writes the model with the given weights as a SavedModel into dir.
-// tokens are the words, by ID. Its signatures:
+// Its signatures:
 //
 //	preprocess         image_bytes string [], orientation int32 [] → pixels uint8 [P, P, 3]
 //	preprocess_pixels  raw_pixels uint8 [height, width, 3], orientation int32 [] → pixels uint8 [P, P, 3]
@@ -52,7 +52,7 @@ func preprocessPixels(s *tf.Scope, pixels, orientation tf.Output, side int) tf.O
 // rows[k] the row of memory that it describes. The sizes of memory and state are
 // the decoder's; these are the Transformer's. The padding and start tokens
 // are never proposed.
-func (m *Model) Export(dir string, weights map[string]*tf.Tensor, tokens []string) error {
+func (m *Model) Export(dir string, weights map[string]*tf.Tensor) error {
 	s := tf.NewScope()
 	t := &nn.Tower{Scope: s.SubScope("model"), Weights: nn.NewConstants(weights)}
 	signatures := map[string]tf.Signature{
@@ -60,7 +60,7 @@ func (m *Model) Export(dir string, weights map[string]*tf.Tensor, tokens []strin
 		"preprocess_pixels": m.pixelsSignature(s.SubScope("preprocess_pixels")),
 		"encode":            m.encodeSignature(s.SubScope("encode"), t),
 		"step":              m.stepSignature(s.SubScope("step"), t),
-		"serving_default":   m.captionSignature(s.SubScope("serving_default"), t, tokens),
+		"serving_default":   m.captionSignature(s.SubScope("serving_default"), t),
 	}
 	graph, err := s.Finalize()
 	if err != nil {
@@ -142,18 +142,18 @@ func (m *Model) proposals(t *nn.Tower, tokens, position, memory, state tf.Output
 	s := t.Scope
 	logits, seen, next := m.decode.Step(t.Sub("decoder"), tokens, position, memory, state)
 	never := make([]float32, m.Vocabulary)
-	never[text.Pad], never[text.Start] = -1e9, -1e9
+	never[text.Pad], never[m.words.Start()] = -1e9, -1e9
 	return tf.Out(s, "LogSoftmax", nil, nn.Add(s, logits, tf.Floats(s, never))), seen, next
 }
 
 // captionSignature is greedy decoding with all its steps in the graph, for
 // programs that know nothing of this one.
-func (m *Model) captionSignature(s *tf.Scope, t *nn.Tower, tokens []string) tf.Signature {
+func (m *Model) captionSignature(s *tf.Scope, t *nn.Tower) tf.Signature {
 	data := input(s, "image_bytes", tf.String)
 	pixels := preprocess(s, data, tf.Int(s, 1), m.StoredSize())
 	memory, state := m.encoded(within(t, s), nn.ExpandDims(s, pixels, 0))
 
-	token, done, total := tf.Ints(s, text.Start), tf.Ints(s, 0), tf.Floats(s, []float32{0}) // [1] each
+	token, done, total := tf.Ints(s, m.words.Start()), tf.Ints(s, 0), tf.Floats(s, []float32{0}) // [1] each
 	ids := make([]tf.Output, m.MaxTokens-1)
 	for i := range ids {
 		t := within(t, s.SubScope(fmt.Sprintf("step%d", i)))
@@ -164,15 +164,14 @@ func (m *Model) captionSignature(s *tf.Scope, t *nn.Tower, tokens []string) tf.S
 		best := tf.Out(t.Scope, "Max", nil, logProbs, tf.Ints(t.Scope, 1))
 		total = nn.Add(t.Scope, total, nn.Mul(t.Scope, best, nn.Cast(t.Scope, open, tf.Float)))
 		ids[i] = nn.Mul(t.Scope, token, open) // the padding token is 0
-		ended := nn.Cast(t.Scope, tf.Out(t.Scope, "Equal", nil, token, tf.Ints(t.Scope, text.End)), tf.Int32)
+		ended := nn.Cast(t.Scope, tf.Out(t.Scope, "Equal", nil, token, tf.Ints(t.Scope, m.words.End())), tf.Int32)
 		done = tf.Out(t.Scope, "Maximum", nil, done, ended)
 	}
 	sequence := nn.Concat(s, 0, ids...)
 
 	// Padding and end become empty words, whose spaces are stripped.
-	words := make([]string, len(tokens))
-	copy(words, tokens)
-	words[text.Pad], words[text.Start], words[text.End] = "", "", ""
+	words := m.words.Tokens()
+	words[text.Pad], words[m.words.Start()], words[m.words.End()] = "", "", ""
 	table := tf.FromStrings(words, int64(len(words)))
 	defer table.Release()
 	joined := tf.Out(s, "ReduceJoin", tf.Attrs{"separator": " "}, nn.Gather(s, tf.Const(s, table), sequence), tf.Int(s, 0))

@@ -35,7 +35,7 @@ func ExtractFeatures(ctx context.Context, p Preprocessor, side int, req captione
 		return result, captioner.Wrap(captioner.NotFound, err, "the images folder cannot be opened")
 	}
 	defer root.Close()
-	shard, err := features.Create(req.Output, side)
+	shard, err := features.Create(req.Output, features.Pixels(side))
 	if err != nil {
 		return result, err
 	}

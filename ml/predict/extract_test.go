@@ -101,7 +101,7 @@ func checkShard(t *testing.T, path string, want []string) {
 		t.Fatalf("%d pictures in the shard, %d in the result, want 38", r.Len(), len(want))
 	}
 	for i, name := range want {
-		if got := fmt.Sprintf("%03d.png", r.Pixels(i)[0]); r.Image(i) != name || got != name {
+		if got := fmt.Sprintf("%03d.png", r.Record(i)[0]); r.Image(i) != name || got != name {
 			t.Errorf("picture %d: name %s, pixels of %s, want %s", i, r.Image(i), got, name)
 		}
 	}

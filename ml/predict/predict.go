@@ -156,6 +156,8 @@ func (p *Predictor) Caption(ctx context.Context, req captioner.CaptionRequest) (
 	options := decode.Options{
 		Algorithm: req.Algorithm, BeamWidth: req.BeamWidth, LengthPenalty: req.LengthPenalty,
 		NoRepeatNGram: req.NoRepeatNGram, NumCaptions: req.NumCaptions, MaxTokens: p.info.MaxTokens,
+		Start: p.vocabulary.Start(), End: p.vocabulary.End(),
+		Sampling: req.Sampling,
 	}
 	if _, err := decode.Decode(ctx, nil, 0, options); err != nil {
 		return captioner.CaptionReply{}, err // before any picture is looked at
@@ -238,12 +240,12 @@ func (p *Predictor) readShards(inputs []captioner.ImageInput, pixels [][]byte) e
 			}
 			readers[input.Shard] = r
 		}
-		if r.Side() != p.pixels || input.Index < 0 || input.Index >= r.Len() {
+		if r.Layout() != features.Pixels(p.pixels) || input.Index < 0 || input.Index >= r.Len() {
 			return captioner.Errorf(captioner.Invalid,
 				"picture %d of a shard of %d pictures with a side of %d is not one for this model, whose side is %d",
-				input.Index, r.Len(), r.Side(), p.pixels)
+				input.Index, r.Len(), r.Layout().Height, p.pixels)
 		}
-		pixels[i] = append([]byte(nil), r.Pixels(input.Index)...)
+		pixels[i] = append([]byte(nil), r.Record(input.Index)...)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/ml/model"
+	"github.com/captioner/captioner/ml/optim"
 	"github.com/captioner/captioner/ml/tf"
 )
 
@@ -20,6 +21,8 @@ type state struct {
 	Inputs captioner.Digest `json:"inputs"`
 	// Threads computed all steps so far.
 	Threads int `json:"threads"`
+	// Towers is the number that each batch was shared by.
+	Towers int `json:"towers"`
 	// Step is the number of steps done.
 	Step int `json:"step"`
 	// LossSum and LossSteps add up the current epoch's training loss.
@@ -29,6 +32,10 @@ type state struct {
 	History []Epoch `json:"history"`
 	// Best is the place in History of the lowest validation loss, -1 before the first.
 	Best int `json:"best"`
+	// LossScale is that of float16.
+	LossScale optim.LossScale `json:"loss_scale"`
+	// Plateau is where the schedule of that name stands.
+	Plateau optim.PlateauState `json:"plateau"`
 }
 
 // Epoch is an entry of the history in training.json.
@@ -105,34 +112,86 @@ func (r *run) findSaved() error {
 	return nil
 }
 
-// save writes a checkpoint and removes all but the last two.
+// writing is a checkpoint that is being written, in the background.
+type writing struct {
+	path string
+	step int
+	done chan error
+}
+
+// save takes the state as it is and has it written while training goes on. One
+// checkpoint is written at a time: one that is due waits for the one before.
 func (r *run) save() error {
-	variables, err := r.graph.Weights.All().Read(r.session)
-	if err != nil {
-		return err
+	if r.writing != nil && r.writing.step == r.state.Step {
+		return nil
 	}
-	defer tf.ReleaseMap(variables)
-	tensors := maps.Clone(variables)
-	for name, t := range r.best {
-		tensors[bestPrefix+name] = t
+	if err := r.finishSave(); err != nil {
+		return err
 	}
 	text, err := json.Marshal(r.state)
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(r.req.WorkDir, fmt.Sprintf(checkpointName, r.state.Step))
-	if err := tf.WriteTensors(path, tensors, map[string]string{"state": string(text)}); err != nil {
+	variables, err := r.graph.Weights.All().Read(r.session)
+	if err != nil {
 		return err
 	}
-	r.saved = append(slices.DeleteFunc(r.saved, func(s string) bool { return s == path }), path)
+	defer tf.ReleaseMap(variables)
+	// The best weights stay as they are: keepBest waits before it lets go of them.
+	own := copied(variables)
+	tensors := maps.Clone(own)
+	for name, t := range r.best {
+		tensors[bestPrefix+name] = t
+	}
+	w := &writing{
+		path: filepath.Join(r.req.WorkDir, fmt.Sprintf(checkpointName, r.state.Step)), step: r.state.Step, done: make(chan error, 1),
+	}
+	r.writing = w
+	go func() {
+		defer tf.ReleaseMap(own)
+		w.done <- r.write(w.path, tensors, map[string]string{"state": string(text)})
+	}()
+	return nil
+}
+
+// finishSave waits until the checkpoint under way, if there is one, is whole,
+// reports it, and removes all but the last two.
+func (r *run) finishSave() error {
+	w := r.writing
+	if w == nil {
+		return nil
+	}
+	r.writing = nil
+	if err := <-w.done; err != nil {
+		return err
+	}
+	r.saved = append(slices.DeleteFunc(r.saved, func(s string) bool { return s == w.path }), w.path)
 	for len(r.saved) > 2 {
 		if err := os.Remove(r.saved[0]); err != nil && !os.IsNotExist(err) {
 			return fmt.Errorf("remove old checkpoint: %w", err)
 		}
 		r.saved = r.saved[1:]
 	}
-	r.emit(captioner.TrainEvent{Checkpoint: &captioner.CheckpointSaved{Path: path, Step: r.state.Step}})
+	r.emit(captioner.TrainEvent{Checkpoint: &captioner.CheckpointSaved{Path: w.path, Step: w.step}})
 	return nil
+}
+
+// noteSave reports a checkpoint that has been written meanwhile.
+func (r *run) noteSave() error {
+	if r.writing == nil || len(r.writing.done) == 0 {
+		return nil
+	}
+	return r.finishSave()
+}
+
+// copied returns copies, which the caller releases: a tensor that was read can
+// share the variable's memory.
+func copied(tensors map[string]*tf.Tensor) map[string]*tf.Tensor {
+	copies := make(map[string]*tf.Tensor, len(tensors))
+	for name, t := range tensors {
+		copies[name] = tf.FromFloat32(t.Float32s(), t.Shape()...)
+	}
+	return copies
 }
 
 // keepBest remembers the current weights as the best.
@@ -148,11 +207,10 @@ func (r *run) keepBest() error {
 		return err
 	}
 	defer tf.ReleaseMap(values)
-	tf.ReleaseMap(r.best)
-	r.best = make(map[string]*tf.Tensor, len(values))
-	for name, t := range values {
-		// A tensor that was read can share the variable's memory.
-		r.best[name] = tf.FromFloat32(t.Float32s(), t.Shape()...)
+	if err := r.finishSave(); err != nil { // it may be writing the best so far
+		return err
 	}
+	tf.ReleaseMap(r.best)
+	r.best = copied(values)
 	return nil
 }

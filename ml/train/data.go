@@ -84,7 +84,7 @@ func load(req captioner.TrainRequest) (_ *data, err error) {
 	if len(d.train) == 0 || len(d.validation) == 0 {
 		return nil, captioner.Errorf(captioner.Invalid, "training needs pictures in the train and validation splits, and there are %d and %d", len(d.train), len(d.validation))
 	}
-	d.labels = label(d.train)
+	d.labels = label(d.train, d.vocabulary)
 	return d, nil
 }
 
@@ -100,11 +100,11 @@ func (d *data) open(paths []string) (map[string][]byte, error) {
 		if err := shard.Verify(); err != nil {
 			return nil, err
 		}
-		if shard.Side() != d.side {
-			return nil, captioner.Errorf(captioner.Internal, "a shard holds squares of %d pixels, and the model takes %d", shard.Side(), d.side)
+		if layout := shard.Layout(); layout != features.Pixels(d.side) {
+			return nil, captioner.Errorf(captioner.Internal, "a shard holds squares of %d pixels, and the model takes %d", layout.Height, d.side)
 		}
 		for i := range shard.Len() {
-			pixels[shard.Image(i)] = shard.Pixels(i)
+			pixels[shard.Image(i)] = shard.Record(i)
 		}
 	}
 	return pixels, nil
@@ -141,14 +141,14 @@ func order(seed uint64, epoch, n int) []int {
 	return places
 }
 
-// trainBatches deals the examples of a step out to the towers: each example in
-// a random crop where augmented and with random captions, a function of seed
+// trainBatches deals the examples of a step out to so many batches: each example
+// in a random crop where augmented and with random captions, a function of seed
 // and step alone.
-func (d *data) trainBatches(c captioner.TrainingConfig, side int, examples []*example, step, towers int) []model.Batch {
+func (d *data) trainBatches(c captioner.TrainingConfig, side int, examples []*example, step, count int) []model.Batch {
 	r := stream(c.Seed, stepStream, step)
-	batches := make([]model.Batch, towers)
+	batches := make([]model.Batch, count)
 	for i := range batches {
-		batches[i] = d.trainBatch(r, c, side, examples[i*len(examples)/towers:(i+1)*len(examples)/towers])
+		batches[i] = d.trainBatch(r, c, side, examples[i*len(examples)/count:(i+1)*len(examples)/count])
 	}
 	return batches
 }

@@ -41,12 +41,11 @@ func (r *run) export() (captioner.TrainResult, error) {
 	if err := os.RemoveAll(filepath.Join(dir, savedModelDir)); err != nil {
 		return result, fmt.Errorf("export: %w", err)
 	}
-	tokens := r.data.vocabulary.Tokens()
-	if err := r.model.Export(filepath.Join(dir, savedModelDir), r.best, tokens); err != nil {
+	if err := r.model.Export(filepath.Join(dir, savedModelDir), r.best); err != nil {
 		return result, err
 	}
 	for name, content := range map[string]any{
-		vocabularyFile: tokens,
+		vocabularyFile: r.data.vocabulary.Tokens(),
 		modelFile: captioner.ModelDescription{
 			Model: r.req.Config.Model, MaxTokens: r.data.maxTokens, Pixels: r.req.Config.Model.StoredSize(),
 			Parameters: result.Parameters, TensorFlow: tf.Version(),
