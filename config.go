@@ -29,7 +29,7 @@ type DataConfig struct {
 	// Flickr8k (image,caption); "token", Flickr8k.token.txt; "results",
 	// Flickr30k's results.csv; "karpathy", dataset_….json with its splits;
 	// "coco", captions_….json. "auto" tells them apart.
-	Format string `json:"format" yaml:"format"`
+	Format string `json:"format" yaml:"format" digest:"omitdefault"`
 	// SplitFiles name files with one image name a line. All three or none:
 	// without them the pictures are split as the captions file says, else by
 	// SplitRatios.
@@ -40,7 +40,7 @@ type DataConfig struct {
 	// contents and Seed, equal pictures together, whatever their names;
 	// "original" as the original system does, by Python's seeded shuffle of
 	// their order in the captions file.
-	SplitMethod string `json:"split_method" yaml:"split_method"`
+	SplitMethod string `json:"split_method" yaml:"split_method" digest:"omitdefault"`
 	// Seed makes the split by ratios repeatable.
 	Seed uint64 `json:"seed" yaml:"seed"`
 	// MinWordCount is how often a word must occur in the training captions to
@@ -49,7 +49,7 @@ type DataConfig struct {
 	// Vocabulary is "standard", in which rarer words become the unknown token,
 	// or "original", the original system's, which has no such token and drops
 	// them.
-	Vocabulary string `json:"vocabulary" yaml:"vocabulary"`
+	Vocabulary string `json:"vocabulary" yaml:"vocabulary" digest:"omitdefault"`
 	// MaxTokens is the longest caption in tokens, start and end included;
 	// longer ones are cut for training. 0 takes it from the data, by
 	// MaxTokensPercentile.
@@ -57,7 +57,7 @@ type DataConfig struct {
 	// MaxTokensPercentile is the share in percent of the training captions that
 	// are not cut where MaxTokens is 0. 100 takes the longest, as the original
 	// system does, which also looks at the captions of the other splits.
-	MaxTokensPercentile float64 `json:"max_tokens_percentile" yaml:"max_tokens_percentile"`
+	MaxTokensPercentile float64 `json:"max_tokens_percentile" yaml:"max_tokens_percentile" digest:"omitdefault"`
 	// MinUsable is the share of the pictures that must be usable, in (0, 1].
 	MinUsable float64 `json:"min_usable" yaml:"min_usable"`
 	// ShardSize is how many pictures one ExtractFeatures or CaptionShard
@@ -165,16 +165,32 @@ type TrainingConfig struct {
 	// Epochs is the number of passes over the training pictures; 0 means as
 	// many as Steps fill.
 	Epochs int `json:"epochs" yaml:"epochs"`
-	// BatchSize is the number of pictures a step.
+	// BatchSize is the number of pictures a batch; AccumulationSteps of them make
+	// a step.
 	BatchSize int `json:"batch_size" yaml:"batch_size"`
 	// CaptionsPerImage is how many of a picture's captions, drawn at random,
 	// a step uses; they share one encoder pass.
 	CaptionsPerImage int `json:"captions_per_image" yaml:"captions_per_image"`
+	// AccumulationSteps is how many batches make a step: their gradients are
+	// added up, one batch after another, before the weights move once. It is for
+	// large steps in the memory of a small batch.
+	AccumulationSteps int `json:"accumulation_steps" yaml:"accumulation_steps" digest:"omitdefault"`
 	// LearningRate is the highest rate of Adam, reached after WarmupSteps and
-	// then lowered along a cosine to MinLearningRateRatio of it.
-	LearningRate         float64 `json:"learning_rate" yaml:"learning_rate"`
-	WarmupSteps          int     `json:"warmup_steps" yaml:"warmup_steps"`
+	// then lowered as Schedule says.
+	LearningRate float64 `json:"learning_rate" yaml:"learning_rate"`
+	WarmupSteps  int     `json:"warmup_steps" yaml:"warmup_steps"`
+	// Schedule lowers the rate: "cosine" along half a cosine over all steps, to
+	// MinLearningRateRatio of LearningRate; "plateau" when the validation loss no
+	// longer falls; "constant" not at all.
+	Schedule             string  `json:"schedule" yaml:"schedule" digest:"omitdefault"`
 	MinLearningRateRatio float64 `json:"min_learning_rate_ratio" yaml:"min_learning_rate_ratio"`
+	// PlateauFactor multiplies the rate after PlateauPatience epochs in a row
+	// whose validation loss is not at least 1e-4 below the best, down to
+	// MinLearningRate, as Keras' ReduceLROnPlateau does. Only the schedule
+	// "plateau" reads the three.
+	PlateauFactor   float64 `json:"plateau_factor" yaml:"plateau_factor" digest:"omitdefault"`
+	PlateauPatience int     `json:"plateau_patience" yaml:"plateau_patience" digest:"omitdefault"`
+	MinLearningRate float64 `json:"min_learning_rate" yaml:"min_learning_rate" digest:"omitdefault"`
 	// Beta1, Beta2 and Epsilon are Adam's (Kingma and Ba 2015).
 	Beta1   float64 `json:"beta1" yaml:"beta1"`
 	Beta2   float64 `json:"beta2" yaml:"beta2"`
@@ -207,7 +223,27 @@ type TrainingConfig struct {
 	// Threads is the number of CPU threads of the job engine. Results are
 	// bit-identical only for equal numbers. 0 takes the machine's.
 	Threads int `json:"threads" yaml:"threads"`
+	// Precision is that of the matrix products: "float32", "bfloat16" on
+	// processors that compute it (AVX512-BF16 or AMX), or "float16" on a GPU, with
+	// the loss scaled so that small gradients survive. Weights and Adam stay
+	// float32.
+	Precision string `json:"precision" yaml:"precision" digest:"omitdefault"`
+	// Devices is how many devices of the machine share each batch. 0 takes all
+	// GPUs, or the CPU where there is none. Without a GPU a higher number than 1
+	// splits the CPU in so many, which serves to try it.
+	Devices int `json:"devices" yaml:"devices" digest:"omitdefault"`
 }
+
+// The values of TrainingConfig.Schedule and Precision.
+const (
+	ScheduleCosine   = "cosine"
+	SchedulePlateau  = "plateau"
+	ScheduleConstant = "constant"
+
+	PrecisionFloat32  = "float32"
+	PrecisionBfloat16 = "bfloat16"
+	PrecisionFloat16  = "float16"
+)
 
 // EvaluationConfig describes decoding and scoring of the test split. Beam
 // settings are part of the version: serving uses the same ones.
@@ -222,7 +258,7 @@ type EvaluationConfig struct {
 	NoRepeatNGram int `json:"no_repeat_ngram" yaml:"no_repeat_ngram"`
 	// SamplePictures is how many pictures of the test split are captioned and
 	// scored, always the same ones of the same split; 0 takes all.
-	SamplePictures int `json:"sample_pictures" yaml:"sample_pictures"`
+	SamplePictures int `json:"sample_pictures" yaml:"sample_pictures" digest:"omitdefault"`
 	// SampleCaptions is how many test pictures' captions the report shows, and
 	// how many validation pictures, at most 32, are captioned after each epoch
 	// to watch the model learn.
@@ -249,8 +285,8 @@ type PromotionConfig struct {
 }
 
 // DefaultConfig returns the defaults. The model and training numbers are those
-// of the demonstration in docs/results.md; beam width and length penalty are
-// the original system's.
+// of the demonstration in docs/results.md; beam width, length penalty and the
+// numbers of the schedule "plateau" are the original system's.
 func DefaultConfig() Config {
 	return Config{
 		Data: DataConfig{
@@ -272,13 +308,15 @@ func DefaultConfig() Config {
 			Width: 128, Layers: 2, Heads: 4, FeedForward: 256, Dropout: 0.1,
 		},
 		Training: TrainingConfig{
-			Steps: 3600, BatchSize: 16, CaptionsPerImage: 2,
-			LearningRate: 2e-3, WarmupSteps: 100, MinLearningRateRatio: 0.01,
+			Steps: 3600, BatchSize: 16, CaptionsPerImage: 2, AccumulationSteps: 1,
+			LearningRate: 2e-3, WarmupSteps: 100, Schedule: ScheduleCosine, MinLearningRateRatio: 0.01,
+			PlateauFactor: 0.5, PlateauPatience: 3, MinLearningRate: 1e-6,
 			Beta1: 0.9, Beta2: 0.98, Epsilon: 1e-9, ClipNorm: 1,
 			LabelSmoothing: 0.1, AuxiliaryWeight: 0.1, EncoderLearningRateRatio: 0.1, Augmentation: true,
 			EarlyStoppingPatience: 0,
 			CheckpointInterval:    Duration(60 * time.Second),
 			Seed:                  42,
+			Precision:             PrecisionFloat32,
 		},
 		Evaluation: EvaluationConfig{BeamWidth: 3, LengthPenalty: 0.7, NoRepeatNGram: 3, SampleCaptions: 8},
 		Promotion: PromotionConfig{

@@ -73,8 +73,8 @@ func (a *Activities) RegisterVersion(ctx context.Context, in RegisterVersionInpu
 			Model      captioner.Digest     `json:"model"`
 			Evaluation captioner.Evaluation `json:"evaluation"`
 			Lineage    captioner.Lineage    `json:"lineage"`
-			Config     captioner.Config     `json:"config"`
-		}{in.Model, in.Evaluation, lineage, bundleConfig(in.Config)},
+			Config     any                  `json:"config"`
+		}{in.Model, in.Evaluation, lineage, captioner.Essential(bundleConfig(in.Config))},
 		Present: func(ctx context.Context, out RegisterVersionResult) (bool, error) {
 			return a.treePresent(ctx, out.Version)
 		},
@@ -104,8 +104,7 @@ func lineageOf(in RegisterVersionInput) captioner.Lineage {
 }
 
 // bundleConfig is the configuration as a bundle holds it: portable, and with the
-// defaults of what changes no result, so that neither makes another
-// version.
+// defaults of what changes no result, so that neither makes another version.
 func bundleConfig(cfg captioner.Config) captioner.Config {
 	cfg = config.Portable(cfg)
 	defaults := captioner.DefaultConfig()
@@ -125,7 +124,7 @@ func (a *Activities) assemble(ctx context.Context, key string, in RegisterVersio
 	if err != nil {
 		return "", err
 	}
-	if err := writeFile(filepath.Join(bundle, configFile), config.Marshal(bundleConfig(in.Config))); err != nil {
+	if err := writeFile(filepath.Join(bundle, configFile), config.MarshalPortable(bundleConfig(in.Config))); err != nil {
 		return "", err
 	}
 	if err := writeJSON(filepath.Join(bundle, evaluationFile), in.Evaluation); err != nil {

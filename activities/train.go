@@ -67,12 +67,12 @@ func TrainKey(in TrainInput) (string, error) {
 	cfg := config.Portable(in.Config)
 	cfg.Training.CheckpointInterval = 0 // changes no result
 	return stepKey(StepTrain, struct {
-		Dataset    captioner.Digest         `json:"dataset"`
-		Extraction int                      `json:"extraction"`
-		Model      captioner.ModelConfig    `json:"model"`
-		Weights    captioner.Digest         `json:"weights,omitempty"`
-		Training   captioner.TrainingConfig `json:"training"`
-	}{in.Dataset, resultVersions[StepExtractFeatures], cfg.Model, in.Weights, cfg.Training})
+		Dataset    captioner.Digest `json:"dataset"`
+		Extraction int              `json:"extraction"`
+		Model      any              `json:"model"`
+		Weights    captioner.Digest `json:"weights,omitempty"`
+		Training   any              `json:"training"`
+	}{in.Dataset, resultVersions[StepExtractFeatures], captioner.Essential(cfg.Model), in.Weights, captioner.Essential(cfg.Training)})
 }
 
 // Train fits the model in the engine and stores what it exports. It goes on

@@ -55,7 +55,11 @@ func (a *Activities) ValidateConfig(ctx context.Context, in ValidateConfigInput)
 		}
 		dataRoot = "" // the program's own data, wherever users' data must lie
 	}
-	if err := config.Error(config.CheckMachine(cfg, dataRoot, a.DataDir)); err != nil {
+	problems := config.CheckMachine(cfg, dataRoot, a.DataDir)
+	if a.Trainer != nil {
+		problems = append(problems, config.CheckProcessor(cfg)...)
+	}
+	if err := config.Error(problems); err != nil {
 		return ValidateConfigResult{}, err
 	}
 	digest, err := config.Digest(cfg)

@@ -26,6 +26,12 @@ var (
 // featureTypes are how features can be kept.
 var featureTypes = []string{"float16", "float32"}
 
+// Schedules and Precisions are what a training can choose from.
+var (
+	Schedules  = []string{captioner.ScheduleCosine, captioner.SchedulePlateau, captioner.ScheduleConstant}
+	Precisions = []string{captioner.PrecisionFloat32, captioner.PrecisionBfloat16, captioner.PrecisionFloat16}
+)
+
 // Check returns everything that is wrong with a configuration whatever the
 // machine: values out of range, unknown names, fields that contradict each
 // other.
@@ -193,8 +199,8 @@ func (c *checker) training(t captioner.TrainingConfig) {
 	}
 	c.whole("training.batch_size", t.BatchSize, 1, 4096)
 	c.whole("training.captions_per_image", t.CaptionsPerImage, 1, 100)
-	c.real("training.learning_rate", t.LearningRate, above(0, 1))
-	c.real("training.min_learning_rate_ratio", t.MinLearningRateRatio, closed(0, 1))
+	c.whole("training.accumulation_steps", t.AccumulationSteps, 1, 1024)
+	c.learningRate(t)
 	c.real("training.beta1", t.Beta1, below(0, 1))
 	c.real("training.beta2", t.Beta2, below(0, 1))
 	c.real("training.epsilon", t.Epsilon, above(0, 0.1))
@@ -206,6 +212,25 @@ func (c *checker) training(t captioner.TrainingConfig) {
 	c.duration("training.checkpoint_interval", t.CheckpointInterval, time.Second, 24*time.Hour)
 	c.any("training.seed")
 	c.whole("training.threads", t.Threads, 0, 1024)
+	c.oneOf("training.precision", t.Precision, Precisions)
+	c.whole("training.devices", t.Devices, 0, 64)
+	if t.Devices > t.BatchSize {
+		c.clash("training.devices", fmt.Sprintf("must not be more than training.batch_size, and %d is more than %d", t.Devices, t.BatchSize), "training.batch_size")
+	}
+}
+
+// learningRate applies the rules of what training.schedule makes of the rate.
+func (c *checker) learningRate(t captioner.TrainingConfig) {
+	rate := c.real("training.learning_rate", t.LearningRate, above(0, 1))
+	c.real("training.min_learning_rate_ratio", t.MinLearningRateRatio, closed(0, 1))
+	c.oneOf("training.schedule", t.Schedule, Schedules)
+	c.real("training.plateau_factor", t.PlateauFactor, between(0, 1))
+	c.whole("training.plateau_patience", t.PlateauPatience, 1, 100_000)
+	floor := c.real("training.min_learning_rate", t.MinLearningRate, closed(0, 1))
+	if t.Schedule == captioner.SchedulePlateau && rate && floor && t.MinLearningRate > t.LearningRate {
+		c.clash("training.min_learning_rate", fmt.Sprintf(
+			"must not be higher than training.learning_rate, and %v is higher than %v", t.MinLearningRate, t.LearningRate), "training.learning_rate")
+	}
 }
 
 func (c *checker) evaluation(e captioner.EvaluationConfig) {

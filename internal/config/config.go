@@ -58,7 +58,7 @@ func ParseOn(data []byte, format string, here Machine) (captioner.Config, error)
 		return Resolve(c, here.Base)
 	}
 	c, err := ParseWith(data, format, func(c captioner.Config) []captioner.Problem {
-		return CheckMachine(resolve(c), here.DataRoot, here.WorkDirs...)
+		return append(CheckMachine(resolve(c), here.DataRoot, here.WorkDirs...), CheckProcessor(c)...)
 	})
 	if err != nil {
 		return captioner.Config{}, err
@@ -226,6 +226,7 @@ func Portable(c captioner.Config) captioner.Config {
 func Digest(c captioner.Config) (captioner.Digest, error) {
 	if c.Data.SplitFiles != (captioner.SplitFiles{}) {
 		c.Data.SplitRatios, c.Data.Seed = captioner.SplitRatios{}, 0
+		c.Data.SplitMethod = captioner.DefaultConfig().Data.SplitMethod
 	}
 	c = Portable(c)
 	c.Data.ShardSize = 0
@@ -233,7 +234,12 @@ func Digest(c captioner.Config) (captioner.Digest, error) {
 	if c.Training.Epochs > 0 {
 		c.Training.Steps = 0
 	}
-	digest, err := captioner.DigestJSON(c)
+	if c.Training.Schedule != captioner.SchedulePlateau {
+		unused := captioner.DefaultConfig().Training
+		c.Training.PlateauFactor, c.Training.PlateauPatience, c.Training.MinLearningRate =
+			unused.PlateauFactor, unused.PlateauPatience, unused.MinLearningRate
+	}
+	digest, err := captioner.DigestJSON(captioner.Essential(c))
 	if err != nil {
 		return "", captioner.Wrap(captioner.Invalid, err, "digest of the configuration")
 	}

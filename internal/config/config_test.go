@@ -423,6 +423,14 @@ func TestCheck(t *testing.T) {
 		{"negative epochs", func(c *captioner.Config) { c.Training.Epochs = -1 }, []string{"training.epochs"}},
 		{"warm-up", func(c *captioner.Config) { c.Training.Steps = 100 }, []string{"training.warmup_steps"}},
 		{"short warm-up", func(c *captioner.Config) { c.Training.Steps, c.Training.WarmupSteps = 1, 0 }, nil},
+		{"plateau", func(c *captioner.Config) {
+			c.Training.Schedule, c.Training.MinLearningRate = captioner.SchedulePlateau, 0.1
+			c.Training.PlateauFactor, c.Training.PlateauPatience = 1, 0
+		}, []string{"training.plateau_factor", "training.plateau_patience", "training.min_learning_rate"}},
+		{"unknown names", func(c *captioner.Config) { c.Training.Schedule, c.Training.Precision = "step", "float64" },
+			[]string{"training.schedule", "training.precision"}},
+		{"more devices than pictures", func(c *captioner.Config) { c.Training.BatchSize, c.Training.Devices = 3, 4 },
+			[]string{"training.devices"}},
 		{"training numbers", func(c *captioner.Config) {
 			tr := &c.Training
 			tr.BatchSize, tr.CaptionsPerImage, tr.LearningRate, tr.WarmupSteps, tr.MinLearningRateRatio = 0, 0, 0, -1, 1.1
@@ -441,8 +449,9 @@ func TestCheck(t *testing.T) {
 			"data.format", "data.split_ratios.train", "data.split_ratios.validation", "data.split_ratios.test", "data.split_method",
 			"data.min_word_count", "data.vocabulary", "data.max_tokens_percentile", "data.min_usable", "data.shard_size", "data.max_pixels",
 			"model.encoder", "model.feature_type", "model.decoder", "model.image_size", "model.width", "model.layers", "model.heads", "model.feed_forward",
-			"training.steps", "training.batch_size", "training.captions_per_image", "training.learning_rate",
-			"training.epsilon", "training.checkpoint_interval", "training.encoder_learning_rate_ratio", "evaluation.beam_width",
+			"training.steps", "training.batch_size", "training.captions_per_image", "training.accumulation_steps",
+			"training.learning_rate", "training.schedule", "training.plateau_factor", "training.plateau_patience",
+			"training.epsilon", "training.checkpoint_interval", "training.precision", "training.encoder_learning_rate_ratio", "evaluation.beam_width",
 			"promotion.metric", "promotion.algorithm", "promotion.collapse_share", "promotion.collapse_min_images"}},
 	}
 	for _, tt := range tests {
@@ -491,6 +500,7 @@ func TestDigest(t *testing.T) {
 		"epochs":  func(c *captioner.Config) { c.Training.Epochs++ },
 		"threads": func(c *captioner.Config) { c.Training.Threads++ },
 		"margin":  func(c *captioner.Config) { c.Promotion.Margin *= 2 },
+		"plateau": func(c *captioner.Config) { c.Training.Schedule = captioner.SchedulePlateau },
 	} {
 		if digest(change) == same {
 			t.Errorf("%s does not change the digest", name)
@@ -504,6 +514,7 @@ func TestDigest(t *testing.T) {
 	idle := digest(func(c *captioner.Config) {
 		c.Training.Steps, c.Data.Seed, c.Data.SplitRatios = 9, 9, captioner.SplitRatios{}
 		c.Data.SplitFiles.Test = "/elsewhere"
+		c.Training.PlateauFactor, c.Training.PlateauPatience, c.Training.MinLearningRate = 0.1, 9, 0
 	})
 	if idle != same {
 		t.Error("fields that are ignored change the digest")
@@ -529,12 +540,12 @@ func TestMarshal(t *testing.T) {
 	golden := filepath.Join("testdata", "default.yaml")
 	want, err := os.ReadFile(golden)
 	if os.Getenv("UPDATE_GOLDEN") != "" {
-		want, err = config.Marshal(c), os.WriteFile(golden, config.Marshal(c), 0o644)
+		want, err = config.MarshalPortable(c), os.WriteFile(golden, config.MarshalPortable(c), 0o644)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(string(want), string(config.Marshal(c))); diff != "" {
+	if diff := cmp.Diff(string(want), string(config.MarshalPortable(c))); diff != "" {
 		t.Errorf("it is part of every bundle (-want +got):\n%s", diff)
 	}
 

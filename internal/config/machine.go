@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/processor"
 	"github.com/captioner/captioner/ml/dataset"
 	"github.com/captioner/captioner/ml/keras"
 )
@@ -47,6 +48,23 @@ func CheckMachine(c captioner.Config, dataRoot string, workDirs ...string) []cap
 	}
 	m.space(spaceNeeded(c, pictures), workDirs)
 	return m.problems
+}
+
+// CheckProcessor returns what keeps this machine from training in the precision
+// of a configuration, as far as the processor tells. It is for machines that
+// train: a control plane may run elsewhere.
+func CheckProcessor(c captioner.Config) []captioner.Problem {
+	return checkProcessor(c.Training.Precision, processor.Bfloat16())
+}
+
+func checkProcessor(precision string, bfloat16 bool) []captioner.Problem {
+	if precision != captioner.PrecisionBfloat16 || bfloat16 {
+		return nil
+	}
+	return []captioner.Problem{{
+		Field:   "training.precision",
+		Message: "bfloat16 needs a processor with AVX512-BF16 or AMX, and this machine's has neither: use float32",
+	}}
 }
 
 // demonstrationPictures is how many pictures the generated data set has.

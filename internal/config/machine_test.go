@@ -195,3 +195,17 @@ func must(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+func TestCheckProcessor(t *testing.T) {
+	c := captioner.DefaultConfig()
+	if problems := CheckProcessor(c); problems != nil {
+		t.Errorf("float32: %v", problems)
+	}
+	if problems := checkProcessor(captioner.PrecisionBfloat16, true); problems != nil {
+		t.Errorf("bfloat16 on a processor that has it: %v", problems)
+	}
+	problems := checkProcessor(captioner.PrecisionBfloat16, false)
+	if len(problems) != 1 || problems[0].Field != "training.precision" || !strings.Contains(problems[0].Message, "AVX512-BF16") {
+		t.Errorf("bfloat16 on another processor: %v", problems)
+	}
+}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/ml/model"
+	"github.com/captioner/captioner/ml/optim"
 	"github.com/captioner/captioner/ml/tf"
 )
 
@@ -20,6 +21,8 @@ type state struct {
 	Inputs captioner.Digest `json:"inputs"`
 	// Threads computed all steps so far.
 	Threads int `json:"threads"`
+	// Towers is the number that each batch was shared by.
+	Towers int `json:"towers"`
 	// Step is the number of steps done.
 	Step int `json:"step"`
 	// LossSum and LossSteps add up the current epoch's training loss.
@@ -29,6 +32,10 @@ type state struct {
 	History []Epoch `json:"history"`
 	// Best is the place in History of the lowest validation loss, -1 before the first.
 	Best int `json:"best"`
+	// LossScale is that of float16.
+	LossScale optim.LossScale `json:"loss_scale"`
+	// Plateau is where the schedule of that name stands.
+	Plateau optim.PlateauState `json:"plateau"`
 }
 
 // Epoch is an entry of the history in training.json.
@@ -52,12 +59,12 @@ func inputs(c captioner.Config, dataset, weights captioner.Digest) (captioner.Di
 	model.Weights = "" // a path
 	training.CheckpointInterval, training.Threads = 0, 0
 	return captioner.DigestJSON(struct {
-		Model      captioner.ModelConfig
-		Training   captioner.TrainingConfig
+		Model      any
+		Training   any
 		Dataset    captioner.Digest
 		Weights    captioner.Digest `json:",omitempty"`
 		TensorFlow string
-	}{model, training, dataset, weights, tf.Version()})
+	}{captioner.Essential(model), captioner.Essential(training), dataset, weights, tf.Version()})
 }
 
 // readCheckpoint reads a checkpoint: its state, the variables and the best weights.

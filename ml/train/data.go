@@ -150,14 +150,14 @@ func order(seed uint64, epoch, n int) []int {
 	return places
 }
 
-// trainBatches deals the examples of a step out to the towers: each example in
-// a random crop where augmented and with random captions, a function of seed
+// trainBatches deals the examples of a step out to so many batches: each example
+// in a random crop where augmented and with random captions, a function of seed
 // and step alone.
-func (d *data) trainBatches(c captioner.TrainingConfig, side int, examples []*example, step, towers int) []model.Batch {
+func (d *data) trainBatches(c captioner.TrainingConfig, side int, examples []*example, step, count int) []model.Batch {
 	r := stream(c.Seed, stepStream, step)
-	batches := make([]model.Batch, towers)
+	batches := make([]model.Batch, count)
 	for i := range batches {
-		batches[i] = d.trainBatch(r, c, side, examples[i*len(examples)/towers:(i+1)*len(examples)/towers])
+		batches[i] = d.trainBatch(r, c, side, examples[i*len(examples)/count:(i+1)*len(examples)/count])
 	}
 	return batches
 }

@@ -38,7 +38,7 @@ func (r *run) report(epochEnds bool) {
 	r.emit(captioner.TrainEvent{Step: &captioner.TrainStep{
 		Step: step, Steps: r.steps,
 		Epoch: (step-1)/r.stepsPerEpoch + 1, Epochs: r.epochs,
-		Loss: m.loss / float64(m.steps), LearningRate: r.schedule.Rate(step),
+		Loss: m.loss / float64(m.steps), LearningRate: r.rate(step),
 		ImagesPerSecond: float64(m.steps*r.batch) / max(since.Seconds(), 1e-9),
 		SecondsLeft:     perStep * float64(r.steps-step),
 	}})

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -279,13 +280,21 @@ func straight(t *testing.T, req captioner.TrainRequest) map[string]string {
 // A training that is stopped after every few steps ends in the same bytes.
 func TestStopAndResume(t *testing.T) {
 	for _, decoder := range model.Decoders() {
-		t.Run(decoder, func(t *testing.T) { stopAndResume(t, decoder) })
+		t.Run(decoder, func(t *testing.T) {
+			stopAndResume(t, func(c *captioner.Config) { c.Model.Decoder = decoder })
+		})
 	}
+	t.Run("plateau", func(t *testing.T) {
+		stopAndResume(t, func(c *captioner.Config) {
+			c.Training.Schedule, c.Training.PlateauPatience, c.Training.PlateauFactor = captioner.SchedulePlateau, 1, 0.1
+			c.Training.LearningRate = 0.1 // makes the loss jump, and so the rate fall
+		})
+	})
 }
 
-func stopAndResume(t *testing.T, decoder string) {
+func stopAndResume(t *testing.T, change func(*captioner.Config)) {
 	req := testRequest(t)
-	req.Config.Model.Decoder = decoder
+	change(&req.Config)
 	want := straight(t, req)
 	stops := 0
 	for {
@@ -435,6 +444,46 @@ func TestCancel(t *testing.T) {
 	})
 	if !errors.Is(err, context.Canceled) || epochs != 1 {
 		t.Errorf("Run() error = %v after %d epochs, want cancelled after 1", err, epochs)
+	}
+}
+
+// What each schedule makes of the rate, as the history shows it.
+func TestSchedules(t *testing.T) {
+	rates := func(schedule string) (rates []float64) {
+		req := testRequest(t)
+		c := &req.Config.Training
+		c.Schedule, c.PlateauPatience, c.PlateauFactor, c.MinLearningRate = schedule, 1, 0.1, 5e-5
+		c.LearningRate, c.Steps, c.Epochs, c.WarmupSteps = 1e-3, 0, 6, 9
+		r := &run{req: req}
+		defer r.close()
+		if err := r.open(); err != nil {
+			t.Fatal(err)
+		}
+		for epoch := range c.Epochs {
+			r.state.Step = (epoch + 1) * r.stepsPerEpoch
+			rates = append(rates, r.rate(r.state.Step))
+			// The loss falls once, and then stays.
+			r.state.LossSteps = 1
+			if _, err := r.noteEpoch(max(2, 3-float64(epoch))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return rates
+	}
+	peak := 1e-3
+	for schedule, want := range map[string][]float64{
+		captioner.ScheduleConstant: {peak * 6 / 9, peak, peak, peak, peak, peak},
+		captioner.SchedulePlateau:  {peak * 6 / 9, peak, peak, 1e-4, 5e-5, 5e-5},
+	} {
+		got := rates(schedule)
+		for i := range want {
+			if math.Abs(got[i]-want[i]) > 1e-9 {
+				t.Errorf("%s: the rate of epoch %d is %v, want %v", schedule, i+1, got[i], want[i])
+			}
+		}
+	}
+	if got := rates(captioner.ScheduleCosine); got[0] >= got[1] || got[5] != peak*0.01 {
+		t.Errorf("cosine: rates %v", got)
 	}
 }
 
