@@ -117,10 +117,14 @@ type prepared struct {
 
 // prepare writes pictures and captions, makes a data set of them and extracts
 // its pictures in two shards.
-func prepare(t testing.TB, j *engine.Jobs) prepared {
+func prepare(t testing.TB, j *engine.Jobs, changes ...func(*captioner.Config)) prepared {
 	t.Helper()
 	dir := t.TempDir()
-	p := prepared{config: tinyConfig(dir), dataset: filepath.Join(dir, "dataset.json"), files: map[string][]byte{}}
+	cfg := tinyConfig(dir)
+	for _, change := range changes {
+		change(&cfg)
+	}
+	p := prepared{config: cfg, dataset: filepath.Join(dir, "dataset.json"), files: map[string][]byte{}}
 	if err := os.Mkdir(p.config.Data.Images, 0o755); err != nil {
 		t.Fatal(err)
 	}
