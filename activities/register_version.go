@@ -110,8 +110,7 @@ func lineageOf(in RegisterVersionInput) captioner.Lineage {
 }
 
 // bundleConfig is the configuration as a bundle holds it: portable, and with the
-// defaults of what changes no result, so that neither makes another
-// version.
+// defaults of what changes no result, so that neither makes another version.
 func bundleConfig(cfg captioner.Config) captioner.Config {
 	cfg = config.Portable(cfg)
 	defaults := captioner.DefaultConfig()
