@@ -48,6 +48,12 @@ type RunClient interface {
 	// Start begins a run. A key that was used before gives the run that it
 	// began; an empty key always begins a new one.
 	Start(ctx context.Context, cfg captioner.Config, key string) (captioner.Run, error)
+	// Continue returns the configuration of a run that goes on from the training
+	// of another: that run's with the changes, a JSON object. NotFound; Conflict
+	// while that run is under way; Invalid with all problems.
+	Continue(ctx context.Context, id string, changes []byte) (captioner.Config, error)
+	// Resume begins such a run. The key is as Start's.
+	Resume(ctx context.Context, id string, cfg captioner.Config, key string) (captioner.Run, error)
 	// Describe returns a run with its stages; NotFound.
 	Describe(ctx context.Context, id string) (captioner.Run, error)
 	// List returns the newest runs first, without their stages.

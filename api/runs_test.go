@@ -47,6 +47,12 @@ func TestRuns(t *testing.T) {
 		seen(post("start", "/runs", `{"data": {"seed": 5}}`, key("abc")), []string{"abc"}, 5),
 		seen(post("start with the defaults", "/runs", "", nil), []string{""}, 42),
 		seen(post("start from YAML", "/runs", "data:\n  seed: 7\n", map[string]string{"Content-Type": "application/yaml; charset=utf-8"}), []string{""}, 7),
+		seen(post("resume", "/runs?resume=by%2Fhand", `{"training": {"epochs": 4}}`, key("abc")), []string{"abc after by/hand"}, 8),
+		seen(post("resume, dry run", "/runs?dry_run=1&resume=by%2Fhand", "", nil), nil, 0),
+		seen(post("resume with other data", "/runs?resume=by%2Fhand", `{"data": {"seed": 5}, "training": {"epochs": -1}}`, jsonHeader), nil, 0),
+		seen(post("resume what is under way", "/runs?resume=train-01", "{}", jsonHeader), nil, 0),
+		seen(post("resume what there is not", "/runs?resume=train-99", "{}", jsonHeader), nil, 0),
+		seen(post("resume with YAML", "/runs?resume=by%2Fhand", "training:\n  epochs: 4\n", map[string]string{"Content-Type": "application/yaml"}), nil, 0),
 		seen(post("dry run", "/runs?dry_run=1", "{}", jsonHeader), nil, 0),
 		seen(with(post("dry run that fails", "/runs?dry_run=true", "{}", jsonHeader), func(f *fake) {
 			f.err = &captioner.Error{Kind: captioner.Invalid, Code: "invalid_config", Message: "the configuration cannot work",

@@ -2,9 +2,11 @@ package model
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/ml/features"
 	"github.com/captioner/captioner/ml/nn"
 	"github.com/captioner/captioner/ml/text"
 	"github.com/captioner/captioner/ml/tf"
@@ -42,17 +44,27 @@ func preprocessPixels(s *tf.Scope, pixels, orientation tf.Output, side int) tf.O
 //	preprocess_pixels  raw_pixels uint8 [height, width, 3], orientation int32 [] → pixels uint8 [P, P, 3]
 //	encode             pixels uint8 [B, P, P, 3] → memory float32 [B, L, layers·2·M],
 //	                   state float32 [B, layers·2, 0, M]
+//	encode_features    features float16 or float32 [B, height, width, D] → as encode
 //	step               tokens, parents, rows int32 [K], position, candidates int32 [], memory, state →
 //	                   ids int32 [K, C], log_probs float32 [K, C], attention float32 [K, L],
 //	                   state float32 [K, layers·2, T+1, M]
 //	serving_default    image_bytes string [] → ids int32 [MaxTokens-1], text string [],
 //	                   log_probability float32 []
 //
+// An encoder that was given weights has encode_features, which goes on from its
+// output. The weights that it was given are those of the model where they are
+// not among weights.
+//
 // In step, parents[k] is the row of state that hypothesis k continues and
 // rows[k] the row of memory that it describes. The sizes of memory and state are
 // the decoder's; these are the Transformer's. The padding and start tokens
 // are never proposed.
 func (m *Model) Export(dir string, weights map[string]*tf.Tensor) error {
+	if m.pretrained != nil {
+		trained := weights
+		weights = maps.Clone(m.pretrained.values)
+		maps.Copy(weights, trained)
+	}
 	s := tf.NewScope()
 	t := &nn.Tower{Scope: s.SubScope("model"), Weights: nn.NewConstants(weights)}
 	signatures := map[string]tf.Signature{
@@ -61,6 +73,9 @@ func (m *Model) Export(dir string, weights map[string]*tf.Tensor) error {
 		"encode":            m.encodeSignature(s.SubScope("encode"), t),
 		"step":              m.stepSignature(s.SubScope("step"), t),
 		"serving_default":   m.captionSignature(s.SubScope("serving_default"), t),
+	}
+	if m.pretrained != nil {
+		signatures["encode_features"] = m.featuresSignature(s.SubScope("encode_features"), t)
 	}
 	graph, err := s.Finalize()
 	if err != nil {
@@ -96,12 +111,13 @@ func within(t *nn.Tower, s *tf.Scope) *nn.Tower {
 	return &moved
 }
 
-// encoded returns memory and empty state of pixels [B, P, P, 3].
-func (m *Model) encoded(t *nn.Tower, pixels tf.Output) (memory, state tf.Output) {
+// encoded returns memory and empty state of pixels [B, P, P, 3], or of other
+// records.
+func (m *Model) encoded(t *nn.Tower, x tf.Output, layout features.Layout) (memory, state tf.Output) {
 	s := t.Scope
-	memory = m.decode.Memory(t.Sub("decoder"), m.grid(t, pixels))
+	memory = m.decode.Memory(t.Sub("decoder"), m.grid(t, x, layout))
 	_, axes := m.decode.Sizes()
-	shape := []tf.Output{nn.Size(s, pixels, 0)}
+	shape := []tf.Output{nn.Size(s, x, 0)}
 	for _, axis := range axes {
 		shape = append(shape, tf.Int(s, int32(max(0, axis)))) // what grows begins empty
 	}
@@ -109,11 +125,22 @@ func (m *Model) encoded(t *nn.Tower, pixels tf.Output) (memory, state tf.Output)
 }
 
 func (m *Model) encodeSignature(s *tf.Scope, t *nn.Tower) tf.Signature {
-	side := int64(m.StoredSize())
-	pixels := input(s, "pixels", tf.Uint8, -1, side, side, 3)
-	memory, state := m.encoded(within(t, s), pixels)
+	layout := features.Pixels(m.StoredSize())
+	pixels := records(s.SubScope("pixels"), layout)
+	memory, state := m.encoded(within(t, s), pixels, layout)
 	return tf.Signature{
 		Inputs:  map[string]tf.Output{"pixels": pixels},
+		Outputs: map[string]tf.Output{"memory": tf.Named(s, "memory", memory), "state": tf.Named(s, "state", state)},
+	}
+}
+
+// featuresSignature is encode behind the encoder.
+func (m *Model) featuresSignature(s *tf.Scope, t *nn.Tower) tf.Signature {
+	layout := m.pretrained.layout(m.FeatureType)
+	in := records(s.SubScope("features"), layout)
+	memory, state := m.encoded(within(t, s), in, layout)
+	return tf.Signature{
+		Inputs:  map[string]tf.Output{"features": in},
 		Outputs: map[string]tf.Output{"memory": tf.Named(s, "memory", memory), "state": tf.Named(s, "state", state)},
 	}
 }
@@ -151,7 +178,7 @@ func (m *Model) proposals(t *nn.Tower, tokens, position, memory, state tf.Output
 func (m *Model) captionSignature(s *tf.Scope, t *nn.Tower) tf.Signature {
 	data := input(s, "image_bytes", tf.String)
 	pixels := preprocess(s, data, tf.Int(s, 1), m.StoredSize())
-	memory, state := m.encoded(within(t, s), nn.ExpandDims(s, pixels, 0))
+	memory, state := m.encoded(within(t, s), nn.ExpandDims(s, pixels, 0), features.Pixels(m.StoredSize()))
 
 	token, done, total := tf.Ints(s, m.words.Start()), tf.Ints(s, 0), tf.Floats(s, []float32{0}) // [1] each
 	ids := make([]tf.Output, m.MaxTokens-1)

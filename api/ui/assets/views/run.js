@@ -122,13 +122,14 @@ function result(run) {
     return h("div", { class: "notice bad" }, h("p", {}, h("strong", {}, "The run failed. "), run.error && sentence(run.error)),
       run.problems?.length > 0 && h("ul", {}, run.problems.map((p) => h("li", {}, p.field && h("code", {}, p.field), p.field && ": ", p.message))));
   }
-  const { decision, evaluation, version, deployed, note, left_out: leftOut } = run.result;
+  const { decision, evaluation, version, deployed, note, left_out: leftOut, warnings } = run.result;
   const [label, tone] = outcomes[decision.outcome] ?? [words(decision.outcome), "quiet"];
   return card("Result",
     facts([["Version", versionLink(version)], ["Decision", badge(label, tone)], ["Went live", deployed ? "Yes" : "No"]]),
     h("ul", { class: "reasons" }, decision.reasons.map((reason) => h("li", {}, sentence(reason))), note && h("li", {}, sentence(note)),
       decision.outcome !== "promote" && h("li", {}, "The version is kept. If you know better, ", h("a", { href: `/ui/models/${path(version)}` }, "promote it by hand"), "."),
       leftOut && h("li", {}, "Not all of the data was used: ", h("a", { href: `/ui/data/${path(run.id)}` }, leftOut.reasons.map((r) => `${count(r.count)} ${words(r.reason).toLowerCase()}`).join(", ")), ".")),
+    warnings?.map((warning) => h("p", { class: "notice" }, sentence(warning))),
     scoreTable(evaluation),
     evaluation.samples?.length > 0 && h("details", {}, h("summary", {}, "Captions of test pictures"), sampleTable(evaluation.samples)));
 }
