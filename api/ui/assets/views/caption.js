@@ -124,7 +124,7 @@ function captions(reply, requestID, beamWidth) {
       ["Model version", versionLink(reply.model_version)],
       ["Time", duration(reply.processing_time_seconds)],
       ["Picture", `${reply.image_size[0]} × ${reply.image_size[1]} pixels`],
-      ["Request ID", copyable(requestID)],
+      ["Request ID", copyable("request ID", requestID)],
     ]),
   ];
 }
