@@ -224,3 +224,8 @@ type ModelDescription struct {
 	Parameters int    `json:"parameters"`
 	TensorFlow string `json:"tensorflow"`
 }
+
+// NoRepeatNGramNode is the constant in an exported graph that is to its
+// signature serving_default what EvaluationConfig.NoRepeatNGram is to a search:
+// training gives it the default, registering a version the version's own.
+const NoRepeatNGramNode = "serving_default/no_repeat_ngram/Const/Const"

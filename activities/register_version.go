@@ -127,6 +127,11 @@ func (a *Activities) assemble(ctx context.Context, key string, in RegisterVersio
 	if err != nil {
 		return "", err
 	}
+	if order := in.Config.Evaluation.NoRepeatNGram; order != captioner.DefaultConfig().Evaluation.NoRepeatNGram {
+		if err := registry.SetNoRepeatNGram(bundle, order); err != nil {
+			return "", err
+		}
+	}
 	if err := writeFile(filepath.Join(bundle, configFile), config.Marshal(bundleConfig(in.Config))); err != nil {
 		return "", err
 	}

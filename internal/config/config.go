@@ -110,7 +110,7 @@ func merge(base captioner.Config, data []byte, format string, more func(captione
 	}
 	var findings []finding
 	if preset == Kaggle {
-		findings = findInputs(&base)
+		findings = findInputs(&base, d)
 	}
 	findings = append(findings, check(base).findings...)
 	if more != nil {
@@ -211,6 +211,9 @@ func WithoutPaths(c captioner.Config) captioner.Config {
 // configurations say it alike. Whether there are weights is gone with their path.
 func Portable(c captioner.Config) captioner.Config {
 	unused := captioner.DefaultConfig()
+	if c.Data.MaxTokens != 0 {
+		c.Data.MaxTokensPercentile = unused.Data.MaxTokensPercentile
+	}
 	if !c.Frozen() {
 		c.Model.FeatureType = unused.Model.FeatureType
 	}
@@ -230,6 +233,7 @@ func Portable(c captioner.Config) captioner.Config {
 func Digest(c captioner.Config) (captioner.Digest, error) {
 	if c.Data.SplitFiles != (captioner.SplitFiles{}) {
 		c.Data.SplitRatios, c.Data.Seed = captioner.SplitRatios{}, 0
+		c.Data.SplitMethod = captioner.DefaultConfig().Data.SplitMethod
 	}
 	c = Portable(c)
 	c.Data.ShardSize = 0

@@ -222,7 +222,7 @@ func checkColours(t *testing.T, dir string) {
 	for colour, rgb := range map[string][3]byte{"red": {225, 25, 15}, "green": {15, 205, 25}, "blue": {25, 35, 215}} {
 		var ppm bytes.Buffer // BMP, the simplest format that TensorFlow reads
 		writeBMP(&ppm, 40, 30, rgb)
-		in := tf.FromString(ppm.String())
+		in := tf.FromStrings([]string{ppm.String()}, 1)
 		results, err := m.Run("serving_default", map[string]*tf.Tensor{"image_bytes": in}, "text")
 		in.Release()
 		if err != nil {

@@ -32,7 +32,7 @@ export default function start(main, { signal, go }) {
 function form(schema, given, signal, go) {
   const fields = new Map(); // by dotted name, in the order of the schema
   const groups = new Map(); // sections and groups of fields, by dotted name
-  const sections = Object.entries(schema.properties).map(([name, section]) => sectionOf(name, section));
+  const sections = Object.entries(schema.properties).filter(([, section]) => section.properties).map(([name, section]) => sectionOf(name, section));
   const message = h("div");
   const check = h("button", { type: "button", class: "button", onclick: () => send(false) }, "Check");
   const begin = h("button", { type: "submit", class: "button primary" }, "Start");
