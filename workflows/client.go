@@ -201,7 +201,7 @@ func (c *Client) Config(ctx context.Context, id string) (captioner.Config, error
 	if err != nil {
 		return captioner.Config{}, err
 	}
-	var cfg captioner.Config
+	cfg := captioner.DefaultConfig() // for fields that are younger than the record
 	if err := json.Unmarshal(record.Config, &cfg); err != nil {
 		return cfg, captioner.Wrap(captioner.Internal, err, "read the configuration of run %s", id)
 	}
