@@ -34,8 +34,26 @@ type CaptionRequest struct {
 	LengthPenalty float64
 	NoRepeatNGram int
 	// NumCaptions is how many hypotheses each picture gets, best first; at
-	// most the beam width. 0 means 1.
+	// most the beam width, where there is one. 0 means 1.
 	NumCaptions int
+	Sampling
+}
+
+// Sampling says how the algorithm "sample" draws a caption: equal values draw
+// the same one again. Other algorithms take only the zero value.
+type Sampling struct {
+	// Temperature divides log-probabilities: close to 0 the likeliest tokens
+	// are all that is drawn, above 1 unlikely ones come more often than the
+	// model has them. 0 means 1.
+	Temperature float64
+	// TopK is how many of the likeliest tokens may be drawn; 0 means as many
+	// as ml/decode looks at.
+	TopK int
+	// TopP is the probability that the likeliest of these tokens must reach
+	// together before the others are left out. 0 means 1.
+	TopP float64
+	// Seed decides what is drawn.
+	Seed uint64
 }
 
 // ImageInput is one picture: exactly one of its fields is set.
@@ -199,7 +217,15 @@ type ModelDescription struct {
 	// MaxTokens is the longest token sequence, start and end included.
 	MaxTokens int `json:"max_tokens"`
 	// Pixels is the side of the squares that preprocess gives and encode takes.
-	Pixels     int    `json:"pixels"`
+	Pixels int `json:"pixels"`
+	// Features says what encode_features takes, where the encoder was frozen: of
+	// which encoder with which weights. Others mean nothing to the model.
+	Features   string `json:"features,omitempty"`
 	Parameters int    `json:"parameters"`
 	TensorFlow string `json:"tensorflow"`
 }
+
+// NoRepeatNGramNode is the constant in an exported graph that is to its
+// signature serving_default what EvaluationConfig.NoRepeatNGram is to a search:
+// training gives it the default, registering a version the version's own.
+const NoRepeatNGramNode = "serving_default/no_repeat_ngram/Const/Const"

@@ -62,6 +62,9 @@ type Lineage struct {
 	Dataset Digest `json:"dataset"`
 	// Config is the digest of the configuration without its paths.
 	Config Digest `json:"config"`
+	// Weights is the digest of the file of weights that the encoder began with;
+	// empty for one that was trained from scratch.
+	Weights Digest `json:"weights,omitempty"`
 	// ResultVersions are the hand-raised versions of the steps that made it.
 	ResultVersions map[string]int `json:"result_versions"`
 	TensorFlow     string         `json:"tensorflow"`

@@ -32,16 +32,17 @@ type EvaluateResult struct {
 	Evaluation captioner.Evaluation `json:"evaluation"`
 }
 
-// Evaluate scores the captions of the test split against its references.
+// Evaluate scores the captions of the test split, or of the sample of it, against
+// the references.
 func (a *Activities) Evaluate(ctx context.Context, in EvaluateInput) (EvaluateResult, error) {
 	return step[EvaluateResult, *EvaluateResult]{
 		Name: StepEvaluate,
 		Inputs: struct {
-			Dataset    captioner.Digest   `json:"dataset"`
-			Captions   []captioner.Digest `json:"captions"`
-			Evaluation any                `json:"evaluation"`
-			Metrics    []string           `json:"metrics,omitempty"`
-		}{in.Dataset, in.Captions, captioner.Essential(in.Evaluation), metrics.Others()},
+			Dataset    captioner.Digest           `json:"dataset"`
+			Captions   []captioner.Digest         `json:"captions"`
+			Evaluation captioner.EvaluationConfig `json:"evaluation"`
+			Metrics    []string                   `json:"metrics,omitempty"`
+		}{in.Dataset, in.Captions, in.Evaluation, metrics.Others()},
 		Compute: func(ctx context.Context, _ string) (EvaluateResult, error) {
 			evaluation, err := a.evaluate(ctx, in)
 			return EvaluateResult{Evaluation: evaluation}, err
@@ -58,8 +59,11 @@ func (a *Activities) evaluate(ctx context.Context, in EvaluateInput) (captioner.
 	if err != nil {
 		return captioner.Evaluation{}, err
 	}
-	test := testExamples(ds)
+	test := scoredExamples(ds, in.Evaluation)
 	split := dataset.SplitDigest(ds, captioner.Test)
+	if len(test) == len(testExamples(ds)) {
+		in.Evaluation.SamplePictures = 0 // scores of all pictures are scores of all
+	}
 
 	var evaluation captioner.Evaluation
 	for _, algorithm := range decode.Scored() {

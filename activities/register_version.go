@@ -42,6 +42,8 @@ type RegisterVersionInput struct {
 	Config     captioner.Config      `json:"config"`
 	// ConfigDigest is that of the configuration without paths.
 	ConfigDigest captioner.Digest `json:"config_digest"`
+	// Weights is the digest of the encoder's weights; empty without any.
+	Weights captioner.Digest `json:"weights,omitempty"`
 	// Continues is TrainInput's.
 	Continues captioner.Digest `json:"continues,omitempty"`
 	// ResultVersions are those of the steps that made the version.
@@ -73,8 +75,8 @@ func (a *Activities) RegisterVersion(ctx context.Context, in RegisterVersionInpu
 			Model      captioner.Digest     `json:"model"`
 			Evaluation captioner.Evaluation `json:"evaluation"`
 			Lineage    captioner.Lineage    `json:"lineage"`
-			Config     any                  `json:"config"`
-		}{in.Model, in.Evaluation, lineage, captioner.Essential(bundleConfig(in.Config))},
+			Config     captioner.Config     `json:"config"`
+		}{in.Model, in.Evaluation, lineage, bundleConfig(in.Config)},
 		Present: func(ctx context.Context, out RegisterVersionResult) (bool, error) {
 			return a.treePresent(ctx, out.Version)
 		},
@@ -95,7 +97,7 @@ func (a *Activities) RegisterVersion(ctx context.Context, in RegisterVersionInpu
 
 func lineageOf(in RegisterVersionInput) captioner.Lineage {
 	lineage := captioner.Lineage{
-		Dataset: in.Dataset, Config: in.ConfigDigest, ResultVersions: in.ResultVersions,
+		Dataset: in.Dataset, Config: in.ConfigDigest, Weights: in.Weights, ResultVersions: in.ResultVersions,
 		TensorFlow: in.Training.TensorFlow, Threads: in.Training.Threads, Continues: in.Continues,
 	}
 	lineage.Seeds.Data = in.Config.Data.Seed
@@ -103,11 +105,11 @@ func lineageOf(in RegisterVersionInput) captioner.Lineage {
 	return lineage
 }
 
-// bundleConfig is the configuration as a bundle holds it: without paths, and
-// with the defaults of what changes no result, so that neither makes another
+// bundleConfig is the configuration as a bundle holds it: portable, and with the
+// defaults of what changes no result, so that neither makes another
 // version.
 func bundleConfig(cfg captioner.Config) captioner.Config {
-	cfg = config.WithoutPaths(cfg)
+	cfg = config.Portable(cfg)
 	defaults := captioner.DefaultConfig()
 	cfg.Data.ShardSize = defaults.Data.ShardSize
 	cfg.Training.CheckpointInterval = defaults.Training.CheckpointInterval
@@ -125,7 +127,12 @@ func (a *Activities) assemble(ctx context.Context, key string, in RegisterVersio
 	if err != nil {
 		return "", err
 	}
-	if err := writeFile(filepath.Join(bundle, configFile), config.MarshalEssential(bundleConfig(in.Config))); err != nil {
+	if order := in.Config.Evaluation.NoRepeatNGram; order != captioner.DefaultConfig().Evaluation.NoRepeatNGram {
+		if err := registry.SetNoRepeatNGram(bundle, order); err != nil {
+			return "", err
+		}
+	}
+	if err := writeFile(filepath.Join(bundle, configFile), config.Marshal(bundleConfig(in.Config))); err != nil {
 		return "", err
 	}
 	if err := writeJSON(filepath.Join(bundle, evaluationFile), in.Evaluation); err != nil {

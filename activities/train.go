@@ -32,6 +32,8 @@ type TrainInput struct {
 	Shards  []captioner.Digest `json:"shards"`
 	// Config is the run's; training reads Model and Training.
 	Config captioner.Config `json:"config"`
+	// Weights is the blob of the encoder's weights; empty without any.
+	Weights captioner.Digest `json:"weights,omitempty"`
 	// Continues is the checkpoint of another training that this one goes on from;
 	// empty for one from the seed.
 	Continues captioner.Digest `json:"continues,omitempty"`
@@ -65,15 +67,16 @@ type TrainProgress struct {
 // The shards are not part of it: the data set names the same pictures, however
 // they are cut.
 func TrainKey(in TrainInput) (string, error) {
-	training := in.Config.Training
-	training.CheckpointInterval = 0 // changes no result
+	cfg := config.Portable(in.Config)
+	cfg.Training.CheckpointInterval = 0 // changes no result
 	return stepKey(StepTrain, struct {
-		Dataset    captioner.Digest `json:"dataset"`
-		Extraction int              `json:"extraction"`
-		Model      any              `json:"model"`
-		Training   any              `json:"training"`
-		Continues  captioner.Digest `json:"continues,omitempty"`
-	}{in.Dataset, resultVersions[StepExtractFeatures], captioner.Essential(in.Config.Model), captioner.Essential(training), in.Continues})
+		Dataset    captioner.Digest         `json:"dataset"`
+		Extraction int                      `json:"extraction"`
+		Model      captioner.ModelConfig    `json:"model"`
+		Weights    captioner.Digest         `json:"weights,omitempty"`
+		Training   captioner.TrainingConfig `json:"training"`
+		Continues  captioner.Digest         `json:"continues,omitempty"`
+	}{in.Dataset, resultVersions[StepExtractFeatures], cfg.Model, in.Weights, cfg.Training, in.Continues})
 }
 
 // Train fits the model in the engine and stores what it exports. It goes on
@@ -136,8 +139,11 @@ func (a *Activities) train(ctx context.Context, key string, in TrainInput) (Trai
 
 // trainRequest lays out the attempt's folder and finds the inputs' files.
 func (a *Activities) trainRequest(ctx context.Context, dir string, in TrainInput) (captioner.TrainRequest, error) {
-	request := captioner.TrainRequest{Config: config.WithoutPaths(in.Config)}
+	request := captioner.TrainRequest{Config: config.Portable(in.Config)}
 	var err error
+	if request.Config.Model.Weights, err = a.localWeights(ctx, in.Weights); err != nil {
+		return request, err
+	}
 	if request.WorkDir, err = makeFolder(dir, "work"); err != nil {
 		return request, err
 	}

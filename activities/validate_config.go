@@ -3,6 +3,7 @@ package activities
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"maps"
 
 	"github.com/captioner/captioner"
@@ -35,12 +36,17 @@ type ValidateConfigResult struct {
 	Continues captioner.Digest `json:"continues,omitempty"`
 	// ResultVersions are those of the pure steps on this worker.
 	ResultVersions map[string]int `json:"result_versions"`
+	// Weights is the blob of the file of the encoder's weights; empty without one.
+	Weights captioner.Digest `json:"weights,omitempty"`
+	// Warnings are sentences about what can be run and is likely not meant.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // ValidateConfig fills in the defaults and checks everything that can be
 // checked before the work begins, where the data is: all problems come back at
 // once, in one Invalid error. A configuration that names no data gets the
-// demonstration data set. The run is recorded in the store.
+// demonstration data set. The run is recorded in the store, and the encoder's
+// weights are kept as a blob, so that the steps find them on any machine.
 func (a *Activities) ValidateConfig(ctx context.Context, in ValidateConfigInput) (ValidateConfigResult, error) {
 	if in.Resume != "" {
 		return a.validateResumed(ctx, in)
@@ -79,7 +85,19 @@ func (a *Activities) accept(ctx context.Context, in ValidateConfigInput, cfg cap
 			return ValidateConfigResult{}, err
 		}
 	}
-	return ValidateConfigResult{Config: cfg, Digest: digest, ResultVersions: maps.Clone(resultVersions)}, nil
+	out := ValidateConfigResult{Config: cfg, Digest: digest, ResultVersions: maps.Clone(resultVersions), Warnings: warnings(cfg)}
+	if cfg.Model.Weights != "" && !in.DryRun {
+		out.Weights, err = a.putFile(ctx, cfg.Model.Weights)
+	}
+	return out, err
+}
+
+// warnings says what of a configuration is likely not meant.
+func warnings(cfg captioner.Config) []string {
+	if captioner.PretrainedShape(cfg.Model.Encoder).Side == 0 || cfg.Model.Weights != "" {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s was trained from random weights: without those that Keras publishes, in model.weights, its scores will be poor", cfg.Model.Encoder)}
 }
 
 // validateResumed is ValidateConfig for a run that goes on from another. A

@@ -159,6 +159,15 @@ func (f *fake) Cancel(ctx context.Context, id string) error {
 	return cmp.Or(f.err, err)
 }
 
+func (f *fake) Config(_ context.Context, id string) (captioner.Config, error) {
+	if id != f.runs[0].ID {
+		return captioner.Config{}, cmp.Or[error](f.err, captioner.Errorf(captioner.NotFound, "no configuration of run %q is known", id))
+	}
+	cfg := captioner.DefaultConfig()
+	cfg.Data.Images, cfg.Data.Captions = "/data/pictures", "/elsewhere/captions.csv"
+	return cfg, f.err
+}
+
 func (f *fake) DryRun(context.Context, captioner.Config) error { return f.err }
 
 func (f *fake) ModelVersions(_ context.Context, limit int) ([]captioner.ModelVersion, error) {
@@ -203,6 +212,10 @@ func (f *fake) Promote(ctx context.Context, v, actor, reason string) (captioner.
 func (f *fake) Rollback(_ context.Context, actor, reason string) (captioner.Deployment, error) {
 	f.deployed = append(f.deployed, actor+": "+reason)
 	return captioner.Deployment{Version: f.moves[1].Version, Previous: version, Generation: 3, Moved: true, Note: "no server was running"}, f.err
+}
+
+func (f *fake) RollbackTarget(context.Context) (captioner.Digest, error) {
+	return f.moves[1].Version, f.err
 }
 
 // newServer returns the API over f; change may alter the options.

@@ -51,19 +51,17 @@ func (s *Server) startRun(c *gin.Context) error {
 	if id := c.Query("resume"); id != "" {
 		return s.resumeRun(c, id, key, dry)
 	}
-	cfg, err := s.readConfig(c.Request)
-	if err != nil {
-		return err
-	}
-
-	ctx := c.Request.Context()
 	if dry {
-		if err := s.opts.Runs.DryRun(ctx, cfg); err != nil {
+		if err := s.checkConfig(c.Request); err != nil {
 			return err
 		}
 		return write(c, http.StatusOK, gin.H{"valid": true})
 	}
-	run, err := s.opts.Runs.Start(ctx, cfg, key)
+	cfg, err := s.readConfig(c.Request, nil)
+	if err != nil {
+		return err
+	}
+	run, err := s.opts.Runs.Start(c.Request.Context(), cfg, key)
 	if err != nil {
 		return err
 	}
@@ -150,6 +148,22 @@ func (s *Server) cancelRun(c *gin.Context) error {
 	return write(c, http.StatusAccepted, run)
 }
 
+// runConfig answers GET /runs/{id}/config with the configuration that the run
+// was started with. A path that a client could not name itself is left empty.
+func (s *Server) runConfig(c *gin.Context) error {
+	if s.opts.Runs == nil {
+		return errNoRuns
+	}
+	cfg, err := s.opts.Runs.Config(c.Request.Context(), c.Param("id"))
+	if err != nil {
+		return err
+	}
+	if err := hideOutside(s.opts.DataRoot, &cfg.Data); err != nil {
+		return err
+	}
+	return write(c, http.StatusOK, cfg)
+}
+
 func (s *Server) describeRun(ctx context.Context, id string) (captioner.Run, error) {
 	if s.opts.Runs == nil {
 		return captioner.Run{}, errNoRuns
@@ -174,9 +188,26 @@ func finite(run captioner.Run) captioner.Run {
 	return run
 }
 
+// checkConfig reports everything that is wrong with the body's configuration,
+// here and on a worker, at once: nobody has to correct it twice.
+func (s *Server) checkConfig(r *http.Request) error {
+	var found error
+	_, err := s.readConfig(r, func(cfg captioner.Config) []captioner.Problem {
+		if found = s.opts.Runs.DryRun(r.Context(), cfg); captioner.CodeOf(found) != "invalid_config" {
+			return nil
+		}
+		return captioner.ProblemsOf(found)
+	})
+	if err != nil {
+		return err
+	}
+	return found
+}
+
 // readConfig reads the body and reports everything that is wrong with it at
-// once, paths outside the data root too.
-func (s *Server) readConfig(r *http.Request) (captioner.Config, error) {
+// once, paths outside the data root too. With more rules, what can be read goes
+// through those as well.
+func (s *Server) readConfig(r *http.Request, more func(captioner.Config) []captioner.Problem) (captioner.Config, error) {
 	data, err := readAll(r.Body, maxConfigBytes)
 	if err != nil {
 		return captioner.Config{}, err
@@ -193,6 +224,10 @@ func (s *Server) readConfig(r *http.Request) (captioner.Config, error) {
 	cfg, err := s.opts.ParseConfig(data, format, func(cfg captioner.Config) (problems []captioner.Problem) {
 		confined = cfg.Data
 		problems, failed = confine(s.opts.DataRoot, &confined)
+		if more != nil && failed == nil {
+			cfg.Data = confined
+			problems = append(problems, more(cfg)...)
+		}
 		return problems
 	})
 	if failed != nil {

@@ -180,11 +180,29 @@ func (c *Client) Describe(ctx context.Context, id string) (captioner.Run, error)
 		return run, err
 	}
 	run.Stages, run.RunKey, run.Dataset = progress.Stages, progress.RunKey, progress.Dataset
-	noteRetries(run.Stages, described)
+	noteRetries(run.Stages, described.GetPendingActivities())
+	noteWaiting(run.Stages, described.GetPendingActivities(), time.Now())
 	if run.Metrics, err = c.latestMetrics(ctx, run.RunKey); err != nil {
 		return run, err
 	}
 	return c.withOutcome(ctx, run)
+}
+
+// Config returns the configuration of a run with its defaults filled in, as it
+// was recorded when the run had checked it; NotFound where it never was.
+func (c *Client) Config(ctx context.Context, id string) (captioner.Config, error) {
+	record, err := c.Store.RunRecord(ctx, id)
+	if captioner.KindOf(err) == captioner.NotFound {
+		return captioner.Config{}, captioner.Errorf(captioner.NotFound, "no configuration of run %q is known", id)
+	}
+	if err != nil {
+		return captioner.Config{}, err
+	}
+	var cfg captioner.Config
+	if err := json.Unmarshal(record.Config, &cfg); err != nil {
+		return cfg, captioner.Wrap(captioner.Internal, err, "read the configuration of run %s", id)
+	}
+	return cfg, nil
 }
 
 // describe asks Temporal about a run of ours.
@@ -272,8 +290,8 @@ func (c *Client) latestMetrics(ctx context.Context, runKey string) (map[string]f
 }
 
 // noteRetries says of each running stage why its step is being tried again.
-func noteRetries(stages []captioner.Stage, described *workflowservice.DescribeWorkflowExecutionResponse) {
-	for _, pending := range described.GetPendingActivities() {
+func noteRetries(stages []captioner.Stage, activities []*workflowpb.PendingActivityInfo) {
+	for _, pending := range activities {
 		if pending.GetAttempt() < 2 || pending.GetLastFailure() == nil {
 			continue
 		}
@@ -282,6 +300,28 @@ func noteRetries(stages []captioner.Stage, described *workflowservice.DescribeWo
 			if stages[i].Name == pending.GetActivityType().GetName() && stages[i].State == stateRunning {
 				stages[i].Error = fmt.Sprintf("attempt %d; the one before: %s", pending.GetAttempt(), sentence(cause))
 			}
+		}
+	}
+}
+
+// waitWorthNoting is how long a step waits before anything is said of it: a
+// moment passes between any two steps.
+const waitWorthNoting = 3 * time.Second
+
+// noteWaiting says of each running stage that no worker has taken its step yet:
+// a worker does one thing at a time that needs an engine.
+func noteWaiting(stages []captioner.Stage, activities []*workflowpb.PendingActivityInfo, now time.Time) {
+	waits := map[string]bool{}
+	for _, pending := range activities {
+		name := pending.GetActivityType().GetName()
+		taken := pending.GetState() != enumspb.PENDING_ACTIVITY_STATE_SCHEDULED || pending.GetAttempt() > 1 ||
+			now.Sub(pending.GetScheduledTime().AsTime()) < waitWorthNoting
+		others, seen := waits[name]
+		waits[name] = !taken && (others || !seen)
+	}
+	for i := range stages {
+		if stages[i].State == stateRunning && waits[stages[i].Name] {
+			stages[i].Note = "waits for a free worker"
 		}
 	}
 }

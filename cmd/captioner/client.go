@@ -222,16 +222,12 @@ type prediction struct {
 	WhatWentWrong string                 `json:"error,omitempty"`
 }
 
-// Predict captions one picture.
-func (c *apiClient) Predict(ctx context.Context, name string, data []byte, algorithm string, beamWidth, captions int) (prediction, error) {
-	fields := url.Values{"algorithm": {algorithm}, "num_captions": {fmt.Sprint(captions)}}
-	if beamWidth > 0 {
-		fields.Set("beam_width", fmt.Sprint(beamWidth))
-	}
+// Predict captions one picture; fields are those of the form besides the file.
+func (c *apiClient) Predict(ctx context.Context, name string, data []byte, fields map[string]string) (prediction, error) {
 	var body bytes.Buffer
 	form := multipart.NewWriter(&body)
-	for field, values := range fields {
-		if err := form.WriteField(field, values[0]); err != nil {
+	for field, value := range fields {
+		if err := form.WriteField(field, value); err != nil {
 			return prediction{}, err
 		}
 	}

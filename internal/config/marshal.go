@@ -12,16 +12,11 @@ import (
 )
 
 // Marshal writes a configuration as YAML, every field in the order of
-// captioner.Config. Parse reads them back to the same configuration.
-func Marshal(c captioner.Config) []byte { return marshal(c) }
-
-// MarshalEssential is Marshal of what captioner.Essential leaves, for a bundle:
-// its bytes depend on the values alone.
-func MarshalEssential(c captioner.Config) []byte { return marshal(captioner.Essential(c)) }
-
-func marshal(config any) []byte {
+// captioner.Config. The bytes depend on the values alone, since they become
+// part of a bundle; Parse reads them back to the same configuration.
+func Marshal(c captioner.Config) []byte {
 	var b strings.Builder
-	writeSection(&b, reflect.ValueOf(config), "")
+	writeSection(&b, reflect.ValueOf(c), "")
 	return []byte(b.String())
 }
 

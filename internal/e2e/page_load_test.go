@@ -107,6 +107,10 @@ func (m *manyRuns) Resume(context.Context, string, captioner.Config, string) (ca
 
 func (m *manyRuns) Cancel(context.Context, string) error { return nil }
 
+func (m *manyRuns) Config(context.Context, string) (captioner.Config, error) {
+	return captioner.DefaultConfig(), nil
+}
+
 func (m *manyRuns) DryRun(context.Context, captioner.Config) error { return nil }
 
 func (m *manyRuns) serve(t *testing.T) string {

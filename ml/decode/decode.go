@@ -1,11 +1,11 @@
 // Package decode turns a model's next-token probabilities into captions:
-// greedy and beam search, for a batch of pictures at once. It knows a model
+// greedy search, beam search and sampling, for a batch of pictures at once. It knows a model
 // only as a [Stepper]; ml/predict fills that with TensorFlow, the tests with
 // small tables.
 //
-// A hypothesis is a sequence of tokens that begins with text.Start. It ends
-// with text.End, or is cut when it reaches MaxTokens. Its log-probability is
-// the sum over its tokens, its end included; its score, by which beam search
+// A hypothesis is a sequence of tokens that begins with the start token. It ends
+// with the end token, or is cut when it reaches MaxTokens. Its log-probability
+// is the sum over its tokens, its end included; its score, by which beam search
 // ranks, is the log-probability divided by length^penalty, where length counts
 // the generated tokens and the end (Wu et al. 2016, section 7, in the plain
 // form that the original system uses). A finished hypothesis leaves the batch
@@ -63,11 +63,15 @@ type Options struct {
 	// NoRepeatNGram forbids a second occurrence of an n-gram of this order in
 	// one caption; 0 allows all.
 	NoRepeatNGram int
+	// Start and End are the vocabulary's start and end tokens.
+	Start, End int32
 	// MaxTokens is the longest sequence, start and end included; at least 2.
 	MaxTokens int
 	// NumCaptions is how many hypotheses each picture gets, at most the beam
-	// width. 0 means 1.
+	// width, or MaxDraws where they are drawn. 0 means 1.
 	NumCaptions int
+	// Sampling is how [Sample] draws.
+	captioner.Sampling
 }
 
 // Algorithm decodes a batch of pictures. It returns for each picture between
@@ -78,7 +82,7 @@ type Algorithm func(ctx context.Context, s Stepper, images int, opt Options) ([]
 var registry = struct {
 	sync.RWMutex
 	byName map[string]Algorithm
-}{byName: map[string]Algorithm{"greedy": Greedy, "beam": Beam}}
+}{byName: map[string]Algorithm{"greedy": Greedy, "beam": Beam, "sample": Sample}}
 
 // Register adds an algorithm under a name, which must be new: it panics
 // otherwise. Call it from an init function.
@@ -99,12 +103,13 @@ func Algorithms() []string {
 }
 
 // Others returns the names of the algorithms beside greedy and beam, which
-// every run scores first, sorted.
+// every run scores first, and sampling, which looks for no best caption that a
+// score could be of; sorted.
 func Others() []string {
-	return slices.DeleteFunc(Algorithms(), func(name string) bool { return name == "greedy" || name == "beam" })
+	return slices.DeleteFunc(Algorithms(), func(name string) bool { return name == "greedy" || name == "beam" || name == "sample" })
 }
 
-// Scored returns the names of all algorithms in the order of a run's scores.
+// Scored returns the names of the algorithms in the order of a run's scores.
 func Scored() []string { return append([]string{"greedy", "beam"}, Others()...) }
 
 // Decode captions a batch of pictures with the algorithm that opt names. It
@@ -134,6 +139,8 @@ func Decode(ctx context.Context, s Stepper, images int, opt Options) ([][]captio
 
 func (o Options) check() error {
 	switch {
+	case o.Start == o.End:
+		return captioner.Errorf(captioner.Invalid, "token %d cannot both begin and end a caption", o.Start)
 	case o.MaxTokens < 2:
 		return captioner.Errorf(captioner.Invalid, "a caption of %d tokens has no room for start and end", o.MaxTokens)
 	case o.Algorithm == "beam" && o.BeamWidth < 1:
@@ -142,16 +149,27 @@ func (o Options) check() error {
 		return captioner.Errorf(captioner.Invalid, "the length penalty must be 0 or more, not %v", o.LengthPenalty)
 	case o.NoRepeatNGram < 0:
 		return captioner.Errorf(captioner.Invalid, "the order of the n-grams that are not repeated must be 0 or more, not %d", o.NoRepeatNGram)
+	case o.Algorithm != "sample" && o.Sampling != captioner.Sampling{}:
+		return captioner.Errorf(captioner.Invalid, "temperature, top_k, top_p and seed are for the algorithm sample, not for %s", o.Algorithm)
+	case !(o.Temperature >= 0) || math.IsInf(o.Temperature, 0):
+		return captioner.Errorf(captioner.Invalid, "the temperature must be a positive number, or 0 for 1, not %v", o.Temperature)
+	case o.TopK < 0 || o.TopK > MaxTopK:
+		return captioner.Errorf(captioner.Invalid, "top_k must be between 1 and %d, or 0 for that, not %d", MaxTopK, o.TopK)
+	case !(o.TopP >= 0 && o.TopP <= 1):
+		return captioner.Errorf(captioner.Invalid, "top_p must be a probability, or 0 for 1, not %v", o.TopP)
 	case o.NumCaptions < 0 || o.NumCaptions > max(1, o.width()):
-		return captioner.Errorf(captioner.Invalid, "the number of captions must be between 1 and %d, the beam width, not %d", max(1, o.width()), o.NumCaptions)
+		return captioner.Errorf(captioner.Invalid, "the number of captions must be between 1 and %d, as many as are kept, not %d", max(1, o.width()), o.NumCaptions)
 	}
 	return nil
 }
 
 // width returns how many hypotheses of a picture the algorithm keeps.
 func (o Options) width() int {
-	if o.Algorithm == "greedy" {
+	switch o.Algorithm {
+	case "greedy":
 		return 1
+	case "sample":
+		return MaxDraws
 	}
 	return o.BeamWidth
 }

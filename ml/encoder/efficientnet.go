@@ -38,20 +38,21 @@ var efficientStages = []struct {
 // Keras model that is built without a fixed side pads as if all were even, which
 // leaves 9 × 9 locations. Ours has the side fixed, in training and in serving.
 func buildEfficientNetB3(n *network, pixels tf.Output) value {
+	n.block()
 	x := n.efficientInput(n.pixels(pixels))
-	x = n.conv("stem_conv", x, nn.Kernel{Height: 3, Width: 3, Stride: 2}, 40)
-	x = n.normSwish("stem", x)
+	x = n.swish("stem_activation", n.convNorm("stem_conv", "stem_bn", x, nn.Kernel{Height: 3, Width: 3, Stride: 2}, 40, true))
 	for i, stage := range efficientStages {
 		for j := range stage.blocks {
 			stride := stage.stride
 			if j > 0 {
 				stride = 1
 			}
+			n.block()
 			x = n.invertedResidual(fmt.Sprintf("block%d%c_", i+1, 'a'+j), x, stage.kernel, stride, stage.expand, stage.channels)
 		}
 	}
-	x = n.conv("top_conv", x, nn.Kernel{Height: 1, Width: 1}, 1536)
-	return n.normSwish("top", x)
+	n.block()
+	return n.swish("top_activation", n.convNorm("top_conv", "top_bn", x, nn.Kernel{Height: 1, Width: 1}, 1536, true))
 }
 
 // efficientInput standardises the colours with what the weights say, which
@@ -68,10 +69,7 @@ func (n *network) efficientInput(x value) value {
 	})
 }
 
-func (n *network) normSwish(name string, x value) value {
-	x = n.norm(strings.TrimSuffix(name, "_")+"_bn", x, true)
-	return n.apply(strings.TrimSuffix(name, "_")+"_activation", "activation", x, nn.Swish)
-}
+func (n *network) swish(name string, x value) value { return n.apply(name, "activation", x, nn.Swish) }
 
 // invertedResidual widens, filters each channel, weighs the channels by what
 // the whole picture has of them (squeeze and excitation, Hu et al. 2018), and
@@ -80,13 +78,11 @@ func (n *network) invertedResidual(name string, x value, kernel, stride, expand,
 	start, narrow := x, int(n.channels(x))
 	point := nn.Kernel{Height: 1, Width: 1}
 	if expand > 1 {
-		x = n.conv(name+"expand_conv", x, point, narrow*expand)
-		x = n.normSwish(name+"expand", x)
+		x = n.swish(name+"expand_activation", n.convNorm(name+"expand_conv", name+"expand_bn", x, point, narrow*expand, true))
 	}
-	x = n.depthwise(name+"dwconv", x, nn.Kernel{Height: kernel, Width: kernel, Stride: stride})
-	x = n.normSwish(name, x)
+	x = n.swish(name+"activation", n.depthwiseNorm(name+"dwconv", name+"bn", x, nn.Kernel{Height: kernel, Width: kernel, Stride: stride}))
 	x = n.excite(name, x, max(1, narrow/4))
-	x = n.norm(name+"project_bn", n.conv(name+"project_conv", x, point, channels), true)
+	x = n.convNorm(name+"project_conv", name+"project_bn", x, point, channels, true)
 	if stride == 1 && narrow == channels {
 		x = n.layer(name+"add", "add", []value{x, start}, nil, func(t *nn.Tower) tf.Output {
 			return nn.Add(t.Scope, x.Output, start.Output)

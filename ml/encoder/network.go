@@ -14,7 +14,12 @@ import (
 type network struct {
 	t      *nn.Tower
 	layers []keras.Layer
+	// blocks are the places of the layers that each block begins with.
+	blocks []int
 }
+
+// block begins the next block: a part that is fine-tuned as one.
+func (n *network) block() { n.blocks = append(n.blocks, len(n.layers)) }
 
 // value is a layer's output, and its place among the layers.
 type value struct {
@@ -43,11 +48,11 @@ func (n *network) apply(name, class string, x value, f func(*tf.Scope, tf.Output
 	return n.layer(name, class, []value{x}, nil, func(t *nn.Tower) tf.Output { return f(t.Scope, x.Output) })
 }
 
-// conv adds a convolution without a bias.
-func (n *network) conv(name string, x value, k nn.Kernel, filters int) value {
+// convNorm adds a convolution without a bias and a batch normalisation.
+func (n *network) convNorm(conv, norm string, x value, k nn.Kernel, filters int, scaled bool) value {
 	weights := []keras.Weight{{Name: "kernel", Shape: []int64{int64(k.Height), int64(k.Width), n.channels(x), int64(filters)}}}
-	return n.layer(name, "conv2d", []value{x}, weights, func(t *nn.Tower) tf.Output {
-		return nn.Convolve(t, x.Output, k, filters)
+	return n.normed(conv, "conv2d", norm, x, weights, scaled, func(t *nn.Tower, b nn.Norm) tf.Output {
+		return nn.ConvolveNorm(t, b, x.Output, k, filters)
 	})
 }
 
@@ -62,28 +67,27 @@ func (n *network) convBias(name string, x value, filters int, follow func(*tf.Sc
 	})
 }
 
-// depthwise adds a convolution of each channel.
-func (n *network) depthwise(name string, x value, k nn.Kernel) value {
+// depthwiseNorm adds a convolution of each channel and a batch normalisation.
+func (n *network) depthwiseNorm(conv, norm string, x value, k nn.Kernel) value {
 	weights := []keras.Weight{{Name: "kernel", Shape: []int64{int64(k.Height), int64(k.Width), n.channels(x), 1}}}
-	return n.layer(name, "depthwise_conv2d", []value{x}, weights, func(t *nn.Tower) tf.Output {
-		return nn.ConvolveDepthwise(t, x.Output, k)
+	return n.normed(conv, "depthwise_conv2d", norm, x, weights, true, func(t *nn.Tower, b nn.Norm) tf.Output {
+		return nn.ConvolveDepthwiseNorm(t, b, x.Output, k)
 	})
 }
 
-// norm adds a batch normalisation, with or without a learned scale.
-func (n *network) norm(name string, x value, scale bool) value {
+// normed notes a convolution and its batch normalisation, with or without a
+// learned scale, which add makes together.
+func (n *network) normed(conv, class, norm string, x value, kernel []keras.Weight, scaled bool, add func(*nn.Tower, nn.Norm) tf.Output) value {
+	x = n.layer(conv, class, []value{x}, kernel, func(t *nn.Tower) tf.Output {
+		return add(t, nn.Norm{Tower: n.t.Sub(norm), Scaled: scaled})
+	})
 	var weights []keras.Weight
 	for _, w := range []string{"gamma", "beta", "moving_mean", "moving_variance"} {
-		if scale || w != "gamma" {
+		if scaled || w != "gamma" {
 			weights = append(weights, keras.Weight{Name: w, Shape: []int64{n.channels(x)}})
 		}
 	}
-	return n.layer(name, "batch_normalization", []value{x}, weights, func(t *nn.Tower) tf.Output {
-		if scale {
-			return nn.BatchNorm(t, x.Output)
-		}
-		return nn.BatchNormUnscaled(t, x.Output)
-	})
+	return n.layer(norm, "batch_normalization", []value{x}, weights, func(*nn.Tower) tf.Output { return x.Output })
 }
 
 // concat joins the channels of the layers' outputs.

@@ -2,12 +2,14 @@ package model
 
 import (
 	"bytes"
+	"context"
 	"image"
 	"image/color"
 	"image/png"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/ml/decode"
 	"github.com/captioner/captioner/ml/encoder"
 	"github.com/captioner/captioner/ml/text"
 	"github.com/captioner/captioner/ml/tf"
@@ -23,6 +26,16 @@ import (
 const testThreads = 2
 
 var testWords = []string{"<pad>", "<unk>", "startseq", "endseq", "a", "red", "blue", "dot", "on"}
+
+var testVocabulary = vocabulary(testWords)
+
+func vocabulary(tokens []string) *text.Vocabulary {
+	v, err := text.NewVocabulary(tokens)
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
 
 func testConfig() captioner.Config {
 	c := captioner.DefaultConfig()
@@ -33,7 +46,7 @@ func testConfig() captioner.Config {
 
 func testModel(t testing.TB, config captioner.ModelConfig) *Model {
 	t.Helper()
-	m, err := New(config, len(testWords), 7)
+	m, err := New(config, testVocabulary, 7)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,11 +66,11 @@ func TestNewRefuses(t *testing.T) {
 	for name, change := range tests {
 		c := good
 		change(&c)
-		if _, err := New(c, 10, 10); captioner.KindOf(err) != captioner.Invalid {
+		if _, err := New(c, testVocabulary, 10); captioner.KindOf(err) != captioner.Invalid {
 			t.Errorf("%s: error %v, want an invalid one", name, err)
 		}
 	}
-	if _, err := New(good, 4, 10); captioner.KindOf(err) != captioner.Invalid {
+	if _, err := New(good, vocabulary(testWords[:4]), 10); captioner.KindOf(err) != captioner.Invalid {
 		t.Errorf("a vocabulary of special tokens only: error %v", err)
 	}
 }
@@ -136,7 +149,12 @@ type trainer struct {
 
 func newTrainer(t testing.TB, c captioner.Config) trainer {
 	t.Helper()
-	g, err := NewTraining(testModel(t, c.Model), c.Training, 2, 2)
+	return newTrainerOf(t, testModel(t, c.Model), c)
+}
+
+func newTrainerOf(t testing.TB, m *Model, c captioner.Config) trainer {
+	t.Helper()
+	g, err := NewTraining(m, c.Training, 2, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +228,7 @@ func exported(t testing.TB, g trainer, change func(map[string]*tf.Tensor)) (*tf.
 		t.Fatal(err)
 	}
 	dir := filepath.Join(t.TempDir(), "saved_model")
-	if err := g.model.Export(dir, weights, testWords); err != nil {
+	if err := g.model.Export(dir, weights); err != nil {
 		t.Fatal(err)
 	}
 	loaded, err := tf.LoadSavedModel(dir, testThreads)
@@ -270,7 +288,7 @@ func step(t testing.TB, m *tf.SavedModel, position int32, tokens, parents, rows 
 		if math.Abs(sum-1) > 1e-4 || math.Abs(seen-1) > 1e-4 {
 			t.Errorf("position %d: probabilities sum to %.5f, attention to %.5f", position, sum, seen)
 		}
-		if byID[k][text.Pad] > -1e6 || byID[k][text.Start] > -1e6 {
+		if byID[k][text.Pad] > -1e6 || byID[k][testVocabulary.Start()] > -1e6 {
 			t.Errorf("position %d: padding or start was proposed", position)
 		}
 	}
@@ -281,20 +299,21 @@ func step(t testing.TB, m *tf.SavedModel, position int32, tokens, parents, rows 
 // step signature rules out and teacher forcing does not.
 func never(weights map[string]*tf.Tensor) {
 	bias := weights["decoder/logits/bias"].Float32s()
-	bias[text.Pad], bias[text.Start] = -100, -100
+	bias[text.Pad], bias[testVocabulary.Start()] = -100, -100
 }
 
 // Steps with cached state give each caption the probability that the training
 // graph gives it in one pass, in any order of the hypotheses.
 func TestStepsEqualTeacherForcing(t *testing.T) {
 	for _, decoder := range Decoders() {
-		t.Run(decoder, func(t *testing.T) { stepsEqualTeacherForcing(t, decoder) })
+		t.Run(decoder, func(t *testing.T) { stepsEqualTeacherForcing(t, decoder, 0) })
+		t.Run(decoder+", words of another width", func(t *testing.T) { stepsEqualTeacherForcing(t, decoder, 5) })
 	}
 }
 
-func stepsEqualTeacherForcing(t *testing.T, decoder string) {
+func stepsEqualTeacherForcing(t *testing.T, decoder string, embedding int) {
 	c := testConfig()
-	c.Model.Decoder = decoder
+	c.Model.Decoder, c.Model.EmbeddingDim = decoder, embedding
 	g := newTrainer(t, c)
 	m, _ := exported(t, g, never)
 	batch := captionsBatch(36)
@@ -306,7 +325,7 @@ func stepsEqualTeacherForcing(t *testing.T, decoder string) {
 	encoded := run(t, m, "encode", map[string]*tf.Tensor{"pixels": tf.FromBytes(batch.Pixels, 2, 36, 36, 3)}, "memory", "state")
 	memory, state := encoded[0], encoded[1]
 	// Two layers: keys and values of no tokens yet; or hidden state and cell.
-	empty := map[string][]int64{"transformer": {2, 4, 0, 8}, "lstm-attention": {2, 4, 8}}
+	empty := map[string][]int64{"transformer": {2, 4, 0, 8}, "lstm-attention": {2, 4, 8}, "lstm-pooled": {2, 0, 16}}
 	if diff := cmp.Diff(empty[decoder], state.Shape()); diff != "" {
 		t.Errorf("sizes of the empty state (-want +got):\n%s", diff)
 	}
@@ -329,6 +348,35 @@ func stepsEqualTeacherForcing(t *testing.T, decoder string) {
 	}
 	if math.Abs(got-want) > 1e-3*want {
 		t.Errorf("steps give %.5f nats, teacher forcing %.5f", got, want)
+	}
+}
+
+// Frozen words' vectors are left alone by training and exported with the rest.
+func TestFrozenEmbedding(t *testing.T) {
+	for _, decoder := range Decoders() {
+		t.Run(decoder, func(t *testing.T) {
+			c := testConfig()
+			c.Model.Decoder, c.Model.EmbeddingFrozen = decoder, true
+			g := newTrainer(t, c)
+			const table = "decoder/words/table"
+			values := make([]float32, len(testWords)*c.Model.Width)
+			for i := range values {
+				values[i] = float32(i%7) - 3
+			}
+			start := map[string]*tf.Tensor{table: tf.FromFloat32(values, int64(len(testWords)), int64(c.Model.Width))}
+			defer tf.ReleaseMap(start)
+			if err := g.Weights.All().Assign(g.session, start); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := g.Step(g.session, []Batch{captionsBatch(32), captionsBatch(32)}, 1, 1e-2); err != nil {
+				t.Fatal(err)
+			}
+			exported(t, g, func(weights map[string]*tf.Tensor) {
+				if diff := cmp.Diff(values, weights[table].Float32s()); diff != "" {
+					t.Errorf("the vectors have changed (-before +after):\n%s", diff)
+				}
+			})
+		})
 	}
 }
 
@@ -360,8 +408,8 @@ func greedyEqualsExport(t *testing.T, decoder string) {
 			var logProbs [][]float32
 			logProbs, state = step(t, m, position, tokens, rows, rows, memory, state)
 			for i, p := range logProbs {
-				tokens[i] = best(p)
-				if ended[i] = ended[i] || tokens[i] == text.End; !ended[i] {
+				tokens[i] = best(p, testVocabulary.Start())
+				if ended[i] = ended[i] || tokens[i] == testVocabulary.End(); !ended[i] {
 					want[i] = append(want[i], tokens[i])
 				}
 			}
@@ -393,7 +441,8 @@ func pngOf(t testing.TB, width, height int) string {
 	return file.String()
 }
 
-// serving_default does in one graph what greedy steps do one by one.
+// serving_default does in one graph, for each picture, what greedy search does
+// step by step, and keeps from repeating itself as it does.
 func TestServingDefault(t *testing.T) {
 	for _, decoder := range Decoders() {
 		t.Run(decoder, func(t *testing.T) { servingDefault(t, decoder) })
@@ -404,50 +453,77 @@ func servingDefault(t *testing.T, decoder string) {
 	c := testConfig()
 	c.Model.Decoder = decoder
 	g := newTrainer(t, c)
-	for i := range 30 { // away from the initial weights, which say one word
-		if _, err := g.Step(g.session, []Batch{captionsBatch(32), captionsBatch(32)}, i+1, 1e-2); err != nil {
+	files := []string{pngOf(t, 50, 40), pngOf(t, 20, 90)}
+	for round := range 3 { // from the initial weights, which say one word, away
+		m, _ := exported(t, g, nil)
+		all := run(t, m, "serving_default", map[string]*tf.Tensor{"image_bytes": tf.FromStrings(files, 2)}, "ids", "text", "log_probability")
+		var pixels []byte
+		for _, file := range files {
+			square := run(t, m, "preprocess", map[string]*tf.Tensor{"image_bytes": tf.FromString(file), "orientation": scalar(1)}, "pixels")[0]
+			pixels = append(pixels, square.Bytes()...)
+		}
+		encoded := run(t, m, "encode", map[string]*tf.Tensor{"pixels": tf.FromBytes(pixels, 2, 36, 36, 3)}, "memory", "state")
+		want, err := decode.Decode(t.Context(), &stepper{t, m, encoded[0], encoded[1]}, 2, decode.Options{
+			Algorithm: "greedy", MaxTokens: g.model.MaxTokens, NoRepeatNGram: c.Evaluation.NoRepeatNGram,
+			Start: testVocabulary.Start(), End: testVocabulary.End(),
+		})
+		if err != nil {
 			t.Fatal(err)
 		}
+		for i, h := range want {
+			ids := make([]int32, g.model.MaxTokens-1)
+			if n := copy(ids, h[0].Tokens); n < len(ids) {
+				ids[n] = testVocabulary.End()
+			}
+			var words []string
+			for _, id := range h[0].Tokens {
+				words = append(words, testWords[id])
+			}
+			if diff := cmp.Diff(ids, all[0].Int32s()[i*len(ids):(i+1)*len(ids)]); diff != "" {
+				t.Errorf("round %d, picture %d: ids (-steps +serving_default):\n%s", round, i, diff)
+			}
+			if got := all[1].Strings()[i]; got != strings.Join(words, " ") {
+				t.Errorf("round %d, picture %d: text %q, want %q", round, i, got, words)
+			}
+			if got := float64(all[2].Float32s()[i]); math.Abs(got-h[0].LogProbability) > 1e-3 {
+				t.Errorf("round %d, picture %d: log-probability %.5f, want %.5f", round, i, got, h[0].LogProbability)
+			}
+		}
+		for i := range 20 {
+			if _, err := g.Step(g.session, []Batch{captionsBatch(32), captionsBatch(32)}, 20*round+i+1, 1e-2); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
-	m, _ := exported(t, g, nil)
-	file := pngOf(t, 50, 40)
-	all := run(t, m, "serving_default", map[string]*tf.Tensor{"image_bytes": tf.FromString(file)}, "ids", "text", "log_probability")
+}
 
-	pixels := run(t, m, "preprocess", map[string]*tf.Tensor{"image_bytes": tf.FromString(file), "orientation": scalar(1)}, "pixels")[0]
-	encoded := run(t, m, "encode", map[string]*tf.Tensor{"pixels": tf.FromBytes(pixels.Bytes(), 1, 36, 36, 3)}, "memory", "state")
-	state, token, total := encoded[1], text.Start, 0.0
-	want := make([]int32, 6)
-	var words []string
-	for position := range int32(6) {
-		var logProbs [][]float32
-		logProbs, state = step(t, m, position, []int32{token}, []int32{0}, []int32{0}, encoded[0], state)
-		for id, p := range logProbs[0] {
-			if p > logProbs[0][token] || token == text.Start {
-				token = int32(id)
-			}
+// stepper is the signature step as a decode.Stepper.
+type stepper struct {
+	*testing.T
+	model         *tf.SavedModel
+	memory, state *tf.Tensor
+}
+
+func (s *stepper) Step(_ context.Context, tokens, parents, rows []int32, position, _ int) (c decode.Candidates, err error) {
+	c.LogProbs, s.state = step(s, s.model, int32(position), tokens, parents, rows, s.memory, s.state)
+	for _, logProbs := range c.LogProbs {
+		ids := make([]int32, len(logProbs))
+		for id := range ids {
+			ids[id] = int32(id)
 		}
-		best := token
-		for id, p := range logProbs[0] {
-			if p > logProbs[0][best] {
-				best = int32(id)
-			}
-		}
-		token = best
-		want[position] = token
-		total += float64(logProbs[0][token])
-		if token == text.End {
-			break
-		}
-		words = append(words, testWords[token])
+		c.IDs = append(c.IDs, ids)
 	}
-	if diff := cmp.Diff(want, all[0].Int32s()); diff != "" {
-		t.Errorf("ids (-steps +serving_default):\n%s", diff)
+	return c, nil
+}
+
+func TestExportNamesTheGuard(t *testing.T) {
+	_, dir := exported(t, newTrainer(t, testConfig()), nil)
+	data, err := os.ReadFile(filepath.Join(dir, "saved_model.pb"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	if got := all[1].Strings()[0]; got != strings.Join(words, " ") {
-		t.Errorf("text %q, want %q", got, words)
-	}
-	if got := float64(all[2].Float32s()[0]); math.Abs(got-total) > 1e-3 {
-		t.Errorf("log-probability %.5f, want %.5f", got, total)
+	if !bytes.Contains(data, []byte(captioner.NoRepeatNGramNode)) {
+		t.Errorf("the graph has no constant %s", captioner.NoRepeatNGramNode)
 	}
 }
 
@@ -545,5 +621,46 @@ func TestPreprocessor(t *testing.T) {
 	}
 	if _, err := p.Pixels(raw, 50, 41, 1); err == nil {
 		t.Error("too few pixels were taken")
+	}
+}
+
+// A model with the original system's vocabulary, in which startseq and endseq
+// are words among words, begins and ends its captions with them, in training
+// and as it is served.
+func TestOriginalVocabulary(t *testing.T) {
+	words := text.BuildOriginalVocabulary([]string{"a red dot", "blue dot on a red dot", "zebra"}, 1)
+	c := testConfig()
+	m, err := New(c.Model, words, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	caption := words.Encode("blue dot on a dot", 0)
+	batch := Batch{Images: 1, Captions: 1, Length: len(caption) - 1, Pixels: pixelsOf(1, 32), Tokens: caption[:len(caption)-1], Targets: caption[1:], Labels: []float32{1, 0}}
+	for i := range batch.Targets {
+		batch.Rows = append(batch.Rows, int32(i))
+	}
+	g := newTrainerOf(t, m, c)
+	for i := range 40 {
+		if _, err := g.Step(g.session, []Batch{batch, batch}, i+1, 1e-2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	served, _ := exported(t, g, nil)
+	file := pngOf(t, 50, 40)
+	pixels := run(t, served, "preprocess", map[string]*tf.Tensor{"image_bytes": tf.FromString(file), "orientation": scalar(1)}, "pixels")[0]
+	greedy, err := g.Greedy(g.session, pixels.Bytes(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := words.Decode(greedy[0]), "blue dot on a dot"; got != want {
+		t.Errorf("the model says %q, and has learned %q", got, want)
+	}
+	out := run(t, served, "serving_default", map[string]*tf.Tensor{"image_bytes": tf.FromString(file)}, "ids", "text")
+	want := append(slices.Clone(greedy[0]), words.End())
+	if diff := cmp.Diff(want, out[0].Int32s()[:len(want)]); diff != "" {
+		t.Errorf("ids (-training +serving_default):\n%s", diff)
+	}
+	if got := out[1].Strings()[0]; got != words.Decode(greedy[0]) {
+		t.Errorf("text %q, want %q", got, words.Decode(greedy[0]))
 	}
 }

@@ -53,8 +53,12 @@ func ConvolveDepthwise(t *Tower, x tf.Output, k Kernel) tf.Output {
 //	x, result  [..., C]
 //	weights    bias [C]
 func Bias(t *Tower, x tf.Output) tf.Output {
-	return Add(t.Scope, x, t.weight("bias", Zeros, int64(width(t.Scope, x))))
+	return biasAdd(t.Scope, x, t.weight("bias", Zeros, int64(width(t.Scope, x))))
 }
+
+// biasAdd adds bias [C] to x [..., C]. TensorFlow computes a convolution, its
+// BiasAdd and what is done to each number then in one pass.
+func biasAdd(s *tf.Scope, x, bias tf.Output) tf.Output { return tf.Out(s, "BiasAdd", nil, x, bias) }
 
 // MaxPool returns the largest number of each window in each channel.
 func MaxPool(s *tf.Scope, x tf.Output, k Kernel) tf.Output { return tf.Out(s, "MaxPool", k.pool(), x) }

@@ -1,6 +1,9 @@
 package nn
 
 import (
+	"maps"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/captioner/captioner/ml/tf"
@@ -69,4 +72,50 @@ func TestFrozenAverages(t *testing.T) {
 	}
 	b.start(map[string][]float32{"n/mean": {1}, "n/variance": {4 - batchNormEpsilon}, "n/offset": {0.5}})
 	wantFloats(t, "norm", b.run(y)[0], []float32{0.5, 1.5})
+}
+
+// A convolution with its normalisation folded into it gives what the two give.
+func TestFolding(t *testing.T) {
+	build := func(s *tf.Scope, w Weights, x tf.Output) []tf.Output {
+		tower := &Tower{Scope: s, Weights: w}
+		window := Kernel{Height: 3, Width: 3, Stride: 2}
+		return []tf.Output{
+			ConvolveNorm(tower.Sub("c"), Norm{tower.Sub("cn"), true}, x, window, 4),
+			ConvolveNorm(tower.Sub("one"), Norm{tower.Sub("onen"), true}, x, window, 1),
+			ConvolveNorm(tower.Sub("u"), Norm{tower.Sub("un"), false}, x, window, 5),
+			ConvolveDepthwiseNorm(tower.Sub("d"), Norm{tower.Sub("dn"), true}, x, window),
+		}
+	}
+	plain := newBench(t, false)
+	want := build(plain.s, plain.vars, plain.floats(nil, 2, 5, 6, 3))
+	weights := plain.vars.Initial()
+	defer tf.ReleaseMap(weights)
+	set := map[string][]float32{}
+	for i, name := range slices.Sorted(maps.Keys(weights)) {
+		for j, v := range weights[name].Float32s() {
+			v += 0.1 * float32((i+3*j)%7) // no initial value of a normalisation shows an error
+			set[name] = append(set[name], v)
+			weights[name].Float32s()[j] = v
+		}
+	}
+	plain.start(set)
+
+	folded := newBench(t, false)
+	got := build(folded.s, NewConstants(weights), folded.floats(nil, 2, 5, 6, 3))
+	folded.start(nil)
+	for i := range want {
+		wantFloats(t, want[i].Op.Name(), folded.run(got[i])[0], plain.run(want[i])[0])
+	}
+	if kind := got[3].Op.Type(); kind != "BiasAdd" {
+		t.Errorf("a %s comes last, want the bias that a folded normalisation leaves", kind)
+	}
+}
+
+func TestFoldingMissesWeights(t *testing.T) {
+	s := tf.NewScope()
+	tower := &Tower{Scope: s, Weights: NewConstants(nil)}
+	ConvolveNorm(tower.Sub("c"), Norm{tower.Sub("n"), true}, tf.Placeholder(s, tf.Float, 1, 4, 4, 3), Kernel{Height: 1, Width: 1}, 2)
+	if _, err := s.Finalize(); err == nil || !strings.Contains(err.Error(), `no weight "c/kernel"`) {
+		t.Errorf("error %v, want one that names the weight", err)
+	}
 }

@@ -92,9 +92,6 @@ func Concat(s *tf.Scope, axis int32, xs ...tf.Output) tf.Output {
 	if len(xs) == 1 {
 		return xs[0] // ConcatV2 takes two or more
 	}
-	if len(xs) == 1 {
-		return xs[0] // ConcatV2 wants at least two
-	}
 	return tf.Out(s, "ConcatV2", nil, tf.OutputList(xs), tf.Int(s, axis))
 }
 

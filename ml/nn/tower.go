@@ -213,29 +213,43 @@ func (v *Variables) Initial() map[string]*tf.Tensor {
 type Constants struct {
 	values map[string]*tf.Tensor
 	made   map[string]tf.Output
+	folded map[string]folding // by the kernel's name
 }
 
 // NewConstants returns weights with the given values, which stay the caller's.
 func NewConstants(values map[string]*tf.Tensor) *Constants {
-	return &Constants{values: values, made: make(map[string]tf.Output)}
+	return &Constants{values: values, made: make(map[string]tf.Output), folded: make(map[string]folding)}
 }
+
+// Constant returns c: all of its weights are constants.
+func (c *Constants) Constant(string) *Constants { return c }
 
 // Weight implements [Weights]. A missing name is an error in the scope.
 func (c *Constants) Weight(s *tf.Scope, name string, _ Init, shape ...int64) tf.Output {
 	if out, ok := c.made[name]; ok {
 		return out
 	}
-	value, ok := c.values[name]
-	if !ok {
-		s.UpdateErr("Const", fmt.Errorf("there is no weight %q", name))
-		return tf.Output{}
-	}
-	if fmt.Sprint(value.Shape()) != fmt.Sprint(shape) {
-		s.UpdateErr("Const", fmt.Errorf("weight %q has shape %v, want %v", name, value.Shape(), shape))
+	value := c.value(s, name, shape...)
+	if value == nil {
 		return tf.Output{}
 	}
 	c.made[name] = tf.Const(s, value)
 	return c.made[name]
+}
+
+// value returns a weight; nil, and an error in the scope, where it is missing
+// or has another shape.
+func (c *Constants) value(s *tf.Scope, name string, shape ...int64) *tf.Tensor {
+	value, ok := c.values[name]
+	if !ok {
+		s.UpdateErr("Const", fmt.Errorf("there is no weight %q", name))
+		return nil
+	}
+	if fmt.Sprint(value.Shape()) != fmt.Sprint(shape) {
+		s.UpdateErr("Const", fmt.Errorf("weight %q has shape %v, want %v", name, value.Shape(), shape))
+		return nil
+	}
+	return value
 }
 
 // Average implements [Weights].

@@ -61,26 +61,27 @@ type Epoch struct {
 const bestPrefix = "best/"
 
 // inputs digests all that decides the result of a training but the threads.
-func inputs(c captioner.Config, dataset captioner.Digest) (captioner.Digest, error) {
-	training := c.Training
-	training.CheckpointInterval, training.Threads = 0, 0
-	return digestOf(c.Model, training, dataset)
+func inputs(c captioner.Config, dataset, weights captioner.Digest) (captioner.Digest, error) {
+	c.Training.CheckpointInterval, c.Training.Threads = 0, 0
+	return digestOf(c, dataset, weights)
 }
 
 // lasting digests what a training that continues another shares with it.
-func lasting(c captioner.Config, dataset captioner.Digest) (captioner.Digest, error) {
-	training := c.Training.Lasting()
-	training.Threads = 0
-	return digestOf(c.Model, training, dataset)
+func lasting(c captioner.Config, dataset, weights captioner.Digest) (captioner.Digest, error) {
+	c.Training = c.Training.Lasting()
+	c.Training.Threads = 0
+	return digestOf(c, dataset, weights)
 }
 
-func digestOf(model captioner.ModelConfig, training captioner.TrainingConfig, dataset captioner.Digest) (captioner.Digest, error) {
+func digestOf(c captioner.Config, dataset, weights captioner.Digest) (captioner.Digest, error) {
+	c.Model.Weights = "" // a path
 	return captioner.DigestJSON(struct {
-		Model      any
-		Training   any
+		Model      captioner.ModelConfig
+		Training   captioner.TrainingConfig
 		Dataset    captioner.Digest
+		Weights    captioner.Digest `json:",omitempty"`
 		TensorFlow string
-	}{captioner.Essential(model), captioner.Essential(training), dataset, tf.Version()})
+	}{c.Model, c.Training, dataset, weights, tf.Version()})
 }
 
 // readCheckpoint reads a checkpoint of the training that fresh is the first

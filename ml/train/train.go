@@ -20,6 +20,10 @@ import (
 // its state and ended because it was asked to.
 const CodeStopped = "stopped"
 
+// CodeOtherFeatures is the code of the Invalid error of shards that hold what the
+// model does not take: the features of another encoder or of other weights.
+const CodeOtherFeatures = "other_features"
+
 // CodeDiverged is the code of the Invalid error of a training whose loss is no
 // longer a number.
 const CodeDiverged = "diverged"
@@ -94,8 +98,11 @@ func (r *run) open() error {
 		return err
 	}
 	r.plan()
-	if r.model, err = model.New(c.Model, r.data.vocabulary.Size(), r.data.maxTokens); err != nil {
+	if r.model, err = model.New(c.Model, r.data.vocabulary, r.data.maxTokens); err != nil {
 		return err
+	}
+	if input := r.model.Input(c.Training); input != r.data.layout {
+		return otherFeatures(r.data.layout, input)
 	}
 	if r.state, err = r.fresh(); err != nil {
 		return err
@@ -131,11 +138,11 @@ func (r *run) open() error {
 // fresh returns the state before the first step.
 func (r *run) fresh() (state, error) {
 	c := r.req.Config
-	digest, err := inputs(c, r.data.digest)
+	digest, err := inputs(c, r.data.digest, r.model.WeightsDigest())
 	if err != nil {
 		return state{}, err
 	}
-	shared, err := lasting(c, r.data.digest)
+	shared, err := lasting(c, r.data.digest, r.model.WeightsDigest())
 	return state{
 		Inputs: digest, Lasting: shared, LearningRate: c.Training.LearningRate,
 		Threads: tf.Threads(c.Training.Threads), Towers: r.devices.towers(r.batch / r.turns),
@@ -208,6 +215,9 @@ func (r *run) close() {
 		r.session.Close()
 	}
 	tf.ReleaseMap(r.best)
+	if r.model != nil {
+		r.model.Close()
+	}
 	if r.data != nil {
 		r.data.close()
 	}

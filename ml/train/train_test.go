@@ -59,7 +59,7 @@ func testRequest(t testing.TB) captioner.TrainRequest {
 	var shards [2]*features.Writer
 	for i := range shards {
 		req.Shards = append(req.Shards, filepath.Join(dir, fmt.Sprintf("%d.shard", i)))
-		w, err := features.Create(req.Shards[i], side)
+		w, err := features.Create(req.Shards[i], features.Pixels(side))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -222,7 +222,7 @@ func checkColours(t *testing.T, dir string) {
 	for colour, rgb := range map[string][3]byte{"red": {225, 25, 15}, "green": {15, 205, 25}, "blue": {25, 35, 215}} {
 		var ppm bytes.Buffer // BMP, the simplest format that TensorFlow reads
 		writeBMP(&ppm, 40, 30, rgb)
-		in := tf.FromString(ppm.String())
+		in := tf.FromStrings([]string{ppm.String()}, 1)
 		results, err := m.Run("serving_default", map[string]*tf.Tensor{"image_bytes": in}, "text")
 		in.Release()
 		if err != nil {
@@ -677,7 +677,7 @@ func TestRefusals(t *testing.T) {
 		"broken data set":                {func(r *captioner.TrainRequest) { r.Dataset = path("broken") }, "corrupt"},
 		"missing data set":               {func(r *captioner.TrainRequest) { r.Dataset = path("none") }, "internal"},
 		"picture in no shard":            {func(r *captioner.TrainRequest) { r.Shards = r.Shards[:1] }, "internal"},
-		"other picture size":             {func(r *captioner.TrainRequest) { r.Config.Model.ImageSize = 48 }, "internal"},
+		"other picture size":             {func(r *captioner.TrainRequest) { r.Config.Model.ImageSize = 48 }, CodeOtherFeatures},
 		"unknown encoder":                {func(r *captioner.TrainRequest) { r.Config.Model.Encoder = "none" }, "invalid"},
 		"divergence": {func(r *captioner.TrainRequest) {
 			r.Config.Training.LearningRate, r.Config.Training.ClipNorm = 1e30, 0

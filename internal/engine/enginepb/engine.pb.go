@@ -146,6 +146,10 @@ type CaptionRequest struct {
 	LengthPenalty float64                `protobuf:"fixed64,4,opt,name=length_penalty,json=lengthPenalty,proto3" json:"length_penalty,omitempty"`
 	NoRepeatNgram int32                  `protobuf:"varint,5,opt,name=no_repeat_ngram,json=noRepeatNgram,proto3" json:"no_repeat_ngram,omitempty"`
 	NumCaptions   int32                  `protobuf:"varint,6,opt,name=num_captions,json=numCaptions,proto3" json:"num_captions,omitempty"`
+	Temperature   float64                `protobuf:"fixed64,7,opt,name=temperature,proto3" json:"temperature,omitempty"`
+	TopK          int32                  `protobuf:"varint,8,opt,name=top_k,json=topK,proto3" json:"top_k,omitempty"`
+	TopP          float64                `protobuf:"fixed64,9,opt,name=top_p,json=topP,proto3" json:"top_p,omitempty"`
+	Seed          uint64                 `protobuf:"varint,10,opt,name=seed,proto3" json:"seed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -218,6 +222,34 @@ func (x *CaptionRequest) GetNoRepeatNgram() int32 {
 func (x *CaptionRequest) GetNumCaptions() int32 {
 	if x != nil {
 		return x.NumCaptions
+	}
+	return 0
+}
+
+func (x *CaptionRequest) GetTemperature() float64 {
+	if x != nil {
+		return x.Temperature
+	}
+	return 0
+}
+
+func (x *CaptionRequest) GetTopK() int32 {
+	if x != nil {
+		return x.TopK
+	}
+	return 0
+}
+
+func (x *CaptionRequest) GetTopP() float64 {
+	if x != nil {
+		return x.TopP
+	}
+	return 0
+}
+
+func (x *CaptionRequest) GetSeed() uint64 {
+	if x != nil {
+		return x.Seed
 	}
 	return 0
 }
@@ -1538,7 +1570,7 @@ const file_engine_proto_rawDesc = "" +
 	"tensorflow\x12\x18\n" +
 	"\adevices\x18\x03 \x03(\tR\adevices\x12\x18\n" +
 	"\athreads\x18\x04 \x01(\x05R\athreads\x12&\n" +
-	"\x0fmodel_info_json\x18\x05 \x01(\fR\rmodelInfoJson\"\xf8\x01\n" +
+	"\x0fmodel_info_json\x18\x05 \x01(\fR\rmodelInfoJson\"\xd8\x02\n" +
 	"\x0eCaptionRequest\x127\n" +
 	"\x06images\x18\x01 \x03(\v2\x1f.captioner.engine.v1.ImageInputR\x06images\x12\x1c\n" +
 	"\talgorithm\x18\x02 \x01(\tR\talgorithm\x12\x1d\n" +
@@ -1546,7 +1578,12 @@ const file_engine_proto_rawDesc = "" +
 	"beam_width\x18\x03 \x01(\x05R\tbeamWidth\x12%\n" +
 	"\x0elength_penalty\x18\x04 \x01(\x01R\rlengthPenalty\x12&\n" +
 	"\x0fno_repeat_ngram\x18\x05 \x01(\x05R\rnoRepeatNgram\x12!\n" +
-	"\fnum_captions\x18\x06 \x01(\x05R\vnumCaptions\"L\n" +
+	"\fnum_captions\x18\x06 \x01(\x05R\vnumCaptions\x12 \n" +
+	"\vtemperature\x18\a \x01(\x01R\vtemperature\x12\x13\n" +
+	"\x05top_k\x18\b \x01(\x05R\x04topK\x12\x13\n" +
+	"\x05top_p\x18\t \x01(\x01R\x04topP\x12\x12\n" +
+	"\x04seed\x18\n" +
+	" \x01(\x04R\x04seed\"L\n" +
 	"\n" +
 	"ImageInput\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12\x14\n" +
