@@ -80,7 +80,7 @@ func TestRuns(t *testing.T) {
 		seen(post("all problems at once", "/runs", "{\"traning\": {},\n \"training\": {\"steps\": \"many\", \"batch_size\": 0},\n \"data\": {\"images\": \"/etc\", \"captions\": \"a.csv\"}}", jsonHeader), nil, 0),
 		seen(post("all problems of YAML", "/runs", "traning:\n  steps: 1\ndata:\n  seed: -1\n", map[string]string{"Content-Type": "text/yaml"}), nil, 0),
 		seen(post("not JSON", "/runs", "{", jsonHeader), nil, 0),
-		seen(post("all paths at once", "/runs", `{"data": {"images": "/etc", "captions": "a.csv"}}`, jsonHeader), nil, 0),
+		seen(post("all paths at once", "/runs", `{"data": {"images": "/etc", "captions": "a.csv", "glove": "glove.txt"}, "model": {"encoder": "EfficientNetB3", "weights": "b3.h5"}}`, jsonHeader), nil, 0),
 		post("form", "/runs", "a=b", map[string]string{"Content-Type": "application/x-www-form-urlencoded"}),
 		post("too large", "/runs", `{"data": {"images": "`+strings.Repeat("x", 65<<10)+`"}}`, jsonHeader),
 		post("bad key", "/runs", "{}", key("schlüssel")),
