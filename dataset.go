@@ -35,8 +35,8 @@ type Example struct {
 type Dataset struct {
 	// Examples are sorted by Image.
 	Examples []Example `json:"examples"`
-	// Vocabulary lists the words; the token ID of Vocabulary[i] is i.
-	// IDs 0 to 3 are the padding, unknown, start and end tokens.
+	// Vocabulary lists the words; the token ID of Vocabulary[i] is i. The
+	// padding is token 0; what else is special, ml/text says.
 	Vocabulary []string `json:"vocabulary"`
 	// MaxTokens is the longest token sequence, start and end included.
 	MaxTokens int `json:"max_tokens"`
@@ -48,7 +48,8 @@ type Dataset struct {
 type Quarantined struct {
 	// Image is the picture's name, empty for a line that names none.
 	Image string `json:"image,omitempty"`
-	// Line is the line in the captions file, 0 for a picture as a whole.
+	// Line is the line in the captions file, in a JSON file the number of the
+	// caption; 0 for a picture as a whole.
 	Line int `json:"line,omitempty"`
 	// Reason is a stable name, such as "truncated" or "unknown_image".
 	Reason string `json:"reason"`

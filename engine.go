@@ -144,7 +144,9 @@ type TrainRequest struct {
 	// shard files, which name the pictures that they hold.
 	Dataset string
 	Shards  []string
-	// Resume is the path of a checkpoint, empty to start from the seed.
+	// Resume is the path of a checkpoint, empty to start from the seed. It is one
+	// of this training, or of one that this continues: then the two share what
+	// TrainingConfig.Lasting returns, and Config says what is new.
 	Resume string
 	// WorkDir is a folder for checkpoints; OutputDir gets the results: the
 	// folder saved_model/ and the files vocabulary.json, model.json and
@@ -215,7 +217,10 @@ type ModelDescription struct {
 	// MaxTokens is the longest token sequence, start and end included.
 	MaxTokens int `json:"max_tokens"`
 	// Pixels is the side of the squares that preprocess gives and encode takes.
-	Pixels     int    `json:"pixels"`
+	Pixels int `json:"pixels"`
+	// Features says what encode_features takes, where the encoder was frozen: of
+	// which encoder with which weights. Others mean nothing to the model.
+	Features   string `json:"features,omitempty"`
 	Parameters int    `json:"parameters"`
 	TensorFlow string `json:"tensorflow"`
 }

@@ -29,7 +29,7 @@ type Stage struct {
 	FinishedAt *time.Time `json:"finished_at,omitempty"`
 	// Cached says that an earlier run's result was found by its key.
 	Cached bool `json:"cached,omitempty"`
-	// Note says what is worth knowing about a stage that went well.
+	// Note says what is worth knowing about a stage that goes well.
 	Note string `json:"note,omitempty"`
 	// Error is one sentence for a person.
 	Error string `json:"error,omitempty"`
@@ -127,6 +127,8 @@ type RunResult struct {
 	Deployment Digest `json:"deployment,omitempty"`
 	// Note says what is worth knowing, such as that no server was running.
 	Note string `json:"note,omitempty"`
+	// Warnings are sentences about what was likely not meant.
+	Warnings []string `json:"warnings,omitempty"`
 	// LeftOut says what of the data was not used; nil when all of it was.
 	LeftOut *LeftOut `json:"left_out,omitempty"`
 	// Reused lists the stages whose result an earlier run had left.

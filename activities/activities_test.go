@@ -202,6 +202,27 @@ func evaluate(t *testing.T, f *activitiestest.Fixture, p prepared, model caption
 	return out.Evaluation
 }
 
+// A sample of the test split is captioned and scored, and its scores say so.
+func TestEvaluateSample(t *testing.T) {
+	f := activitiestest.New(t)
+	p := prepare(t, f)
+	trained, err := f.Activities.Train(t.Context(), p.train())
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := evaluate(t, f, p, trained.Model)
+	n := p.data.Splits[captioner.Test]
+	for sample, want := range map[int]string{1: "|sample:1|", n: "", n + 1: ""} {
+		p.cfg.Evaluation.SamplePictures = sample
+		scores := evaluate(t, f, p, trained.Model).Scores
+		for i, s := range scores {
+			if s.Images != min(sample, n) || !strings.Contains(s.Signature, want) || (want == "") != (s.Signature == all.Scores[i].Signature) {
+				t.Errorf("a sample of %d of %d: %d pictures, signature %q; of all %q", sample, n, s.Images, s.Signature, all.Scores[i].Signature)
+			}
+		}
+	}
+}
+
 func TestRegisterVersion(t *testing.T) {
 	f := activitiestest.New(t)
 	p := prepare(t, f)
@@ -507,6 +528,9 @@ func TestFailureRoundTrip(t *testing.T) {
 			var application *temporal.ApplicationError
 			if !errors.As(failure, &application) || application.NonRetryable() != test.final {
 				t.Errorf("failure %v, final %v; want final %v", failure, application.NonRetryable(), test.final)
+			}
+			if benign := application.Category() == temporal.ApplicationErrorCategoryBenign; benign != (test.want.Kind == captioner.Invalid) {
+				t.Errorf("failure %v of category %v: only what a user wrote is benign", failure, application.Category())
 			}
 			var got *captioner.Error
 			if !errors.As(activities.FromFailure(failure), &got) {

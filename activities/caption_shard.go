@@ -12,8 +12,8 @@ import (
 // fill the processor, few enough to see progress and to stop in time.
 const captionBatch = 64
 
-// CaptionShardInput names a model and the pictures to caption: those of the
-// test split that lie in the shard.
+// CaptionShardInput names a model and the pictures to caption: those that are
+// scored and lie in the shard.
 type CaptionShardInput struct {
 	Model   captioner.Digest `json:"model"`
 	Dataset captioner.Digest `json:"dataset"`
@@ -43,9 +43,10 @@ func (a *Activities) CaptionShard(ctx context.Context, in CaptionShardInput) (Ca
 			LengthPenalty float64          `json:"length_penalty"`
 			NoRepeatNGram int              `json:"no_repeat_ngram"`
 			Others        []string         `json:"others,omitempty"`
+			Sample        int              `json:"sample_pictures,omitempty"`
 		}{
 			in.Model, in.Dataset, in.Shard, in.Evaluation.BeamWidth, in.Evaluation.LengthPenalty, in.Evaluation.NoRepeatNGram,
-			decode.Others(),
+			decode.Others(), in.Evaluation.SamplePictures,
 		},
 		Present: func(ctx context.Context, out CaptionShardResult) (bool, error) {
 			return a.present(ctx, out.Captions)
@@ -61,7 +62,7 @@ func (a *Activities) captionShard(ctx context.Context, in CaptionShardInput) (Ca
 	if err != nil {
 		return CaptionShardResult{}, err
 	}
-	inputs, names, err := a.testPictures(ctx, ds, in.Shard)
+	inputs, names, err := a.scoredPictures(ctx, ds, in)
 	if err != nil {
 		return CaptionShardResult{}, err
 	}
@@ -81,11 +82,11 @@ func (a *Activities) captionShard(ctx context.Context, in CaptionShardInput) (Ca
 	return CaptionShardResult{Captions: digest, Images: len(captions)}, err
 }
 
-// testPictures returns the shard's pictures that are in the test split.
-func (a *Activities) testPictures(ctx context.Context, ds captioner.Dataset, shard captioner.Digest) (
+// scoredPictures returns the shard's pictures that are scored.
+func (a *Activities) scoredPictures(ctx context.Context, ds captioner.Dataset, in CaptionShardInput) (
 	inputs []captioner.ImageInput, names []string, err error,
 ) {
-	path, err := a.Blobs.Local(ctx, shard)
+	path, err := a.Blobs.Local(ctx, in.Shard)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -95,7 +96,7 @@ func (a *Activities) testPictures(ctx context.Context, ds captioner.Dataset, sha
 	}
 	defer closing(reader, &err)
 	wanted := map[string]bool{}
-	for _, e := range testExamples(ds) {
+	for _, e := range scoredExamples(ds, in.Evaluation) {
 		wanted[e.Image] = true
 	}
 	for i := range reader.Len() {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/ml/dataset"
 )
 
 // putJSON stores v as a blob of canonical JSON.
@@ -23,6 +24,12 @@ func (a *Activities) loadDataset(ctx context.Context, digest captioner.Digest) (
 	var ds captioner.Dataset
 	err := captioner.ReadJSON(ctx, a.Blobs, digest, &ds)
 	return ds, err
+}
+
+// scoredExamples returns the pictures that a run captions and scores: those of
+// the test split, or a sample of them.
+func scoredExamples(ds captioner.Dataset, cfg captioner.EvaluationConfig) []captioner.Example {
+	return dataset.Sample(testExamples(ds), cfg.SamplePictures)
 }
 
 // testExamples returns the pictures of the test split, in order.

@@ -32,7 +32,8 @@ type EvaluateResult struct {
 	Evaluation captioner.Evaluation `json:"evaluation"`
 }
 
-// Evaluate scores the captions of the test split against its references.
+// Evaluate scores the captions of the test split, or of the sample of it, against
+// the references.
 func (a *Activities) Evaluate(ctx context.Context, in EvaluateInput) (EvaluateResult, error) {
 	return step[EvaluateResult, *EvaluateResult]{
 		Name: StepEvaluate,
@@ -58,8 +59,11 @@ func (a *Activities) evaluate(ctx context.Context, in EvaluateInput) (captioner.
 	if err != nil {
 		return captioner.Evaluation{}, err
 	}
-	test := testExamples(ds)
+	test := scoredExamples(ds, in.Evaluation)
 	split := dataset.SplitDigest(ds, captioner.Test)
+	if len(test) == len(testExamples(ds)) {
+		in.Evaluation.SamplePictures = 0 // scores of all pictures are scores of all
+	}
 
 	var evaluation captioner.Evaluation
 	for _, algorithm := range decode.Scored() {

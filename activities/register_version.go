@@ -42,6 +42,10 @@ type RegisterVersionInput struct {
 	Config     captioner.Config      `json:"config"`
 	// ConfigDigest is that of the configuration without paths.
 	ConfigDigest captioner.Digest `json:"config_digest"`
+	// Weights is the digest of the encoder's weights; empty without any.
+	Weights captioner.Digest `json:"weights,omitempty"`
+	// Continues is TrainInput's.
+	Continues captioner.Digest `json:"continues,omitempty"`
 	// ResultVersions are those of the steps that made the version.
 	ResultVersions map[string]int `json:"result_versions"`
 }
@@ -93,19 +97,19 @@ func (a *Activities) RegisterVersion(ctx context.Context, in RegisterVersionInpu
 
 func lineageOf(in RegisterVersionInput) captioner.Lineage {
 	lineage := captioner.Lineage{
-		Dataset: in.Dataset, Config: in.ConfigDigest, ResultVersions: in.ResultVersions,
-		TensorFlow: in.Training.TensorFlow, Threads: in.Training.Threads,
+		Dataset: in.Dataset, Config: in.ConfigDigest, Weights: in.Weights, ResultVersions: in.ResultVersions,
+		TensorFlow: in.Training.TensorFlow, Threads: in.Training.Threads, Continues: in.Continues,
 	}
 	lineage.Seeds.Data = in.Config.Data.Seed
 	lineage.Seeds.Training = in.Config.Training.Seed
 	return lineage
 }
 
-// bundleConfig is the configuration as a bundle holds it: without paths, and
-// with the defaults of what changes no result, so that neither makes another
+// bundleConfig is the configuration as a bundle holds it: portable, and with the
+// defaults of what changes no result, so that neither makes another
 // version.
 func bundleConfig(cfg captioner.Config) captioner.Config {
-	cfg = config.WithoutPaths(cfg)
+	cfg = config.Portable(cfg)
 	defaults := captioner.DefaultConfig()
 	cfg.Data.ShardSize = defaults.Data.ShardSize
 	cfg.Training.CheckpointInterval = defaults.Training.CheckpointInterval

@@ -61,12 +61,16 @@ func (t *training) keepPicturesOf(ctx context.Context, path string, wanted map[s
 		return err
 	}
 	defer closing(shard, &err)
+	layout := shard.Layout()
+	if layout.Type != features.Uint8 {
+		return nil // what a frozen encoder has made of pictures is none to look at
+	}
 	for i := range shard.Len() {
 		name := shard.Image(i)
 		if !wanted[name] {
 			continue
 		}
-		encoded, err := encodePicture(shard.Pixels(i), shard.Side())
+		encoded, err := encodePicture(shard.Record(i), layout.Height)
 		if err != nil {
 			return err
 		}

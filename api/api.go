@@ -25,14 +25,13 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
-	"go.opentelemetry.io/contrib/instrumentation/github.com/gin-gonic/gin/otelgin"
-	noopmetric "go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 	nooptrace "go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/api/ui"
+	"github.com/captioner/captioner/internal/telemetry/span"
 )
 
 // Captioner captions with whatever version is live, as internal/serving's
@@ -48,10 +47,19 @@ type RunClient interface {
 	// Start begins a run. A key that was used before gives the run that it
 	// began; an empty key always begins a new one.
 	Start(ctx context.Context, cfg captioner.Config, key string) (captioner.Run, error)
+	// Continue returns the configuration of a run that goes on from the training
+	// of another: that run's with the changes, a JSON object. NotFound; Conflict
+	// while that run is under way; Invalid with all problems.
+	Continue(ctx context.Context, id string, changes []byte) (captioner.Config, error)
+	// Resume begins such a run. The key is as Start's.
+	Resume(ctx context.Context, id string, cfg captioner.Config, key string) (captioner.Run, error)
 	// Describe returns a run with its stages; NotFound.
 	Describe(ctx context.Context, id string) (captioner.Run, error)
 	// List returns the newest runs first, without their stages.
 	List(ctx context.Context, limit int) ([]captioner.Run, error)
+	// Config returns what a run was started with, the defaults filled in;
+	// NotFound where that was never recorded.
+	Config(ctx context.Context, id string) (captioner.Config, error)
 	// Cancel asks a run to stop; NotFound, or Conflict when it has ended.
 	Cancel(ctx context.Context, id string) error
 	// DryRun checks a configuration on a worker, where the data is. Invalid
@@ -68,12 +76,14 @@ type ModelLister interface {
 	AliasMoveAt(ctx context.Context, name string, at time.Time) (captioner.AliasMove, error)
 }
 
-// Deployer makes versions live, as internal/deployment's Deployer. Both methods
-// return once the running servers serve the version; NotFound and Conflict
+// Deployer makes versions live, as internal/deployment's Deployer. Promote and
+// Rollback return once the running servers serve the version; NotFound and Conflict
 // before anything has moved, Unavailable when the alias was moved back.
 type Deployer interface {
 	Promote(ctx context.Context, version, actor, reason string) (captioner.Deployment, error)
 	Rollback(ctx context.Context, actor, reason string) (captioner.Deployment, error)
+	// RollbackTarget is the version that Rollback would make live; empty for none.
+	RollbackTarget(ctx context.Context) (captioner.Digest, error)
 }
 
 // ProgressReader reads what trainings leave as they go, as captioner.Store.
@@ -164,6 +174,7 @@ type Options struct {
 type Server struct {
 	opts     Options
 	engine   *gin.Engine
+	tracer   trace.Tracer
 	http     *http.Server
 	predicts *gate
 	streams  *gate
@@ -193,6 +204,7 @@ func New(opts Options) (*Server, error) {
 	setDefaults(&opts)
 	s := &Server{
 		opts:     opts,
+		tracer:   opts.TracerProvider.Tracer(span.Scope),
 		predicts: newGate(opts.MaxConcurrent, opts.MaxQueued),
 		streams:  newGate(opts.MaxStreams, 0),
 		runs:     newRecentRuns(opts.Runs, opts.PollInterval),
@@ -281,12 +293,7 @@ func (s *Server) route() error {
 		return fmt.Errorf("trust no proxy: %w", err)
 	}
 
-	r.Use(otelgin.Middleware("captioner",
-		otelgin.WithTracerProvider(s.opts.TracerProvider),
-		otelgin.WithPropagators(s.opts.Propagator),
-		otelgin.WithMeterProvider(noopmetric.NewMeterProvider()),
-		otelgin.WithFilter(func(r *http.Request) bool { return !isProbe(r.URL.Path) }),
-	), s.observe, s.recover, s.cors, s.limitBody)
+	r.Use(s.trace, s.observe, s.recover, s.cors, s.limitBody)
 	r.NoRoute(handle(s.notFound))
 	r.NoMethod(handle(s.methodNotAllowed))
 
@@ -310,6 +317,7 @@ func (s *Server) route() error {
 	get("/deployments", handle(s.listDeployments))
 	get("/runs", handle(s.listRuns))
 	get("/runs/:id", handle(s.showRun))
+	get("/runs/:id/config", handle(s.runConfig))
 	get("/runs/:id/data", handle(s.runData))
 	get("/runs/:id/samples/:image", handle(s.samplePicture))
 	r.GET("/runs/:id/events", handle(s.runEvents)) // a stream has no HEAD

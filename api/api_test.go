@@ -119,6 +119,22 @@ func (f *fake) Start(_ context.Context, cfg captioner.Config, key string) (capti
 	return f.runs[0], f.err
 }
 
+func (f *fake) Continue(ctx context.Context, id string, changes []byte) (captioner.Config, error) {
+	run, err := f.Describe(ctx, id)
+	if err == nil && run.State == captioner.RunRunning {
+		err = &captioner.Error{Kind: captioner.Conflict, Code: "run_under_way", Message: "the run is still under way"}
+	}
+	if err != nil {
+		return captioner.Config{}, err
+	}
+	_, after, err := config.Continue([]byte(`{"data":{"seed":8},"training":{"epochs":2}}`), changes)
+	return after, err
+}
+
+func (f *fake) Resume(ctx context.Context, id string, cfg captioner.Config, key string) (captioner.Run, error) {
+	return f.Start(ctx, cfg, key+" after "+id)
+}
+
 func (f *fake) Describe(_ context.Context, id string) (captioner.Run, error) {
 	f.described.Add(1)
 	f.mu.Lock()
@@ -141,6 +157,15 @@ func (f *fake) Cancel(ctx context.Context, id string) error {
 		err = captioner.Errorf(captioner.Conflict, "the run has ended")
 	}
 	return cmp.Or(f.err, err)
+}
+
+func (f *fake) Config(_ context.Context, id string) (captioner.Config, error) {
+	if id != f.runs[0].ID {
+		return captioner.Config{}, cmp.Or[error](f.err, captioner.Errorf(captioner.NotFound, "no configuration of run %q is known", id))
+	}
+	cfg := captioner.DefaultConfig()
+	cfg.Data.Images, cfg.Data.Captions = "/data/pictures", "/elsewhere/captions.csv"
+	return cfg, f.err
 }
 
 func (f *fake) DryRun(context.Context, captioner.Config) error { return f.err }
@@ -187,6 +212,10 @@ func (f *fake) Promote(ctx context.Context, v, actor, reason string) (captioner.
 func (f *fake) Rollback(_ context.Context, actor, reason string) (captioner.Deployment, error) {
 	f.deployed = append(f.deployed, actor+": "+reason)
 	return captioner.Deployment{Version: f.moves[1].Version, Previous: version, Generation: 3, Moved: true, Note: "no server was running"}, f.err
+}
+
+func (f *fake) RollbackTarget(context.Context) (captioner.Digest, error) {
+	return f.moves[1].Version, f.err
 }
 
 // newServer returns the API over f; change may alter the options.

@@ -28,6 +28,7 @@ var notForClients = map[string]string{
 	"data_changed":       "fails a run",
 	"engine_failed":      "fails a run",
 	"engine_protocol":    "is internal",
+	"invalid_captions":   "fails a run",
 	"invalid_score_file": "a file of the command line's",
 	"schema_newer":       "stops the server from starting",
 	"stale_attempt":      "fences off a training that was replaced",
@@ -36,7 +37,9 @@ var notForClients = map[string]string{
 	"temporal_ended":     "ends the local mode",
 	"tensorflow_version": "is internal",
 	"training_stalled":   "fails a run",
-	"weights_mismatch":   "no configuration names weights yet",
+	"not_the_original":   "a file of the command line's",
+	"other_features":     "fails a run",
+	"weights_mismatch":   "fails a run",
 	"unknown_tokenizer":  "a flag of the command line's",
 	"invalid_split":      "its problems are told as invalid_config or unusable_data",
 }

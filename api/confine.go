@@ -9,29 +9,29 @@ import (
 	"github.com/captioner/captioner"
 )
 
+// anywhere is the data root below which everything lies.
+const anywhere = string(filepath.Separator)
+
 // confine makes the configuration's paths absolute and reports those that lie
 // outside the data root: by their text, and by the symbolic links in them where
-// the root is on this machine too (an absolute link counts as leaving it). A relative path is taken from the root. A
-// path that does not exist is left to the rules that run where the data is.
+// the root is on this machine too (an absolute link counts as leaving it). A
+// relative path is taken from the root, and refused where anything may be named:
+// it would mean another folder than its writer has in mind. A path that does not
+// exist is left to the rules that run where the data is.
 func confine(dataRoot string, data *captioner.DataConfig) ([]captioner.Problem, error) {
-	fields := []struct {
-		name string
-		path *string
-	}{
-		{"data.images", &data.Images},
-		{"data.captions", &data.Captions},
-		{"data.split_files.train", &data.SplitFiles.Train},
-		{"data.split_files.validation", &data.SplitFiles.Validation},
-		{"data.split_files.test", &data.SplitFiles.Test},
-	}
 	var problems []captioner.Problem
-	for _, f := range fields {
+	for _, f := range pathsOf(data) {
 		if *f.path == "" {
 			continue
 		}
 		if dataRoot == "" {
 			problems = append(problems, captioner.Problem{Field: f.name,
 				Message: "paths cannot be named over HTTP: this server was started without a data root"})
+			continue
+		}
+		if dataRoot == anywhere && !filepath.IsAbs(*f.path) {
+			problems = append(problems, captioner.Problem{Field: f.name,
+				Message: "must be an absolute path on the server's machine, such as /home/ada/pictures"})
 			continue
 		}
 		inside, err := locate(dataRoot, *f.path)
@@ -45,6 +45,40 @@ func confine(dataRoot string, data *captioner.DataConfig) ([]captioner.Problem, 
 		*f.path = inside
 	}
 	return problems, nil
+}
+
+// hideOutside empties the paths that lie outside the data root.
+func hideOutside(dataRoot string, data *captioner.DataConfig) error {
+	for _, f := range pathsOf(data) {
+		if *f.path == "" {
+			continue
+		}
+		inside := ""
+		if dataRoot != "" {
+			var err error
+			if inside, err = locate(dataRoot, *f.path); err != nil {
+				return err
+			}
+		}
+		*f.path = inside
+	}
+	return nil
+}
+
+// field is a field of the configuration that holds a path.
+type field struct {
+	name string
+	path *string
+}
+
+func pathsOf(data *captioner.DataConfig) []field {
+	return []field{
+		{"data.images", &data.Images},
+		{"data.captions", &data.Captions},
+		{"data.split_files.train", &data.SplitFiles.Train},
+		{"data.split_files.validation", &data.SplitFiles.Validation},
+		{"data.split_files.test", &data.SplitFiles.Test},
+	}
 }
 
 // locate returns the absolute path of one below the root, empty for one that
@@ -64,8 +98,8 @@ func locate(dataRoot, path string) (string, error) {
 		return "", nil
 	}
 
-	if dir == string(filepath.Separator) {
-		return filepath.Join(dir, relative), nil // nothing lies outside
+	if dir == anywhere {
+		return filepath.Join(dir, relative), nil
 	}
 	root, err := os.OpenRoot(dir)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -58,6 +58,13 @@ func (s *Server) deploy(c *gin.Context, fallback string, do func(ctx context.Con
 	return write(c, http.StatusOK, out)
 }
 
+// deploymentLog is the reply to GET /deployments.
+type deploymentLog struct {
+	Deployments []captioner.AliasMove `json:"deployments"`
+	// RollbackTo is the version that a rollback would make live now.
+	RollbackTo captioner.Digest `json:"rollback_to,omitempty"`
+}
+
 // listDeployments answers GET /deployments with the log of what was live, the
 // newest first, ?limit= of it. With ?at= it is the one deployment that was in
 // effect at that time, or none.
@@ -73,11 +80,16 @@ func (s *Server) listDeployments(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	moves, err := s.deployments(c.Request.Context(), limit, at, given)
+	ctx := c.Request.Context()
+	moves, err := s.deployments(ctx, limit, at, given)
 	if err != nil {
 		return err
 	}
-	return write(c, http.StatusOK, gin.H{"deployments": moves})
+	target, err := s.opts.Deployer.RollbackTarget(ctx)
+	if err != nil {
+		return err
+	}
+	return write(c, http.StatusOK, deploymentLog{moves, target})
 }
 
 func (s *Server) deployments(ctx context.Context, limit int, at time.Time, atTime bool) ([]captioner.AliasMove, error) {

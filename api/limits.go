@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -55,15 +56,22 @@ func (g *gate) take(ctx context.Context) (back func(), err error) {
 func (s *Server) limitBody(c *gin.Context) {
 	if c.Request.ContentLength > s.opts.MaxUploadBytes {
 		c.Header("Connection", "close") // the body stays unread
-		fail(c, errBodyTooLarge)
+		fail(c, bodyTooLarge(s.opts.MaxUploadBytes))
 		return
 	}
 	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, s.opts.MaxUploadBytes)
 	c.Next()
 }
 
-var errBodyTooLarge = &captioner.Error{
-	Kind: captioner.Invalid, Code: "body_too_large", Message: "the request's body is larger than this server takes",
+const codeBodyTooLarge = "body_too_large"
+
+func bodyTooLarge(limit int64) error {
+	most := fmt.Sprintf("%d KB", limit>>10)
+	if limit >= 1<<20 {
+		most = fmt.Sprintf("%d MB", limit>>20)
+	}
+	return &captioner.Error{Kind: captioner.Invalid, Code: codeBodyTooLarge,
+		Message: "what was sent is larger than " + most + ", the most that this server takes"}
 }
 
 // bodyError says what went wrong while a body was read.
@@ -71,7 +79,7 @@ func bodyError(err error) error {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return errBodyTooLarge
+		return bodyTooLarge(tooLarge.Limit)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return &captioner.Error{Kind: captioner.Invalid, Code: "body_timeout", Message: "the body did not arrive in time", Err: err}
 	default:
@@ -86,7 +94,7 @@ func readAll(r io.Reader, limit int64) ([]byte, error) {
 		return nil, bodyError(err)
 	}
 	if int64(len(data)) > limit {
-		return nil, errBodyTooLarge
+		return nil, bodyTooLarge(limit)
 	}
 	return data, nil
 }

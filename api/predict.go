@@ -229,7 +229,7 @@ func (s *Server) readPart(part *multipart.Part, form *predictForm) (err error) {
 // readField reads a short text.
 func readField(part *multipart.Part) (string, error) {
 	data, err := readAll(part, maxFieldBytes)
-	if errors.Is(err, errBodyTooLarge) {
+	if captioner.CodeOf(err) == codeBodyTooLarge {
 		return "", invalid("malformed_body", part.FormName(), fmt.Sprintf("must be at most %d bytes long", maxFieldBytes))
 	}
 	return string(data), err

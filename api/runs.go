@@ -34,7 +34,8 @@ var errNoRuns = &captioner.Error{
 // startRun answers POST /runs: a configuration as JSON or YAML, of which only
 // what differs from the defaults is needed. 202 with the run and its address,
 // before anything has been done. With ?dry_run=1 the configuration is checked,
-// here and on a worker, and nothing is started.
+// here and on a worker, and nothing is started. With ?resume=RUN the run goes on
+// from the training of that one, and the configuration names what differs.
 func (s *Server) startRun(c *gin.Context) error {
 	if s.opts.Runs == nil {
 		return errNoRuns
@@ -47,19 +48,52 @@ func (s *Server) startRun(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := s.readConfig(c.Request)
-	if err != nil {
-		return err
+	if id := c.Query("resume"); id != "" {
+		return s.resumeRun(c, id, key, dry)
 	}
-
-	ctx := c.Request.Context()
 	if dry {
-		if err := s.opts.Runs.DryRun(ctx, cfg); err != nil {
+		if err := s.checkConfig(c.Request); err != nil {
 			return err
 		}
 		return write(c, http.StatusOK, gin.H{"valid": true})
 	}
-	run, err := s.opts.Runs.Start(ctx, cfg, key)
+	cfg, err := s.readConfig(c.Request, nil)
+	if err != nil {
+		return err
+	}
+	run, err := s.opts.Runs.Start(c.Request.Context(), cfg, key)
+	if err != nil {
+		return err
+	}
+	c.Header("Location", "/runs/"+url.PathEscape(run.ID))
+	return write(c, http.StatusAccepted, finite(run))
+}
+
+// resumeRun answers POST /runs?resume=RUN. The changes are JSON alone, and a dry
+// run of them is checked here alone: data and model, which workers check, stay as
+// they were.
+func (s *Server) resumeRun(c *gin.Context, id, key string, dry bool) error {
+	data, err := readAll(c.Request.Body, maxConfigBytes)
+	if err != nil {
+		return err
+	}
+	format, err := configFormat(c.GetHeader("Content-Type"), data)
+	if err != nil {
+		return err
+	}
+	if format != "json" {
+		return &captioner.Error{Kind: captioner.Invalid, Code: "unsupported_media_type",
+			Message: "send what differs from the run to go on from with Content-Type application/json"}
+	}
+	ctx := c.Request.Context()
+	cfg, err := s.opts.Runs.Continue(ctx, id, data)
+	if err != nil {
+		return err
+	}
+	if dry {
+		return write(c, http.StatusOK, gin.H{"valid": true})
+	}
+	run, err := s.opts.Runs.Resume(ctx, id, cfg, key)
 	if err != nil {
 		return err
 	}
@@ -114,6 +148,22 @@ func (s *Server) cancelRun(c *gin.Context) error {
 	return write(c, http.StatusAccepted, run)
 }
 
+// runConfig answers GET /runs/{id}/config with the configuration that the run
+// was started with. A path that a client could not name itself is left empty.
+func (s *Server) runConfig(c *gin.Context) error {
+	if s.opts.Runs == nil {
+		return errNoRuns
+	}
+	cfg, err := s.opts.Runs.Config(c.Request.Context(), c.Param("id"))
+	if err != nil {
+		return err
+	}
+	if err := hideOutside(s.opts.DataRoot, &cfg.Data); err != nil {
+		return err
+	}
+	return write(c, http.StatusOK, cfg)
+}
+
 func (s *Server) describeRun(ctx context.Context, id string) (captioner.Run, error) {
 	if s.opts.Runs == nil {
 		return captioner.Run{}, errNoRuns
@@ -138,9 +188,26 @@ func finite(run captioner.Run) captioner.Run {
 	return run
 }
 
+// checkConfig reports everything that is wrong with the body's configuration,
+// here and on a worker, at once: nobody has to correct it twice.
+func (s *Server) checkConfig(r *http.Request) error {
+	var found error
+	_, err := s.readConfig(r, func(cfg captioner.Config) []captioner.Problem {
+		if found = s.opts.Runs.DryRun(r.Context(), cfg); captioner.CodeOf(found) != "invalid_config" {
+			return nil
+		}
+		return captioner.ProblemsOf(found)
+	})
+	if err != nil {
+		return err
+	}
+	return found
+}
+
 // readConfig reads the body and reports everything that is wrong with it at
-// once, paths outside the data root too.
-func (s *Server) readConfig(r *http.Request) (captioner.Config, error) {
+// once, paths outside the data root too. With more rules, what can be read goes
+// through those as well.
+func (s *Server) readConfig(r *http.Request, more func(captioner.Config) []captioner.Problem) (captioner.Config, error) {
 	data, err := readAll(r.Body, maxConfigBytes)
 	if err != nil {
 		return captioner.Config{}, err
@@ -157,6 +224,10 @@ func (s *Server) readConfig(r *http.Request) (captioner.Config, error) {
 	cfg, err := s.opts.ParseConfig(data, format, func(cfg captioner.Config) (problems []captioner.Problem) {
 		confined = cfg.Data
 		problems, failed = confine(s.opts.DataRoot, &confined)
+		if more != nil && failed == nil {
+			cfg.Data = confined
+			problems = append(problems, more(cfg)...)
+		}
 		return problems
 	})
 	if failed != nil {

@@ -47,10 +47,23 @@ func TestRuns(t *testing.T) {
 		seen(post("start", "/runs", `{"data": {"seed": 5}}`, key("abc")), []string{"abc"}, 5),
 		seen(post("start with the defaults", "/runs", "", nil), []string{""}, 42),
 		seen(post("start from YAML", "/runs", "data:\n  seed: 7\n", map[string]string{"Content-Type": "application/yaml; charset=utf-8"}), []string{""}, 7),
+		seen(post("resume", "/runs?resume=by%2Fhand", `{"training": {"epochs": 4}}`, key("abc")), []string{"abc after by/hand"}, 8),
+		seen(post("resume, dry run", "/runs?dry_run=1&resume=by%2Fhand", "", nil), nil, 0),
+		seen(post("resume with other data", "/runs?resume=by%2Fhand", `{"data": {"seed": 5}, "training": {"epochs": -1}}`, jsonHeader), nil, 0),
+		seen(post("resume what is under way", "/runs?resume=train-01", "{}", jsonHeader), nil, 0),
+		seen(post("resume what there is not", "/runs?resume=train-99", "{}", jsonHeader), nil, 0),
+		seen(post("resume with YAML", "/runs?resume=by%2Fhand", "training:\n  epochs: 4\n", map[string]string{"Content-Type": "application/yaml"}), nil, 0),
 		seen(post("dry run", "/runs?dry_run=1", "{}", jsonHeader), nil, 0),
 		seen(with(post("dry run that fails", "/runs?dry_run=true", "{}", jsonHeader), func(f *fake) {
 			f.err = &captioner.Error{Kind: captioner.Invalid, Code: "invalid_config", Message: "the configuration cannot work",
 				Problems: []captioner.Problem{{Field: "data.images", Message: "does not exist"}, {Field: "data.captions", Message: "cannot be read"}}}
+		}), nil, 0),
+		seen(with(post("dry run that fails here and there", "/runs?dry_run=1", `{"training": {"batch_size": 0}}`, jsonHeader), func(f *fake) {
+			f.err = &captioner.Error{Kind: captioner.Invalid, Code: "invalid_config", Message: "the configuration is invalid",
+				Problems: []captioner.Problem{{Field: "training.batch_size", Message: "must be from 1 to 4096, is 0"}, {Field: "data.images", Message: "does not exist"}}}
+		}), nil, 0),
+		seen(with(post("dry run without a worker", "/runs?dry_run=1", `{"training": {"batch_size": 0}}`, jsonHeader), func(f *fake) {
+			f.err = captioner.Errorf(captioner.Unavailable, "no worker has checked the configuration")
 		}), nil, 0),
 		with(post("dry run of unusable data", "/runs?dry_run=1", "{}", jsonHeader), func(f *fake) {
 			f.err = &captioner.Error{Kind: captioner.Invalid, Code: "unusable_data", Message: "the data set cannot be used"}
@@ -75,6 +88,11 @@ func TestRuns(t *testing.T) {
 		{name: "show", path: "/runs/train-01"},
 		{name: "show with a slash", path: "/runs/by%2Fhand"},
 		{name: "show unknown", path: "/runs/nothing"},
+		{name: "configuration", path: "/runs/train-01/config", options: func(o *api.Options) { o.DataRoot = "/data" }},
+		{name: "configuration without a data root", path: "/runs/train-01/config"},
+		{name: "configuration of an unknown run", path: "/runs/nothing/config"},
+		with(scenario{name: "configuration with the database away", path: "/runs/train-01/config"}, away),
+		{name: "bundle configuration", path: "/runs/x/config", options: bundleOnly},
 		post("cancel", "/runs/train-01/cancel", "", nil),
 		post("cancel an ended one", "/runs/by%2Fhand/cancel", "", nil),
 		post("cancel unknown", "/runs/nothing/cancel", "", nil),
@@ -132,13 +150,15 @@ func TestPathsAreConfined(t *testing.T) {
 		{"root only on the workers", base + "/elsewhere", "pictures", base + "/elsewhere/pictures"},
 		{"above, root only on the workers", base + "/elsewhere", "../root", ""},
 		{"anywhere", "/", outside, outside},
+		{"relative to anywhere", "/", "pictures", ""},
+		{"home", "/", "~/pictures", ""},
 		{"anywhere through a link", "/", root + "/absolute", root + "/absolute"},
 		{"no root", "", "pictures", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFake()
-			body := `{"data": {"captions": "captions.txt", "images": "` + strings.ReplaceAll(tt.path, "\x00", `\u0000`) + `"}}`
+			body := `{"data": {"captions": "` + filepath.Join(tt.root, "captions.txt") + `", "images": "` + strings.ReplaceAll(tt.path, "\x00", `\u0000`) + `"}}`
 			w := serve(newServer(t, f, func(o *api.Options) { o.DataRoot = tt.root }),
 				scenario{method: http.MethodPost, path: "/runs", body: body, header: map[string]string{"Content-Type": "application/json"}})
 			if tt.want == "" {

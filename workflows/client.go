@@ -24,6 +24,7 @@ import (
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/activities"
+	"github.com/captioner/captioner/internal/config"
 	"github.com/captioner/captioner/internal/temporaltrace"
 )
 
@@ -66,11 +67,52 @@ const runIDPrefix = "train-"
 // or Conflict when that was asked for with another configuration; an empty key
 // always begins a new one.
 func (c *Client) Start(ctx context.Context, cfg captioner.Config, key string) (captioner.Run, error) {
+	return c.start(ctx, cfg, key)
+}
+
+// Resume begins a run that goes on from the training of the run with the ID,
+// with the configuration that Continue has returned. The key is as Start's.
+func (c *Client) Resume(ctx context.Context, id string, cfg captioner.Config, key string) (captioner.Run, error) {
+	return c.start(ctx, struct {
+		Resume string `json:"resume"`
+		captioner.Config
+	}{id, cfg}, key)
+}
+
+// Continue returns the configuration of a run that goes on from another: that of
+// the run with the ID, with the changes, a JSON object. NotFound; Conflict while
+// that run goes on; Invalid with all problems, also when there is nothing left
+// to train.
+func (c *Client) Continue(ctx context.Context, id string, changes []byte) (captioner.Config, error) {
+	run, err := c.Describe(ctx, id)
+	if err != nil {
+		return captioner.Config{}, err
+	}
+	if run.State == captioner.RunRunning {
+		return captioner.Config{}, &captioner.Error{
+			Kind: captioner.Conflict, Code: "run_under_way", Message: fmt.Sprintf("run %s is still under way: cancel it first, or wait for its end", id),
+		}
+	}
+	record, err := c.Store.RunRecord(ctx, id)
+	if err != nil {
+		return captioner.Config{}, err
+	}
+	before, after, err := config.Continue(record.Config, changes)
+	if err == nil && run.State == captioner.RunCompleted && before.Training == after.Training {
+		err = config.Error([]captioner.Problem{{
+			Field: "training.epochs", Message: "must be more than before: the run that is continued has trained to its end",
+		}})
+	}
+	return after, err
+}
+
+// start starts the workflow with the input as JSON.
+func (c *Client) start(ctx context.Context, asks any, key string) (captioner.Run, error) {
 	id := NewRunID()
 	if key != "" {
 		id = RunIDFor(key)
 	}
-	input, err := json.Marshal(cfg)
+	input, err := json.Marshal(asks)
 	if err != nil {
 		return captioner.Run{}, captioner.Wrap(captioner.Internal, err, "encode the configuration")
 	}
@@ -138,11 +180,29 @@ func (c *Client) Describe(ctx context.Context, id string) (captioner.Run, error)
 		return run, err
 	}
 	run.Stages, run.RunKey, run.Dataset = progress.Stages, progress.RunKey, progress.Dataset
-	noteRetries(run.Stages, described)
+	noteRetries(run.Stages, described.GetPendingActivities())
+	noteWaiting(run.Stages, described.GetPendingActivities(), time.Now())
 	if run.Metrics, err = c.latestMetrics(ctx, run.RunKey); err != nil {
 		return run, err
 	}
 	return c.withOutcome(ctx, run)
+}
+
+// Config returns the configuration of a run with its defaults filled in, as it
+// was recorded when the run had checked it; NotFound where it never was.
+func (c *Client) Config(ctx context.Context, id string) (captioner.Config, error) {
+	record, err := c.Store.RunRecord(ctx, id)
+	if captioner.KindOf(err) == captioner.NotFound {
+		return captioner.Config{}, captioner.Errorf(captioner.NotFound, "no configuration of run %q is known", id)
+	}
+	if err != nil {
+		return captioner.Config{}, err
+	}
+	var cfg captioner.Config
+	if err := json.Unmarshal(record.Config, &cfg); err != nil {
+		return cfg, captioner.Wrap(captioner.Internal, err, "read the configuration of run %s", id)
+	}
+	return cfg, nil
 }
 
 // describe asks Temporal about a run of ours.
@@ -230,8 +290,8 @@ func (c *Client) latestMetrics(ctx context.Context, runKey string) (map[string]f
 }
 
 // noteRetries says of each running stage why its step is being tried again.
-func noteRetries(stages []captioner.Stage, described *workflowservice.DescribeWorkflowExecutionResponse) {
-	for _, pending := range described.GetPendingActivities() {
+func noteRetries(stages []captioner.Stage, activities []*workflowpb.PendingActivityInfo) {
+	for _, pending := range activities {
 		if pending.GetAttempt() < 2 || pending.GetLastFailure() == nil {
 			continue
 		}
@@ -240,6 +300,28 @@ func noteRetries(stages []captioner.Stage, described *workflowservice.DescribeWo
 			if stages[i].Name == pending.GetActivityType().GetName() && stages[i].State == stateRunning {
 				stages[i].Error = fmt.Sprintf("attempt %d; the one before: %s", pending.GetAttempt(), sentence(cause))
 			}
+		}
+	}
+}
+
+// waitWorthNoting is how long a step waits before anything is said of it: a
+// moment passes between any two steps.
+const waitWorthNoting = 3 * time.Second
+
+// noteWaiting says of each running stage that no worker has taken its step yet:
+// a worker does one thing at a time that needs an engine.
+func noteWaiting(stages []captioner.Stage, activities []*workflowpb.PendingActivityInfo, now time.Time) {
+	waits := map[string]bool{}
+	for _, pending := range activities {
+		name := pending.GetActivityType().GetName()
+		taken := pending.GetState() != enumspb.PENDING_ACTIVITY_STATE_SCHEDULED || pending.GetAttempt() > 1 ||
+			now.Sub(pending.GetScheduledTime().AsTime()) < waitWorthNoting
+		others, seen := waits[name]
+		waits[name] = !taken && (others || !seen)
+	}
+	for i := range stages {
+		if stages[i].State == stateRunning && waits[stages[i].Name] {
+			stages[i].Note = "waits for a free worker"
 		}
 	}
 }

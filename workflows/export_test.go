@@ -8,6 +8,9 @@ import (
 	"github.com/captioner/captioner"
 )
 
+// NoteWaiting is what Describe adds to the stages.
+var NoteWaiting = noteWaiting
+
 // Edited are copies of TrainAndDeploy as somebody might change it. The one that
 // is called "versioned" does it as it should be done.
 var Edited = map[string]func(workflow.Context, json.RawMessage) (captioner.RunResult, error){

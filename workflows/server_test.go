@@ -122,6 +122,10 @@ func TestRunOnServer(t *testing.T) {
 		t.Errorf("stages in the record (-described +recorded):\n%s", diff)
 	}
 
+	if cfg, err := d.runs.Config(t.Context(), run.ID); err != nil || cfg.Training.Steps != 20 {
+		t.Errorf("configuration %+v (%v), want that of the run", cfg, err)
+	}
+
 	t.Run("forgotten", func(t *testing.T) { testForgotten(t, d, record, described) })
 	t.Run("command line", func(t *testing.T) { testCommandLine(t, d) })
 	t.Run("idempotency key", func(t *testing.T) { testIdempotencyKey(t, d) })

@@ -74,7 +74,7 @@ func (e *Engine) ExtractFeatures(ctx context.Context, req captioner.ExtractReque
 		}
 	}
 	e.note("extract %d", len(req.Images))
-	w, err := features.Create(req.Output, side)
+	w, err := features.Create(req.Output, features.Pixels(side))
 	if err != nil {
 		return captioner.ExtractResult{}, err
 	}

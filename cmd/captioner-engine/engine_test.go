@@ -32,7 +32,15 @@ import (
 // engine of the very source that they belong to.
 const playVariable = "ENGINE_TEST_PLAY"
 
+// illegalVariable makes the test binary die as one that meets an instruction that
+// the processor does not have.
+const illegalVariable = "ENGINE_TEST_ILLEGAL"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(illegalVariable) != "" {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGILL)
+		select {}
+	}
 	if os.Getenv(playVariable) != "" {
 		os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
@@ -426,6 +434,8 @@ func TestCommandLine(t *testing.T) {
 		{"version", []string{"--version"}, 0, "TensorFlow 2.18.0", ""},
 		{"info", []string{"--info"}, 0, `"tensorflow": "2.18.0"`, ""},
 		{"devices", []string{"--info"}, 0, "device:CPU:0", ""},
+		{"probe", []string{"--probe", "float32"}, 0, "", ""},
+		{"probe of no precision", []string{"--probe", "float8"}, 1, "", "there is no precision"},
 		{"help", []string{"--help"}, 0, "", "started by captioner"},
 		{"no socket", nil, 2, "", "--socket is missing"},
 		{"unknown flag", []string{"--sock", "x"}, 2, "", "-sock"},
@@ -444,6 +454,19 @@ func TestCommandLine(t *testing.T) {
 					cmd.ProcessState.ExitCode(), stdout.String(), stderr.String(), test.code, test.stdout, test.stderr)
 			}
 		})
+	}
+}
+
+// A precision that ends the process that tries it ends no engine.
+func TestProbe(t *testing.T) {
+	t.Setenv(playVariable, "1")
+	if err := probe(t.Context(), captioner.PrecisionFloat32); err != nil {
+		t.Errorf("float32: %v", err)
+	}
+	t.Setenv(illegalVariable, "1")
+	err := probe(t.Context(), captioner.PrecisionBfloat16)
+	if captioner.KindOf(err) != captioner.Invalid || !strings.Contains(err.Error(), "does not work on this machine") {
+		t.Errorf("a probe that dies: %v, want an invalid configuration", err)
 	}
 }
 

@@ -40,6 +40,7 @@ type options struct {
 	threads       int
 	traces        int
 	version, info bool
+	probe         string
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -52,6 +53,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.IntVar(&o.traces, "traces", 0, "inherited file descriptor to write spans to; 0 for none")
 	flags.BoolVar(&o.version, "version", false, "print the versions of this program and of TensorFlow, and exit")
 	flags.BoolVar(&o.info, "info", false, "print TensorFlow's version and devices as JSON, and exit")
+	flags.StringVar(&o.probe, "probe", "", "compute something in the precision, such as bfloat16, and exit")
 	flags.Usage = func() {
 		fmt.Fprintln(stderr, "captioner-engine is started by captioner; see captioner help. Its flags:")
 		flags.PrintDefaults()
@@ -67,7 +69,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		err = fmt.Errorf("the number of threads cannot be %d", o.threads)
 	case o.traces < 0:
 		err = fmt.Errorf("there is no file descriptor %d", o.traces)
-	case o.socket == "" && !o.version && !o.info:
+	case o.socket == "" && !o.version && !o.info && o.probe == "":
 		err = errors.New("--socket is missing: this program is started by captioner")
 	}
 	if err != nil {
@@ -93,6 +95,8 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return 0
 	case o.info:
 		err = printInfo(stdout, o.threads)
+	case o.probe != "":
+		err = tf.Probe(o.probe, o.threads)
 	default:
 		err = serve(o, stdin, logger)
 	}
@@ -111,7 +115,7 @@ func serve(o options, stdin io.Reader, logger *slog.Logger) error {
 		return err
 	}
 	defer flush()
-	return server.New(newBackend(o, logger), logger, traced).Run(ctx, o.socket)
+	return server.New(newBackend(o, logger), logger, traced...).Run(ctx, o.socket)
 }
 
 // info is the output of --info.

@@ -16,7 +16,7 @@ type bar struct {
 	w     io.Writer
 	title string
 	drawn string // the title that the bar has now
-	// ownEstimate says that the title has the time left already.
+	// ownEstimate says that the title has the time left and a count already.
 	ownEstimate bool
 	terminal    *progressbar.ProgressBar
 	started     time.Time
@@ -37,8 +37,11 @@ func (b *bar) update(done, total int) {
 		if b.terminal == nil {
 			b.terminal = progressbar.NewOptions(total,
 				progressbar.OptionSetWriter(b.w), progressbar.OptionSetDescription(b.title),
-				progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(!b.ownEstimate), progressbar.OptionSetElapsedTime(!b.ownEstimate),
+				progressbar.OptionSetPredictTime(!b.ownEstimate), progressbar.OptionSetElapsedTime(!b.ownEstimate),
 				progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
+			if !b.ownEstimate {
+				progressbar.OptionShowCount()(b.terminal)
+			}
 		}
 		_ = b.terminal.Set(done) // a bar that cannot be drawn is no failure
 		if b.title != b.drawn {
@@ -73,4 +76,14 @@ func (b *bar) done() {
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// columns is the width of the terminal w, 80 where it does not say.
+func columns(w io.Writer) int {
+	if f, ok := w.(*os.File); ok {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
+			return width
+		}
+	}
+	return 80
 }

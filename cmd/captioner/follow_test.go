@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -148,29 +149,55 @@ func TestFollowErrors(t *testing.T) {
 
 // On a terminal the training is a bar with the time left, which is gone in the end.
 func TestFollowOnTerminal(t *testing.T) {
-	screen, terminal := openTerminal(t)
-	shown := make(chan string)
-	go func() {
-		var b bytes.Buffer
-		_, _ = io.Copy(&b, screen) // ends with an error when the other side is closed
-		shown <- b.String()
-	}()
-	_, _, err := followScript(t, terminal, false, extractingStage(1, "running")+extractingStage(2, "completed")+trainingStage+metricsEvent("k-7-0", 30)+sampleEvent+metricsEvent("k-8-0", 60)+trainedStage+endEvent)
-	if err != nil {
-		t.Fatal(err)
-	}
-	terminal.Close()
-	text := <-shown
-	for _, want := range []string{"Train                    running", "33%", "1m15s left", `epoch 2 says of a.png: "a dog"`, "Train                    completed",
-		"  ExtractFeatures          running 1/2\r\n\x1b[1A\x1b[2K  ExtractFeatures          completed 2/2\r\n"} {
+	text := showOnTerminal(t, 160, extractingStage(1, "running")+extractingStage(2, "completed")+trainingStage+metricsEvent("k-7-0", 30)+sampleEvent+metricsEvent("k-8-0", 60)+trainedStage+endEvent)
+	for _, want := range []string{"Train                    running", "33%", "100 pictures/s  1m15s left", `epoch 2 says of a.png: "a dog"`, "Train                    completed",
+		"  ExtractFeatures          running 1/2\r\n\x1b[1A\x1b[J  ExtractFeatures          completed 2/2\r\n"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the terminal never showed %q:\n%q", want, text)
 		}
 	}
 }
 
+// What is drawn over and over fits the width of the terminal: a line that it
+// breaks in two would stay.
+func TestFollowOnNarrowTerminal(t *testing.T) {
+	const columns = 60
+	training := func(trouble string) string {
+		return fmt.Sprintf("event: stages\ndata: [{\"name\":\"Train\",\"state\":\"running\",\"error\":%q}]\n\n", trouble)
+	}
+	text := showOnTerminal(t, columns, training("attempt 2; the one before: training was stopped")+training("")+metricsEvent("k-7-0", 30)+metricsEvent("k-8-0", 60)+trainedStage+endEvent)
+	for _, want := range []string{"running: attempt 2; the one before: training was stopped\r\n\x1b[2A\x1b[J", "epoch 2/3  loss 1.250  1m15s left"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the terminal never showed %q:\n%q", want, text)
+		}
+	}
+	for _, line := range strings.FieldsFunc(text, func(r rune) bool { return r == '\r' || r == '\n' }) {
+		if strings.Contains(line, "%") && utf8.RuneCountInString(line) > columns {
+			t.Errorf("the bar does not fit into %d columns: %q", columns, line)
+		}
+	}
+}
+
+// showOnTerminal follows a run on a terminal and returns what it was sent.
+func showOnTerminal(t *testing.T, columns uint16, events string) string {
+	t.Helper()
+	screen, terminal := openTerminal(t, columns)
+	shown := make(chan string)
+	go func() {
+		var b bytes.Buffer
+		_, _ = io.Copy(&b, screen) // ends with an error when the other side is closed
+		shown <- b.String()
+	}()
+	_, _, err := followScript(t, terminal, false, events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	terminal.Close()
+	return <-shown
+}
+
 // openTerminal returns both sides of a pseudo-terminal.
-func openTerminal(t *testing.T) (screen, terminal *os.File) {
+func openTerminal(t *testing.T, columns uint16) (screen, terminal *os.File) {
 	t.Helper()
 	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
@@ -184,7 +211,7 @@ func openTerminal(t *testing.T) (screen, terminal *os.File) {
 	if err := unix.IoctlSetPointerInt(int(screen.Fd()), unix.TIOCSPTLCK, 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.IoctlSetWinsize(int(screen.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 160}); err != nil {
+	if err := unix.IoctlSetWinsize(int(screen.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: columns}); err != nil {
 		t.Fatal(err)
 	}
 	terminal, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)

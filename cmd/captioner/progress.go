@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/captioner/captioner"
 )
@@ -45,10 +47,12 @@ type textView struct {
 	w        io.Writer
 	terminal bool
 	// states and texts are the stages' as they were shown last; on a terminal
-	// the line of lastStage is the last one, and can be drawn over.
+	// lastStage's are the last lines, of which there are lastLines, and can be
+	// drawn over.
 	states     map[string]string
 	texts      map[string]string
 	lastStage  string
+	lastLines  int
 	metrics    map[string]float64
 	training   *bar
 	lastStep   int
@@ -100,7 +104,7 @@ func (v *textView) showStages(stages []captioner.Stage) {
 	for _, s := range stages {
 		text := stageText(s)
 		if s.State == "running" && !v.terminal {
-			text = s.State + s.Error // plain lines do not count shards
+			text = s.State + s.Note + s.Error // plain lines do not count shards
 		}
 		if s.State == "pending" || text == v.texts[s.Name] {
 			continue
@@ -118,10 +122,11 @@ func (v *textView) showStages(stages []captioner.Stage) {
 func (v *textView) showStage(s captioner.Stage) {
 	over := ""
 	if v.terminal && v.lastStage == s.Name && v.training == nil {
-		over = "\x1b[1A\x1b[2K" // a line up, and clear it
+		over = fmt.Sprintf("\x1b[%dA\x1b[J", v.lastLines) // up, and clear what is below
 	}
-	v.line("%s  %-24s %s", over, s.Name, stageText(s))
-	v.lastStage = s.Name
+	text := fmt.Sprintf("  %-24s %s", s.Name, stageText(s))
+	v.line("%s%s", over, text)
+	v.lastStage, v.lastLines = s.Name, 1+(utf8.RuneCountInString(text)-1)/columns(v.w)
 }
 
 // isTraining says whether the run trains now.
@@ -135,18 +140,27 @@ func (v *textView) showTraining() {
 		return
 	}
 	v.lastStep = step
-	text := fmt.Sprintf("epoch %d/%d  loss %.3f", int(m["epoch"]), int(m["epochs"]), m["loss"])
+	epoch := fmt.Sprintf("epoch %d/%d  loss %.3f", int(m["epoch"]), int(m["epochs"]), m["loss"])
+	validation := ""
 	if loss, ok := m["validation_loss"]; ok {
-		text += fmt.Sprintf("  validation %.3f", loss)
+		validation = fmt.Sprintf("  validation %.3f", loss)
 	}
-	left := (time.Duration(m["seconds_left"]) * time.Second).Round(time.Second)
-	text += fmt.Sprintf("  %.0f pictures/s  %s left", m["images_per_second"], left)
+	speed := fmt.Sprintf("  %.0f pictures/s", m["images_per_second"])
+	left := fmt.Sprintf("  %s left", (time.Duration(m["seconds_left"]) * time.Second).Round(time.Second))
 	if !v.terminal {
 		if time.Since(v.lastLine) >= linesEvery {
 			v.lastLine = time.Now()
-			v.line("    step %d/%d  %s", step, steps, text)
+			v.line("    step %d/%d  %s%s%s%s", step, steps, epoch, validation, speed, left)
 		}
 		return
+	}
+	// A bar that does not fit on one line would leave a line behind each time.
+	const barColumns = 20
+	text := epoch + validation + speed + left
+	for _, part := range []string{speed, validation} {
+		if utf8.RuneCountInString("    "+text)+barColumns > columns(v.w) {
+			text = strings.Replace(text, part, "", 1)
+		}
 	}
 	if v.training == nil {
 		v.training = newBar(v.w, "")
@@ -156,9 +170,11 @@ func (v *textView) showTraining() {
 	v.training.update(step, steps)
 }
 
-// showSample shows what the model says about the first picture.
+// showSample shows what the model says about the first picture, unless that is
+// long past: who begins to watch is told everything from the beginning.
 func (v *textView) showSample(epoch int, samples []captioner.Sample) {
-	if !v.isTraining() || len(samples) == 0 || time.Since(v.lastSample) < linesEvery {
+	old := epoch+1 < int(v.metrics["epoch"])
+	if !v.isTraining() || old || len(samples) == 0 || time.Since(v.lastSample) < linesEvery {
 		return
 	}
 	v.lastSample = time.Now()

@@ -109,6 +109,9 @@ func newRunsCancelCommand(g *global) *cobra.Command {
 func printRun(w io.Writer, run captioner.Run) error {
 	fmt.Fprintf(w, "run       %s\nstate     %s\nstarted   %s\ntook      %s\n", run.ID, run.State,
 		run.StartedAt.Local().Format(time.DateTime), took(run.StartedAt, run.FinishedAt))
+	if run.TraceID != "" {
+		fmt.Fprintf(w, "trace     %s\n", run.TraceID)
+	}
 	if run.TemporalURL != "" {
 		fmt.Fprintf(w, "Temporal  %s\n", run.TemporalURL)
 	}
@@ -192,8 +195,14 @@ func printResult(w io.Writer, r captioner.RunResult) error {
 		live = "yes"
 	}
 	fmt.Fprintf(w, "live      %s\n", live)
+	if r.Decision.Outcome == captioner.Hold {
+		fmt.Fprintf(w, "          captioner models promote %s makes it live all the same\n", r.Version.Short())
+	}
 	if r.Note != "" {
 		fmt.Fprintf(w, "note      %s\n", r.Note)
+	}
+	for _, warning := range r.Warnings {
+		fmt.Fprintf(w, "warning   %s\n", warning)
 	}
 	if r.LeftOut != nil {
 		printLeftOut(w, *r.LeftOut)

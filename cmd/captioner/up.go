@@ -174,7 +174,7 @@ func runDemo(cmd *cobra.Command, g *global, o app.Options, once bool) (err error
 // demonstrate trains, and captions held-out pictures with what came of it.
 func demonstrate(ctx context.Context, cmd *cobra.Command, g *global, a *app.App) error {
 	client := newAPIClient(a.APIURL())
-	run, err := startAndFollow(ctx, cmd, g, client, captioner.DefaultConfig())
+	run, err := startAndFollow(ctx, cmd, g, client, starting(captioner.DefaultConfig()))
 	if err != nil {
 		return err
 	}
@@ -207,9 +207,17 @@ func whileWhole(ctx context.Context, a *app.App, f func(ctx context.Context) err
 	return err
 }
 
+// starter starts a run at a server.
+type starter func(context.Context, *apiClient) (captioner.Run, error)
+
+// starting starts a run of a configuration.
+func starting(cfg captioner.Config) starter {
+	return func(ctx context.Context, client *apiClient) (captioner.Run, error) { return client.Start(ctx, cfg) }
+}
+
 // startAndFollow starts a run and shows its progress until it ends.
-func startAndFollow(ctx context.Context, cmd *cobra.Command, g *global, client *apiClient, cfg captioner.Config) (captioner.Run, error) {
-	run, err := client.Start(ctx, cfg)
+func startAndFollow(ctx context.Context, cmd *cobra.Command, g *global, client *apiClient, start starter) (captioner.Run, error) {
+	run, err := start(ctx, client)
 	if err != nil {
 		return captioner.Run{}, err
 	}

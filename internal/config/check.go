@@ -9,21 +9,28 @@ import (
 	"time"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/ml/dataset"
 	"github.com/captioner/captioner/ml/decode"
 	"github.com/captioner/captioner/ml/metrics"
+	"github.com/captioner/captioner/ml/text"
 )
 
 // The parts of a model that a configuration can choose from. They are built in
 // the engine, whose packages ml/encoder and ml/model have the same names: the
 // tests there compare. Algorithms and metrics have their registries here.
 var (
-	Encoders = []string{"conv"}
-	Decoders = []string{"lstm-attention", "transformer"}
+	Encoders = []string{"EfficientNetB3", "InceptionV3", "conv"}
+	Decoders = []string{"lstm-attention", "lstm-pooled", "transformer"}
 )
 
-// PretrainedEncoders are those of ml/encoder whose weights Keras publishes: they
-// can be built, and no configuration can say yet where their weights are.
-var PretrainedEncoders = []string{"EfficientNetB3", "InceptionV3"}
+// featureTypes are how features can be kept.
+var featureTypes = []string{"float16", "float32"}
+
+// Schedules and Precisions are what a training can choose from.
+var (
+	Schedules  = []string{captioner.ScheduleCosine, captioner.SchedulePlateau, captioner.ScheduleConstant}
+	Precisions = []string{captioner.PrecisionFloat32, captioner.PrecisionBfloat16, captioner.PrecisionFloat16}
+)
 
 // Check returns everything that is wrong with a configuration whatever the
 // machine: values out of range, unknown names, fields that contradict each
@@ -41,7 +48,9 @@ func check(cfg captioner.Config) *checker {
 	c := &checker{covered: map[string]bool{}, limits: map[string]limits{}}
 	c.data(cfg.Data)
 	c.model(cfg.Model)
+	c.words(cfg)
 	c.training(cfg.Training)
+	c.weights(cfg)
 	c.evaluation(cfg.Evaluation)
 	c.promotion(cfg.Promotion)
 	return c
@@ -56,14 +65,19 @@ func (c *checker) data(d captioner.DataConfig) {
 	case d.Images == "" && d.Captions != "":
 		c.clash("data.images", "is missing: the captions of data.captions need pictures", "data.captions")
 	}
+	c.oneOf("data.format", d.Format, dataset.Formats())
+	c.path("data.glove", d.GloVe)
 	c.splitFiles(d)
 	c.splitRatios(d)
+	c.oneOf("data.split_method", d.SplitMethod, dataset.SplitMethods)
 	c.any("data.seed")
 	c.whole("data.min_word_count", d.MinWordCount, 1, 1_000_000)
+	c.oneOf("data.vocabulary", d.Vocabulary, []string{text.Standard, text.Original})
 	if d.MaxTokens != 0 {
 		c.whole("data.max_tokens", d.MaxTokens, 3, 256) // start, a word, end
 	}
 	c.any("data.max_tokens")
+	c.real("data.max_tokens_percentile", d.MaxTokensPercentile, above(0, 100))
 	c.real("data.min_usable", d.MinUsable, above(0, 1))
 	c.whole("data.shard_size", d.ShardSize, 1, 10_000_000)
 	c.whole("data.max_pixels", d.MaxPixels, 1, 1_000_000_000)
@@ -130,9 +144,13 @@ func (c *checker) splitRatios(d captioner.DataConfig) {
 }
 
 func (c *checker) model(m captioner.ModelConfig) {
-	c.encoder(m.Encoder)
+	c.oneOf("model.encoder", m.Encoder, Encoders)
+	c.oneOf("model.feature_type", m.FeatureType, featureTypes)
 	c.oneOf("model.decoder", m.Decoder, Decoders)
-	c.whole("model.image_size", m.ImageSize, 32, 1024)
+	size := c.whole("model.image_size", m.ImageSize, 32, 1024)
+	if side := captioner.PretrainedShape(m.Encoder).Side; size && side != 0 && m.ImageSize != side {
+		c.clash("model.image_size", fmt.Sprintf("must be %d for %s, is %d", side, m.Encoder, m.ImageSize), "model.encoder")
+	}
 	c.any("model.grayscale")
 	width := c.whole("model.width", m.Width, 8, 4096)
 	c.whole("model.layers", m.Layers, 1, 24)
@@ -142,19 +160,30 @@ func (c *checker) model(m captioner.ModelConfig) {
 	}
 	c.whole("model.feed_forward", m.FeedForward, 8, 16_384)
 	c.real("model.dropout", m.Dropout, below(0, 1))
+	c.real("model.recurrent_dropout", m.RecurrentDropout, below(0, 1))
+	c.whole("model.embedding_dim", m.EmbeddingDim, 0, 4096)
+	c.any("model.embedding_frozen")
 }
 
-// encoder wants one that can be trained, and does not call the others unknown.
-func (c *checker) encoder(name string) {
-	for _, p := range PretrainedEncoders {
-		if strings.EqualFold(name, p) {
-			c.limits["model.encoder"] = limits{names: Encoders}
-			c.within("model.encoder", false, fmt.Sprintf(
-				"must be %s: %s needs pretrained weights, and a configuration cannot name them yet", strings.Join(Encoders, " or "), p))
-			return
-		}
+// words wants vectors that stay as they are to be those of a file.
+func (c *checker) words(cfg captioner.Config) {
+	if cfg.Model.EmbeddingFrozen && cfg.Data.GloVe == "" {
+		c.clash("model.embedding_frozen", "needs data.glove: words whose vectors are random and stay so say nothing", "data.glove")
 	}
-	c.oneOf("model.encoder", name, Encoders)
+}
+
+// weights are for the encoders that have some, and only those can be fine-tuned.
+func (c *checker) weights(cfg captioner.Config) {
+	m, t := cfg.Model, cfg.Training
+	c.path("model.weights", m.Weights)
+	if m.Weights != "" && slices.Contains(Encoders, m.Encoder) && captioner.PretrainedShape(m.Encoder).Side == 0 {
+		c.clash("model.weights", fmt.Sprintf("are for an encoder of Keras' applications, and %s is trained from scratch", m.Encoder), "model.encoder")
+	}
+	blocks := c.whole("training.fine_tune_blocks", t.FineTuneBlocks, -1, 1000)
+	if blocks && t.FineTuneBlocks != 0 && m.Weights == "" {
+		c.clash("training.fine_tune_blocks", "needs model.weights: without them all of the encoder is trained", "model.weights")
+	}
+	c.real("training.encoder_learning_rate_ratio", t.EncoderLearningRateRatio, above(0, 100))
 }
 
 func (c *checker) training(t captioner.TrainingConfig) {
@@ -170,8 +199,8 @@ func (c *checker) training(t captioner.TrainingConfig) {
 	}
 	c.whole("training.batch_size", t.BatchSize, 1, 4096)
 	c.whole("training.captions_per_image", t.CaptionsPerImage, 1, 100)
-	c.real("training.learning_rate", t.LearningRate, above(0, 1))
-	c.real("training.min_learning_rate_ratio", t.MinLearningRateRatio, closed(0, 1))
+	c.whole("training.accumulation_steps", t.AccumulationSteps, 1, 1024)
+	c.learningRate(t)
 	c.real("training.beta1", t.Beta1, below(0, 1))
 	c.real("training.beta2", t.Beta2, below(0, 1))
 	c.real("training.epsilon", t.Epsilon, above(0, 0.1))
@@ -183,12 +212,32 @@ func (c *checker) training(t captioner.TrainingConfig) {
 	c.duration("training.checkpoint_interval", t.CheckpointInterval, time.Second, 24*time.Hour)
 	c.any("training.seed")
 	c.whole("training.threads", t.Threads, 0, 1024)
+	c.oneOf("training.precision", t.Precision, Precisions)
+	c.whole("training.devices", t.Devices, 0, 64)
+	if t.Devices > t.BatchSize {
+		c.clash("training.devices", fmt.Sprintf("must not be more than training.batch_size, and %d is more than %d", t.Devices, t.BatchSize), "training.batch_size")
+	}
+}
+
+// learningRate applies the rules of what training.schedule makes of the rate.
+func (c *checker) learningRate(t captioner.TrainingConfig) {
+	rate := c.real("training.learning_rate", t.LearningRate, above(0, 1))
+	c.real("training.min_learning_rate_ratio", t.MinLearningRateRatio, closed(0, 1))
+	c.oneOf("training.schedule", t.Schedule, Schedules)
+	c.real("training.plateau_factor", t.PlateauFactor, between(0, 1))
+	c.whole("training.plateau_patience", t.PlateauPatience, 1, 100_000)
+	floor := c.real("training.min_learning_rate", t.MinLearningRate, closed(0, 1))
+	if t.Schedule == captioner.SchedulePlateau && rate && floor && t.MinLearningRate > t.LearningRate {
+		c.clash("training.min_learning_rate", fmt.Sprintf(
+			"must not be higher than training.learning_rate, and %v is higher than %v", t.MinLearningRate, t.LearningRate), "training.learning_rate")
+	}
 }
 
 func (c *checker) evaluation(e captioner.EvaluationConfig) {
 	c.whole("evaluation.beam_width", e.BeamWidth, 1, 64)
 	c.real("evaluation.length_penalty", e.LengthPenalty, closed(0, 10))
 	c.whole("evaluation.no_repeat_ngram", e.NoRepeatNGram, 0, 20)
+	c.whole("evaluation.sample_pictures", e.SamplePictures, 0, 10_000_000)
 	c.whole("evaluation.sample_captions", e.SampleCaptions, 0, 1000)
 }
 

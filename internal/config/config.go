@@ -8,6 +8,7 @@
 package config
 
 import (
+	"cmp"
 	"path/filepath"
 	"slices"
 
@@ -20,7 +21,8 @@ const (
 	JSON = "json"
 )
 
-// Parse reads a configuration over the defaults: empty input is the defaults.
+// Parse reads a configuration over the defaults, or over the preset that it
+// names with the key "preset": empty input is the defaults.
 // The format is YAML or JSON. It is strict: unknown and repeated keys, wrong
 // types, values out of range and contradictions are all reported, in one error
 // of kind Invalid with code "invalid_config", in the order of the file.
@@ -29,7 +31,8 @@ func Parse(data []byte, format string) (captioner.Config, error) {
 }
 
 // ParseWith is Parse with more rules, whose problems are reported together with
-// its own. They are given what could be read.
+// its own, of which a field with a problem already has no more. They are given
+// what could be read.
 func ParseWith(data []byte, format string, rules func(captioner.Config) []captioner.Problem) (captioner.Config, error) {
 	return merge(captioner.DefaultConfig(), data, format, rules)
 }
@@ -55,7 +58,7 @@ func ParseOn(data []byte, format string, here Machine) (captioner.Config, error)
 		return Resolve(c, here.Base)
 	}
 	c, err := ParseWith(data, format, func(c captioner.Config) []captioner.Problem {
-		return CheckMachine(resolve(c), here.DataRoot, here.WorkDirs...)
+		return append(CheckMachine(resolve(c), here.DataRoot, here.WorkDirs...), CheckProcessor(c)...)
 	})
 	if err != nil {
 		return captioner.Config{}, err
@@ -70,8 +73,9 @@ func Locate(problems []captioner.Problem, data []byte, format string) []captione
 	if len(unreadable) > 0 {
 		return problems
 	}
-	d := decoder{at: map[string]position{}, broken: map[string]bool{}}
+	d := newDecoder()
 	var cfg captioner.Config
+	d.preset(&cfg, tree)
 	d.decode(&cfg, tree)
 	located := slices.Clone(problems)
 	for i, p := range located {
@@ -97,12 +101,24 @@ func merge(base captioner.Config, data []byte, format string, more func(captione
 	if len(problems) > 0 {
 		return captioner.Config{}, Error(problems)
 	}
-	d := decoder{at: map[string]position{}, broken: map[string]bool{}}
+	d := newDecoder()
+	preset := d.preset(&base, tree)
 	d.decode(&base, tree)
-	findings := check(base).findings
+	base.Model.Encoder = encoderName(base.Model.Encoder)
+	if _, given := d.at["model.image_size"]; !given {
+		base.Model.ImageSize = cmp.Or(captioner.PretrainedShape(base.Model.Encoder).Side, base.Model.ImageSize)
+	}
+	var findings []finding
+	if preset == Kaggle {
+		findings = findInputs(&base)
+	}
+	findings = append(findings, check(base).findings...)
 	if more != nil {
 		for _, p := range more(base) {
-			findings = append(findings, finding{Problem: p})
+			known := slices.ContainsFunc(findings, func(f finding) bool { return p.Field != "" && f.Field == p.Field })
+			if !known { // else a rule has said already what is wrong with the field
+				findings = append(findings, finding{Problem: p})
+			}
 		}
 	}
 	for _, f := range findings {
@@ -144,11 +160,26 @@ func pathsOf(c *captioner.Config) []struct {
 		{"data.split_files.train", &c.Data.SplitFiles.Train},
 		{"data.split_files.validation", &c.Data.SplitFiles.Validation},
 		{"data.split_files.test", &c.Data.SplitFiles.Test},
+		{"data.glove", &c.Data.GloVe},
+		{"model.weights", &c.Model.Weights},
 	}
 }
 
-// Normalise writes the same configuration in one way: paths without detours.
+// encoderName returns the encoder's name as it is written here; an unknown one
+// stays as it is.
+func encoderName(name string) string {
+	for _, known := range Encoders {
+		if plainName(name) == plainName(known) {
+			return known
+		}
+	}
+	return name
+}
+
+// Normalise writes the same configuration in one way: the encoder's own name,
+// and paths without detours.
 func Normalise(c captioner.Config) captioner.Config {
+	c.Model.Encoder = encoderName(c.Model.Encoder)
 	for _, p := range pathsOf(&c) {
 		if *p.path != "" {
 			*p.path = filepath.Clean(*p.path)
@@ -175,14 +206,32 @@ func WithoutPaths(c captioner.Config) captioner.Config {
 	return c
 }
 
+// Portable empties every path, and gives what is ignored because of another
+// field its default: what remains says the same on any machine, and alike
+// configurations say it alike. Whether there are weights is gone with their path.
+func Portable(c captioner.Config) captioner.Config {
+	unused := captioner.DefaultConfig()
+	if !c.Frozen() {
+		c.Model.FeatureType = unused.Model.FeatureType
+	}
+	if c.Training.FineTuneBlocks == 0 {
+		c.Training.EncoderLearningRateRatio = unused.Training.EncoderLearningRateRatio
+	}
+	if c.Training.Schedule != captioner.SchedulePlateau {
+		c.Training.PlateauFactor, c.Training.PlateauPatience, c.Training.MinLearningRate =
+			unused.Training.PlateauFactor, unused.Training.PlateauPatience, unused.Training.MinLearningRate
+	}
+	return WithoutPaths(c)
+}
+
 // Digest names what a configuration asks for. It leaves out paths, since the
-// data set has a digest of its own, what changes speed but no result, and what
-// is ignored because of another field.
+// data set and the weights have digests of their own, what changes speed but no
+// result, and what is ignored because of another field.
 func Digest(c captioner.Config) (captioner.Digest, error) {
 	if c.Data.SplitFiles != (captioner.SplitFiles{}) {
 		c.Data.SplitRatios, c.Data.Seed = captioner.SplitRatios{}, 0
 	}
-	c = WithoutPaths(c)
+	c = Portable(c)
 	c.Data.ShardSize = 0
 	c.Training.CheckpointInterval = 0
 	if c.Training.Epochs > 0 {

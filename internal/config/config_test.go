@@ -161,8 +161,8 @@ promotion: best
 		at(2, 56, "data.max_pixels", `is set twice, first in line 2`),
 		at(3, 22, "model.width", `must be a whole number, is the text "128"`),
 		at(3, 43, "model.image_size", `must be a whole number, is 96.5`),
-		at(4, 2, "model.é", `is unknown: the fields of model are encoder, decoder, image_size, grayscale, width, layers, heads, feed_forward, dropout`),
-		at(4, 21, "model.encoder", `must be conv, is "cnov": did you mean "conv"?`),
+		at(4, 2, "model.é", `is unknown: the fields of model are encoder, weights, feature_type, decoder, image_size, grayscale, width, layers, heads, feed_forward, dropout, recurrent_dropout, embedding_dim, embedding_frozen`),
+		at(4, 21, "model.encoder", `must be EfficientNetB3 or InceptionV3 or conv, is "cnov": did you mean "conv"?`),
 		at(4, 40, "model.dropout", `must be a finite number at least 0 and less than 1`),
 		at(5, 15, "training", `must be a section with fields of its own, is a list`),
 		at(5, 43, "promotion.metric", `must be text, is 4: put it in quotes`),
@@ -212,13 +212,59 @@ func TestCannotBeRead(t *testing.T) {
 	}
 }
 
-// An encoder that is there and cannot be chosen is not called unknown.
+// The encoders of Keras' applications are known by several spellings and have
+// their own size, which need not be written and cannot be another.
 func TestPretrainedEncoder(t *testing.T) {
-	_, err := config.Parse([]byte("model: {encoder: inceptionv3}"), config.YAML)
-	want := []problem{at(1, 18, "model.encoder",
-		"must be conv: InceptionV3 needs pretrained weights, and a configuration cannot name them yet")}
-	if diff := cmp.Diff(want, captioner.ProblemsOf(err)); diff != "" {
-		t.Errorf("problems (-want +got):\n%s", diff)
+	for name, want := range map[string]captioner.ModelConfig{
+		"efficientnetb3": {Encoder: "EfficientNetB3", ImageSize: 300}, "EfficientNet_B3": {Encoder: "EfficientNetB3", ImageSize: 300},
+		"INCEPTIONV3": {Encoder: "InceptionV3", ImageSize: 299}, "inception_v3": {Encoder: "InceptionV3", ImageSize: 299},
+		"conv": {Encoder: "conv", ImageSize: 64}, "Conv": {Encoder: "conv", ImageSize: 64},
+	} {
+		got, err := config.Parse([]byte("model: {encoder: "+name+"}"), config.YAML)
+		if err != nil || got.Model.Encoder != want.Encoder || got.Model.ImageSize != want.ImageSize {
+			t.Errorf("%s: %s of %d pixels, %v; want %s of %d", name, got.Model.Encoder, got.Model.ImageSize, err, want.Encoder, want.ImageSize)
+		}
+		if _, err := config.Parse(config.Marshal(got), config.YAML); err != nil {
+			t.Errorf("%s does not come back: %v", name, err)
+		}
+	}
+	for input, want := range map[string]problem{
+		"model: {encoder: InceptionV3, image_size: 300}": at(1, 43, "model.image_size", "must be 299 for InceptionV3, is 300"),
+		"model: {weights: conv.h5}":                      at(1, 18, "model.weights", "are for an encoder of Keras' applications, and conv is trained from scratch"),
+		"training: {fine_tune_blocks: 2}":                at(1, 30, "training.fine_tune_blocks", "needs model.weights: without them all of the encoder is trained"),
+		"training: {fine_tune_blocks: -2}":               at(1, 30, "training.fine_tune_blocks", "must be from -1 to 1000, is -2"),
+		"model: {feature_type: float64}":                 at(1, 23, "model.feature_type", `must be float16 or float32, is "float64": did you mean "float16"?`),
+	} {
+		_, err := config.Parse([]byte(input), config.YAML)
+		if got := captioner.ProblemsOf(err); len(got) == 0 || got[0] != want {
+			t.Errorf("%s: problems %v, want %v", input, got, want)
+		}
+	}
+}
+
+// What is of no use makes no other configuration, and neither does a path; what
+// is of use does.
+func TestPortable(t *testing.T) {
+	digest := func(c captioner.Config) captioner.Digest {
+		t.Helper()
+		d, err := config.Digest(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	plain := captioner.DefaultConfig()
+	other := plain
+	other.Model.FeatureType, other.Training.EncoderLearningRateRatio = "float32", 0.5
+	if digest(other) != digest(plain) {
+		t.Error("fields that are ignored change the digest")
+	}
+	frozen, tuned := other, other
+	frozen.Model.Weights, tuned.Model.Weights, tuned.Training.FineTuneBlocks = "/a/weights.h5", "/a/weights.h5", 2
+	elsewhere := frozen
+	elsewhere.Model.Weights = "/b/weights.h5"
+	if digest(frozen) == digest(plain) || digest(tuned) == digest(plain) || digest(tuned) == digest(frozen) || digest(elsewhere) != digest(frozen) {
+		t.Error("a frozen encoder, a fine-tuned one and none have the same digest, or a path changes it")
 	}
 }
 
@@ -232,7 +278,7 @@ func TestUnknownKeys(t *testing.T) {
 		"split_ratio":    `did you mean "split_ratios"?`,
 		"epochs":         `did you mean training.epochs?`,
 		"beamwidth":      `did you mean evaluation.beam_width?`,
-		"zzz":            `the fields of data are images, captions, split_files, split_ratios, seed`,
+		"zzz":            `the fields of data are images, captions, format, split_files, split_ratios, split_method, seed`,
 		"":               `the fields of data are images`,
 	} {
 		data, err := json.Marshal(map[string]any{"data": map[string]any{key: 1}})
@@ -365,11 +411,26 @@ func TestCheck(t *testing.T) {
 		{"model numbers", func(c *captioner.Config) {
 			c.Model.ImageSize, c.Model.Width, c.Model.Layers, c.Model.FeedForward, c.Model.Dropout = 8, 0, 0, -1, 1
 		}, []string{"model.image_size", "model.width", "model.layers", "model.feed_forward", "model.dropout"}},
+		{"numbers of lstm-pooled", func(c *captioner.Config) {
+			c.Model.RecurrentDropout, c.Model.EmbeddingDim = 1, -1
+		}, []string{"model.recurrent_dropout", "model.embedding_dim"}},
+		{"frozen random words", func(c *captioner.Config) { c.Model.EmbeddingFrozen = true }, []string{"model.embedding_frozen"}},
+		{"frozen words of a file", func(c *captioner.Config) {
+			c.Data.GloVe, c.Model.EmbeddingDim, c.Model.EmbeddingFrozen = "glove.6B.200d.txt", 200, true
+		}, nil},
 		{"no steps", func(c *captioner.Config) { c.Training.Steps = 0 }, []string{"training.steps"}},
 		{"epochs make steps idle", func(c *captioner.Config) { c.Training.Steps, c.Training.Epochs = 0, 3 }, nil},
 		{"negative epochs", func(c *captioner.Config) { c.Training.Epochs = -1 }, []string{"training.epochs"}},
 		{"warm-up", func(c *captioner.Config) { c.Training.Steps = 100 }, []string{"training.warmup_steps"}},
 		{"short warm-up", func(c *captioner.Config) { c.Training.Steps, c.Training.WarmupSteps = 1, 0 }, nil},
+		{"plateau", func(c *captioner.Config) {
+			c.Training.Schedule, c.Training.MinLearningRate = captioner.SchedulePlateau, 0.1
+			c.Training.PlateauFactor, c.Training.PlateauPatience = 1, 0
+		}, []string{"training.plateau_factor", "training.plateau_patience", "training.min_learning_rate"}},
+		{"unknown names", func(c *captioner.Config) { c.Training.Schedule, c.Training.Precision = "step", "float64" },
+			[]string{"training.schedule", "training.precision"}},
+		{"more devices than pictures", func(c *captioner.Config) { c.Training.BatchSize, c.Training.Devices = 3, 4 },
+			[]string{"training.devices"}},
 		{"training numbers", func(c *captioner.Config) {
 			tr := &c.Training
 			tr.BatchSize, tr.CaptionsPerImage, tr.LearningRate, tr.WarmupSteps, tr.MinLearningRateRatio = 0, 0, 0, -1, 1.1
@@ -385,11 +446,12 @@ func TestCheck(t *testing.T) {
 		{"promotion", func(c *captioner.Config) { c.Promotion = captioner.PromotionConfig{Metric: "BLEU4", Margin: -1} },
 			[]string{"promotion.metric", "promotion.algorithm", "promotion.margin", "promotion.collapse_share", "promotion.collapse_min_images"}},
 		{"everything empty", func(c *captioner.Config) { *c = captioner.Config{} }, []string{
-			"data.split_ratios.train", "data.split_ratios.validation", "data.split_ratios.test",
-			"data.min_word_count", "data.min_usable", "data.shard_size", "data.max_pixels",
-			"model.encoder", "model.decoder", "model.image_size", "model.width", "model.layers", "model.heads", "model.feed_forward",
-			"training.steps", "training.batch_size", "training.captions_per_image", "training.learning_rate",
-			"training.epsilon", "training.checkpoint_interval", "evaluation.beam_width",
+			"data.format", "data.split_ratios.train", "data.split_ratios.validation", "data.split_ratios.test", "data.split_method",
+			"data.min_word_count", "data.vocabulary", "data.max_tokens_percentile", "data.min_usable", "data.shard_size", "data.max_pixels",
+			"model.encoder", "model.feature_type", "model.decoder", "model.image_size", "model.width", "model.layers", "model.heads", "model.feed_forward",
+			"training.steps", "training.batch_size", "training.captions_per_image", "training.accumulation_steps",
+			"training.learning_rate", "training.schedule", "training.plateau_factor", "training.plateau_patience",
+			"training.epsilon", "training.checkpoint_interval", "training.precision", "training.encoder_learning_rate_ratio", "evaluation.beam_width",
 			"promotion.metric", "promotion.algorithm", "promotion.collapse_share", "promotion.collapse_min_images"}},
 	}
 	for _, tt := range tests {
@@ -438,6 +500,7 @@ func TestDigest(t *testing.T) {
 		"epochs":  func(c *captioner.Config) { c.Training.Epochs++ },
 		"threads": func(c *captioner.Config) { c.Training.Threads++ },
 		"margin":  func(c *captioner.Config) { c.Promotion.Margin *= 2 },
+		"plateau": func(c *captioner.Config) { c.Training.Schedule = captioner.SchedulePlateau },
 	} {
 		if digest(change) == same {
 			t.Errorf("%s does not change the digest", name)
@@ -451,6 +514,7 @@ func TestDigest(t *testing.T) {
 	idle := digest(func(c *captioner.Config) {
 		c.Training.Steps, c.Data.Seed, c.Data.SplitRatios = 9, 9, captioner.SplitRatios{}
 		c.Data.SplitFiles.Test = "/elsewhere"
+		c.Training.PlateauFactor, c.Training.PlateauPatience, c.Training.MinLearningRate = 0.1, 9, 0
 	})
 	if idle != same {
 		t.Error("fields that are ignored change the digest")

@@ -22,6 +22,10 @@ type decoder struct {
 	broken   map[string]bool     // fields whose value could not be read
 }
 
+func newDecoder() *decoder {
+	return &decoder{at: map[string]position{}, broken: map[string]bool{}}
+}
+
 // decode sets the fields that the tree names.
 func (d *decoder) decode(c *captioner.Config, tree node) {
 	d.section(reflect.ValueOf(c).Elem(), tree, "")
@@ -45,6 +49,9 @@ func (d *decoder) section(into reflect.Value, n node, prefix string) {
 			continue
 		}
 		first[e.key] = e.keyAt
+		if name == presetKey {
+			continue
+		}
 		field, known := fieldOf(into, e.key)
 		if !known {
 			d.report(show(name), e.keyAt, unknown(into.Type(), prefix, e.key))

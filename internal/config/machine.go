@@ -10,6 +10,9 @@ import (
 	"strings"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/processor"
+	"github.com/captioner/captioner/ml/dataset"
+	"github.com/captioner/captioner/ml/keras"
 )
 
 // CheckMachine returns everything that keeps this machine from running a
@@ -36,12 +39,32 @@ func CheckMachine(c captioner.Config, dataRoot string, workDirs ...string) []cap
 		case *p.path == "":
 		case p.field == "data.images":
 			pictures = m.folder(p.field, *p.path)
+		case p.field == "data.captions" && m.isCOCOFolder(*p.path):
+		case p.field == "model.weights":
+			m.weights(p.field, *p.path)
 		default:
 			m.file(p.field, *p.path)
 		}
 	}
-	m.space(spaceNeeded(c.Model, pictures), workDirs)
+	m.space(spaceNeeded(c, pictures), workDirs)
 	return m.problems
+}
+
+// CheckProcessor returns what keeps this machine from training in the precision
+// of a configuration, as far as the processor tells. It is for machines that
+// train: a control plane may run elsewhere.
+func CheckProcessor(c captioner.Config) []captioner.Problem {
+	return checkProcessor(c.Training.Precision, processor.Bfloat16())
+}
+
+func checkProcessor(precision string, bfloat16 bool) []captioner.Problem {
+	if precision != captioner.PrecisionBfloat16 || bfloat16 {
+		return nil
+	}
+	return []captioner.Problem{{
+		Field:   "training.precision",
+		Message: "bfloat16 needs a processor with AVX512-BF16 or AMX, and this machine's has neither: use float32",
+	}}
 }
 
 // demonstrationPictures is how many pictures the generated data set has.
@@ -135,6 +158,19 @@ func rightType(info fs.FileInfo, folder bool) error {
 	return nil
 }
 
+// isCOCOFolder reports whether a path is that of an allowed folder with COCO's
+// captions, which may stand where a captions file does.
+func (m *machine) isCOCOFolder(path string) bool {
+	f, err := m.open(path, true)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	_, _, ok := dataset.COCOFiles(names)
+	return err == nil && ok
+}
+
 // folder checks a folder of pictures and returns how many entries it has.
 func (m *machine) folder(field, path string) int {
 	f, err := m.open(path, true)
@@ -177,6 +213,34 @@ func (m *machine) file(field, path string) {
 	}
 }
 
+// weights checks that a file can hold weights of Keras. Whether they are the
+// encoder's, the engine finds out, which knows what that looks like.
+func (m *machine) weights(field, path string) {
+	f, err := m.open(path, false)
+	if err != nil {
+		m.report(field, err)
+		return
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		m.report(field, err)
+		return
+	}
+	if err := keras.Check(f, info.Size()); err != nil {
+		m.report(field, refusal("are no weights of Keras: "+messageOf(err)))
+	}
+}
+
+// messageOf returns the message of an error that is meant for a person.
+func messageOf(err error) string {
+	var known *captioner.Error
+	if errors.As(err, &known) {
+		return known.Message
+	}
+	return "the file cannot be read"
+}
+
 // report turns an error into a problem without a path.
 func (m *machine) report(field string, err error) {
 	message := "cannot be read"
@@ -195,14 +259,22 @@ func (m *machine) report(field string, err error) {
 	m.problems = append(m.problems, captioner.Problem{Field: field, Message: message})
 }
 
-// Bytes beyond the pixels that a run needs: checkpoints, bundle, databases.
+// Bytes beyond the shards that a run needs: checkpoints, bundle, databases.
 const spaceForTheRest = 256 << 20
 
-// spaceNeeded estimates what a run writes, in bytes: the pictures' pixels as a
-// shard and as a blob.
-func spaceNeeded(m captioner.ModelConfig, pictures int) uint64 {
-	side := uint64(max(m.StoredSize(), 0))
-	return 2*uint64(pictures)*side*side*3 + spaceForTheRest
+// spaceNeeded estimates what a run writes, in bytes: the pictures' pixels, or
+// what a frozen encoder makes of them, as a shard and as a blob.
+func spaceNeeded(c captioner.Config, pictures int) uint64 {
+	side := uint64(max(c.Model.StoredSize(), 0))
+	picture := side * side * 3
+	if c.Frozen() {
+		shape := captioner.PretrainedShape(c.Model.Encoder)
+		picture = uint64(shape.Grid*shape.Grid*shape.Width) * 2
+		if c.Model.FeatureType == "float32" {
+			picture *= 2
+		}
+	}
+	return 2*uint64(pictures)*picture + spaceForTheRest
 }
 
 // space checks that each folder's file system has room. A folder that does not

@@ -18,6 +18,7 @@ func dataFolder(t *testing.T) string {
 	dir := t.TempDir()
 	for name, content := range map[string]string{
 		"Images/a.jpg": "x", "captions.txt": "a.jpg,a dog\n", "train.txt": "a.jpg\n", "val.txt": "b.jpg\n", "test.txt": "c.jpg\n", "void.txt": "",
+		"annotations/captions_train2017.json": "{}", "annotations/captions_val2017.json": "{}", "annotations/person_keypoints_val2017.json": "{}",
 	} {
 		path := filepath.Join(dir, name)
 		must(t, os.MkdirAll(filepath.Dir(path), 0o755))
@@ -60,6 +61,7 @@ func TestCheckMachine(t *testing.T) {
 		{"empty", configOf(dir, "void", "void.txt"), []problem{
 			{Field: "data.images", Message: "is an empty folder"},
 			{Field: "data.captions", Message: "is an empty file"}}},
+		{"COCO's folder", configOf(dir, "Images", "annotations"), nil},
 		{"below a file", configOf(dir, "captions.txt/x", "captions.txt"), []problem{
 			{Field: "data.images", Message: "cannot be read: not a directory"}}},
 	}
@@ -172,7 +174,7 @@ func TestConfined(t *testing.T) {
 func TestSpace(t *testing.T) {
 	dir := dataFolder(t)
 	c := captioner.DefaultConfig()
-	if need := spaceNeeded(c.Model, 2500); need != 2*2500*72*72*3+256<<20 {
+	if need := spaceNeeded(c, 2500); need != 2*2500*72*72*3+256<<20 {
 		t.Errorf("the demonstration needs %d bytes", need)
 	}
 	var m machine
@@ -191,5 +193,19 @@ func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestCheckProcessor(t *testing.T) {
+	c := captioner.DefaultConfig()
+	if problems := CheckProcessor(c); problems != nil {
+		t.Errorf("float32: %v", problems)
+	}
+	if problems := checkProcessor(captioner.PrecisionBfloat16, true); problems != nil {
+		t.Errorf("bfloat16 on a processor that has it: %v", problems)
+	}
+	problems := checkProcessor(captioner.PrecisionBfloat16, false)
+	if len(problems) != 1 || problems[0].Field != "training.precision" || !strings.Contains(problems[0].Message, "AVX512-BF16") {
+		t.Errorf("bfloat16 on another processor: %v", problems)
 	}
 }

@@ -2,11 +2,13 @@ package config_test
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/config"
+	"github.com/captioner/captioner/ml/metrics"
 )
 
 // property is a member of the schema as a reader sees it.
@@ -86,16 +88,16 @@ func TestSchemaOfSomeFields(t *testing.T) {
 	if p := training["checkpoint_interval"]; p.Type != "string" || p.Default != "1m0s" {
 		t.Errorf("training.checkpoint_interval = %+v", p)
 	}
-	if p := root.Properties["promotion"].Properties["metric"]; strings.Join(p.Enum, " ") != "bleu1 bleu2 bleu3 bleu4" {
+	if p := root.Properties["promotion"].Properties["metric"]; !slices.Equal(p.Enum, metrics.Names()) {
 		t.Errorf("promotion.metric = %+v", p)
 	}
 	for name, want := range map[string]string{
 		// The comment above a group of fields, with their names in files.
 		training["warmup_steps"].Description:    "reached after warmup_steps and then lowered",
 		training["beta2"].Description:           "beta1, beta2 and epsilon are Adam's",
-		data["captions"].Description:            "captions is the captions file in the Kaggle",
+		data["captions"].Description:            "captions is the captions file; for COCO also",
 		data["split_files"].Description:         "All three or none",
-		data["min_word_count"].Description:      "rarer words become the unknown token",
+		data["vocabulary"].Description:          "rarer words become the unknown token",
 		root.Properties["training"].Description: "training describes how the weights are found",
 	} {
 		if !strings.Contains(name, want) {

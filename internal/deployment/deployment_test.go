@@ -222,6 +222,14 @@ func TestRollback(t *testing.T) {
 			for i, step := range strings.Fields(test.steps) {
 				got := ""
 				if step == "<" {
+					target, err := f.RollbackTarget(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					offered := target != ""
+					if offered && target != digest(want[i]) || !offered && want[i] != nothing {
+						t.Errorf("%s: step %d is said to go to %q, want %s", test.steps, i+1, target, want[i])
+					}
 					if _, err := f.Rollback(t.Context(), "api", "worse"); err == nil {
 						got = f.live(t)
 					} else if captioner.KindOf(err) == captioner.Conflict && captioner.CodeOf(err) == "nothing_to_roll_back_to" {

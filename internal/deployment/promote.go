@@ -48,11 +48,10 @@ func (d *Deployer) Rollback(ctx context.Context, actor, reason string) (captione
 	if live.Version == "" {
 		return captioner.Deployment{}, captioner.Errorf(captioner.NotFound, "no version is live, so there is nothing to roll back")
 	}
-	moves, err := d.Store.AliasMoves(ctx, captioner.Production, 0)
+	target, err := d.RollbackTarget(ctx)
 	if err != nil {
 		return captioner.Deployment{}, err
 	}
-	target := before(moves)
 	if target == "" {
 		return captioner.Deployment{}, &captioner.Error{Kind: captioner.Conflict, Code: "nothing_to_roll_back_to",
 			Message: fmt.Sprintf("no version was live before version %s", live.Version.Short())}
@@ -61,6 +60,16 @@ func (d *Deployer) Rollback(ctx context.Context, actor, reason string) (captione
 		Alias: captioner.Alias{Name: captioner.Production, Version: target}, Previous: live.Version,
 		Kind: captioner.Rollback, Actor: actor, Reason: reason,
 	}, live.Generation)
+}
+
+// RollbackTarget returns the version that [Deployer.Rollback] would make live
+// now, empty for none.
+func (d *Deployer) RollbackTarget(ctx context.Context) (captioner.Digest, error) {
+	moves, err := d.Store.AliasMoves(ctx, captioner.Production, 0)
+	if err != nil {
+		return "", err
+	}
+	return before(moves), nil
 }
 
 // before returns the version that a rollback goes to, empty for none, from the

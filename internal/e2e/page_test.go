@@ -133,7 +133,8 @@ func startThroughTheForm(t *testing.T, b *browser, l *local, data captioner.Data
 	b.awaitText("h2", "Your pictures")
 	b.look("start")
 
-	// A mistake in a section that is folded.
+	// A mistake in a section that is folded, and one that only the machine with
+	// the data can see.
 	b.enter(named("data.images"), data.Images)
 	b.enter(named("data.captions"), data.Captions+".missing")
 	b.unfold("training")
@@ -141,6 +142,7 @@ func startThroughTheForm(t *testing.T, b *browser, l *local, data captioner.Data
 	b.click("#f-training > summary")
 	b.clickText("Check")
 	b.awaitText(`[id="e-training.batch_size"]`, "Must be from 1 to 4096, is 0")
+	b.awaitText(`[id="e-data.captions"]`, "Does not exist.")
 	if !eval[bool](b, `document.getElementById("f-training").open && document.getElementsByName("training.batch_size")[0].getAttribute("aria-invalid") === "true"`) {
 		t.Error("the section with the mistake is folded, or the field is not marked")
 	}
@@ -149,7 +151,7 @@ func startThroughTheForm(t *testing.T, b *browser, l *local, data captioner.Data
 	b.look("start-mistake")
 	b.enter(named("training.batch_size"), "8")
 
-	// A mistake that only the machine with the data can see.
+	// One of the two is left.
 	for name, value := range map[string]string{
 		"training.steps": "40", "training.warmup_steps": "10", "training.seed": "18446744073709551615",
 		"model.image_size": "32", "model.width": "32", "model.layers": "1", "model.heads": "2", "model.feed_forward": "64",
@@ -181,7 +183,18 @@ func startThroughTheForm(t *testing.T, b *browser, l *local, data captioner.Data
 	if diff := gocmp.Diff(want, sent); diff != "" {
 		t.Errorf("sent is not what differs from the defaults (-want +got):\n%s", diff)
 	}
-	return watch(t, b, l)
+	version := watch(t, b, l)
+
+	// Another run begins with what this one was started with, number by number.
+	b.clickText("Start again")
+	b.await(actionTimeout, fmt.Sprintf(`document.getElementsByName("data.images")[0]?.value === %s`, js(data.Images)))
+	for name, want := range map[string]string{"training.steps": "40", "training.seed": "18446744073709551615", "training.epochs": "0"} {
+		if got := eval[string](b, fmt.Sprintf(`document.getElementsByName(%s)[0].value`, js(name))); got != want {
+			t.Errorf("%s begins with %q, want %q", name, got, want)
+		}
+	}
+	b.awaitText(".submit", "12 fields set")
+	return version
 }
 
 // watch follows the run on the page to its end and returns its version.
@@ -273,6 +286,7 @@ func promoteAndRollBack(t *testing.T, b *browser, l *local, first, second captio
 	b.click("dialog button[type=submit]")
 	b.awaitText(".notice.good", "Version "+first.Short()+" is live, confirmed by the running server.")
 	b.awaitText(".facts", "It counts better.")
+	b.await(actionTimeout, focusIsSomewhere)
 
 	b.clickText("Roll back")
 	b.awaitText("dialog", second.Short())
@@ -292,6 +306,14 @@ func promoteAndRollBack(t *testing.T, b *browser, l *local, first, second captio
 	b.do(chromedp.Navigate(l.api + "/ui/models/" + string(second)))
 	b.awaitText("main", "Lineage")
 	b.look("model")
+
+	// Once more goes to the version before that one, never to and fro; there it ends.
+	b.clickText("Models")
+	b.clickText("Roll back")
+	b.awaitText("dialog", first.Short())
+	b.click("dialog button[type=submit]")
+	b.awaitText(".notice.good", "Version "+first.Short()+" is live")
+	b.await(actionTimeout, `!document.querySelector(".heading .button").checkVisibility()`)
 }
 
 func cancelRun(t *testing.T, b *browser, l *local, cfg captioner.Config) {
@@ -304,10 +326,14 @@ func cancelRun(t *testing.T, b *browser, l *local, cfg captioner.Config) {
 	b.clickText("Cancel")
 	b.clickText("Cancel the run")
 	b.await(time.Minute, `document.querySelector(".subtitle").textContent.includes("Cancelled")`)
+	b.await(actionTimeout, focusIsSomewhere)
 	if run := l.describe(t, id); run.State != captioner.RunCancelled {
 		t.Errorf("the run is %s", run.State)
 	}
 }
+
+// focusIsSomewhere is true unless what had the focus is gone.
+const focusIsSomewhere = `document.activeElement !== document.body`
 
 // useKeyboard goes through the first view with the tabulator alone.
 func useKeyboard(t *testing.T, b *browser, l *local) {

@@ -4,6 +4,8 @@
 //	config_snapshot.json  the configuration, with its digest
 //	metrics.csv           the curves, a row for each step that was reported
 //	events.out.tfevents.* the same for TensorBoard, with sample captions
+//	wordtoix.json         the vocabulary, a number for each word
+//	ixtoword.json         and a word for each number
 //	bleu_scores.csv       sentence BLEU of each test picture
 //	run_summary.json      what ran where, and what came out
 //

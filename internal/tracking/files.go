@@ -15,6 +15,9 @@ const (
 	metricsFile = "metrics.csv"
 	scoresFile  = "bleu_scores.csv"
 	summaryFile = "run_summary.json"
+
+	wordIndexFile = "wordtoix.json"
+	indexWordFile = "ixtoword.json"
 )
 
 // temporary begins the names of files that are being written. TensorBoard must

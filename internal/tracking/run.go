@@ -67,8 +67,11 @@ func (f *runFiles) sync(ctx context.Context, r captioner.RunRecord) error {
 		}
 	}
 	if r.State != captioner.RunRunning && r.Progress != nil && len(r.Progress.Captions) > 0 {
-		if err := f.writeScores(ctx, *r.Progress); err != nil {
-			return fmt.Errorf("%s: %w", scoresFile, err)
+		if err := f.unlessLost(scoresFile, f.writeScores(ctx, *r.Progress)); err != nil {
+			return err
+		}
+		if err := f.unlessLost(wordIndexFile, f.writeWords(ctx, r.Progress.Dataset)); err != nil {
+			return err
 		}
 	}
 	if err := f.writeSummary(r); err != nil {
@@ -173,15 +176,23 @@ func (f *runFiles) picture(ctx context.Context, digest captioner.Digest) []byte 
 
 func (f *runFiles) writeScores(ctx context.Context, p captioner.Progress) error {
 	data, err := pictureScores(ctx, f.tracker.opts.Blobs, p)
-	switch captioner.KindOf(err) {
-	case "":
-		return replaceFile(filepath.Join(f.dir, scoresFile), data)
-	case captioner.NotFound, captioner.Corrupt: // and so it will be
-		f.warn(scoresFile, err)
-		return nil
-	default:
+	if err != nil {
 		return err
 	}
+	return replaceFile(filepath.Join(f.dir, scoresFile), data)
+}
+
+// unlessLost returns the error of writing a file, which a later look may do
+// better, but for what is lost for good: of that it warns.
+func (f *runFiles) unlessLost(file string, err error) error {
+	switch captioner.KindOf(err) {
+	case "":
+		return nil
+	case captioner.NotFound, captioner.Corrupt: // and so it will be
+		f.warn(file, err)
+		return nil
+	}
+	return fmt.Errorf("%s: %w", file, err)
 }
 
 // writeSummary writes the summary where it has changed. What a run that has

@@ -133,7 +133,7 @@ func (f *fixture) finish(t *testing.T) {
 	}
 	progress := captioner.Progress{
 		RunKey: runKey, Stages: []captioner.Stage{{Name: "Train", State: "completed"}},
-		Dataset: put(captioner.Dataset{Examples: []captioner.Example{
+		Dataset: put(captioner.Dataset{Vocabulary: []string{"<pad>", "a", "dog", "endseq", "startseq"}, Examples: []captioner.Example{
 			{Image: "t.png", Split: captioner.Test, References: []string{"a red dog runs fast", "the dog, running"}},
 			{Image: "v.png", Split: captioner.Validation, References: []string{"nothing"}},
 		}}),
@@ -312,8 +312,15 @@ func (f *fixture) checkFinished(t *testing.T) {
 		s.Decision.Outcome != captioner.Promote || s.Environment.TensorFlow != "2.18.0" || s.Environment.Devices == nil || s.Git.Branch != "main" {
 		t.Errorf("%s: %+v", summaryFile, s)
 	}
-	if diff := cmp.Diff([]string{scoresFile, configFile, filepath.Base(f.eventFile(t)), metricsFile}, s.Files); diff != "" {
+	if diff := cmp.Diff([]string{scoresFile, configFile, filepath.Base(f.eventFile(t)), indexWordFile, metricsFile, wordIndexFile}, s.Files); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
+	}
+
+	if got, want := f.read(t, indexWordFile), "{\n  \"1\": \"a\",\n  \"2\": \"dog\",\n  \"3\": \"endseq\",\n  \"4\": \"startseq\"\n}\n"; got != want {
+		t.Errorf("%s is %s, want %s", indexWordFile, got, want)
+	}
+	if got, want := f.read(t, wordIndexFile), "{\n  \"a\": 1,\n  \"dog\": 2,\n  \"endseq\": 3,\n  \"startseq\": 4\n}\n"; got != want {
+		t.Errorf("%s is %s, want %s", wordIndexFile, got, want)
 	}
 
 	// As NLTK 3.10's sentence_bleu with smoothing method 1.

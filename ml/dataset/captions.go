@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"slices"
@@ -21,78 +22,101 @@ const MaxLineBytes = 1 << 20
 // maxNameBytes bounds the name of a picture: longer ones are no file's.
 const maxNameBytes = 4096
 
-// CaptionLine is a line of a captions file.
+// Captions is what a captions file says.
+type Captions struct {
+	// Lines have one usable caption each, in the order of the file.
+	Lines []CaptionLine
+	// Images are the pictures that the file names, each once, in the order of
+	// the file; also those without a usable caption.
+	Images []string
+	// Splits holds the pictures that the file itself puts into a split; nil for
+	// a file that says nothing about splits.
+	Splits map[string]captioner.Split
+	// Quarantine lists what cannot be used, with places and reasons.
+	Quarantine []captioner.Quarantined
+
+	seen     map[string]bool // the names of Images
+	problems []captioner.Problem
+	left     int // problems that are not listed
+}
+
+// CaptionLine is a caption of a captions file.
 type CaptionLine struct {
-	// Line counts from 1, the header included.
+	// Line counts from 1, a header included. In JSON, which has no lines to
+	// speak of, it is the caption's number.
 	Line int
 	// Image is the picture's name; it stays below the images folder.
 	Image string
-	// Caption is as it stands in the file, unquoted, in valid UTF-8, with at
-	// least one word.
+	// Caption is as it stands in the file, in valid UTF-8, with at least one
+	// word.
 	Caption string
 }
 
-// ReadCaptions reads a file in the Kaggle Flickr8k layout: image,caption, one
-// a line, in UTF-8. It is split at the first comma; a caption that is one
-// whole quoted CSV field is unquoted, any other kept as it is. A header, a
-// byte order mark, carriage returns and empty lines are passed over. Lines
-// that cannot be used come back with their number and the reason. The error is
-// Internal when r fails, Invalid when the text is UTF-16.
-func ReadCaptions(r io.Reader) ([]CaptionLine, []captioner.Quarantined, error) {
-	var captions []CaptionLine
-	var quarantine []captioner.Quarantined
-	lines := newLineReader(r)
-	first := true
-	for {
-		line, err := lines.next()
-		if errors.Is(err, io.EOF) {
-			return captions, quarantine, nil
+// add takes in a caption, or says why it cannot be used.
+func (c *Captions) add(line int, name, caption string) {
+	name = strings.TrimPrefix(name, "./")
+	if !validName(name) {
+		c.leaveOut(line, "", ReasonInvalidName, "this is not the name of a file below the images folder")
+		return
+	}
+	if !c.seen[name] {
+		if c.seen == nil {
+			c.seen = map[string]bool{}
 		}
-		if err != nil {
-			return nil, nil, readError(err, "read the captions file")
-		}
-		if lines.tooLong {
-			quarantine = append(quarantine, captioner.Quarantined{Line: lines.number, Reason: ReasonLineTooLong, Detail: "the line is longer than 1 MiB"})
-			first = false
-			continue
-		}
-		if line == "" {
-			continue
-		}
-		if first && isHeader(line) {
-			first = false
-			continue
-		}
-		first = false
-		c, problem := parseLine(line)
-		if problem != nil {
-			problem.Line = lines.number
-			quarantine = append(quarantine, *problem)
-			continue
-		}
-		c.Line = lines.number
-		captions = append(captions, c)
+		c.seen[name] = true
+		c.Images = append(c.Images, name)
+	}
+	caption = strings.ToValidUTF8(caption, string(utf8.RuneError))
+	switch {
+	case text.HasWords(caption):
+		c.Lines = append(c.Lines, CaptionLine{Line: line, Image: name, Caption: caption})
+	case len(text.Fields(caption)) == 0:
+		c.leaveOut(line, name, ReasonEmptyCaption, "the caption is empty")
+	default:
+		c.leaveOut(line, name, ReasonNoWords, "the caption holds punctuation only")
 	}
 }
 
-// parseLine splits a line; the second result says why it cannot be used.
-func parseLine(line string) (CaptionLine, *captioner.Quarantined) {
-	name, caption, found := strings.Cut(line, ",")
-	if !found {
-		return CaptionLine{}, &captioner.Quarantined{Reason: ReasonNoComma, Detail: "the line has no comma between picture and caption"}
-	}
-	name = strings.TrimPrefix(unquote(strings.TrimSpace(name)), "./")
+// leaveOut notes a line that cannot be used, and the picture that it names.
+func (c *Captions) leaveOut(line int, name, reason, detail string) {
+	c.Quarantine = append(c.Quarantine, captioner.Quarantined{Image: shownName(name), Line: line, Reason: reason, Detail: detail})
+}
+
+// put notes a picture's split; a picture in two is a problem of the file.
+func (c *Captions) put(name string, split captioner.Split) {
+	name = strings.TrimPrefix(name, "./")
 	if !validName(name) {
-		return CaptionLine{}, &captioner.Quarantined{Reason: ReasonInvalidName, Detail: "the line does not begin with the name of a file below the images folder"}
+		return // add says so
 	}
-	caption = strings.ToValidUTF8(unquote(strings.TrimSpace(caption)), string(utf8.RuneError))
+	other, known := c.Splits[name]
 	switch {
-	case text.HasWords(caption):
-		return CaptionLine{Image: name, Caption: caption}, nil
-	case len(text.Fields(caption)) == 0:
-		return CaptionLine{}, &captioner.Quarantined{Image: shownName(name), Reason: ReasonEmptyCaption, Detail: "the caption is empty"}
+	case !known:
+		c.Splits[name] = split
+	case other == split:
+	case len(c.problems) >= maxListed:
+		c.left++
+	default:
+		c.problems = append(c.problems, captioner.Problem{Field: "data.captions", Message: fmt.Sprintf(
+			"the picture %q is in the %s split and in the %s split", shownName(name), other, split)})
 	}
-	return CaptionLine{}, &captioner.Quarantined{Image: shownName(name), Reason: ReasonNoWords, Detail: "the caption holds punctuation only"}
+}
+
+// readLines gives every line of r that is not empty to parse, with its number.
+func (c *Captions) readLines(r io.Reader, parse func(number int, line string)) error {
+	lines := newLineReader(r)
+	for {
+		line, err := lines.next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return readError(err, "read the captions file")
+		case lines.tooLong:
+			c.leaveOut(lines.number, "", ReasonLineTooLong, "the line is longer than 1 MiB")
+		case line != "":
+			parse(lines.number, line)
+		}
+	}
 }
 
 // validName reports whether name can be a file below a folder: relative, with
@@ -113,34 +137,6 @@ func shownName(name string) string {
 		return name
 	}
 	return ""
-}
-
-// unquote returns the content of one whole quoted CSV field, in which quotes
-// are doubled; anything else comes back as it is.
-func unquote(field string) string {
-	if len(field) < 2 || field[0] != '"' || field[len(field)-1] != '"' {
-		return field
-	}
-	inner := field[1 : len(field)-1]
-	if strings.Contains(strings.ReplaceAll(inner, `""`, ""), `"`) {
-		return field
-	}
-	return strings.ReplaceAll(inner, `""`, `"`)
-}
-
-var (
-	imageHeaders   = []string{"image", "images", "image name", "image id", "image path", "image file", "imageid", "imagename", "file", "file name", "filename", "img", "name"}
-	captionHeaders = []string{"caption", "captions", "caption text", "text", "comment", "comments", "description", "descriptions", "sentence"}
-)
-
-// isHeader reports whether the first line names the columns, in one of the
-// spellings in use.
-func isHeader(line string) bool {
-	plain := func(s string) string {
-		return strings.NewReplacer("_", " ", "-", " ").Replace(strings.ToLower(strings.TrimSpace(unquote(strings.TrimSpace(s)))))
-	}
-	image, caption, found := strings.Cut(line, ",")
-	return found && slices.Contains(imageHeaders, plain(image)) && slices.Contains(captionHeaders, plain(caption))
 }
 
 // lineReader gives the lines of a text without the white space around them.

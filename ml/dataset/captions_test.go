@@ -1,6 +1,7 @@
 package dataset_test
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"strings"
@@ -72,14 +73,14 @@ func TestReadCaptions(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			// One byte at a time too: nothing hangs on how the reader splits.
 			for _, r := range []io.Reader{strings.NewReader(c.file), iotest.HalfReader(strings.NewReader(c.file))} {
-				got, quarantine, err := dataset.ReadCaptions(r)
+				got, err := dataset.ReadCaptions(r, "auto")
 				if err != nil {
 					t.Fatal(err)
 				}
-				if diff := cmp.Diff(c.want, got); diff != "" {
+				if diff := cmp.Diff(c.want, got.Lines); diff != "" {
 					t.Errorf("captions (-want +got):\n%.2000s", diff)
 				}
-				if diff := cmp.Diff(c.left, leftOut(quarantine)); diff != "" {
+				if diff := cmp.Diff(c.left, leftOut(got.Quarantine)); diff != "" {
 					t.Errorf("left out (-want +got):\n%s", diff)
 				}
 			}
@@ -89,13 +90,13 @@ func TestReadCaptions(t *testing.T) {
 
 func TestReadCaptionsErrors(t *testing.T) {
 	for _, mark := range []string{"\xff\xfe", "\xfe\xff"} {
-		_, _, err := dataset.ReadCaptions(strings.NewReader(mark + "1\x00"))
+		_, err := dataset.ReadCaptions(strings.NewReader(mark+"1\x00"), "auto")
 		if captioner.KindOf(err) != captioner.Invalid || !strings.Contains(err.Error(), "UTF-16") {
 			t.Errorf("UTF-16: error %v, want Invalid", err)
 		}
 	}
 	broken := errors.New("disk gone")
-	_, _, err := dataset.ReadCaptions(io.MultiReader(strings.NewReader("1.jpg,a\n2.jp"), iotest.ErrReader(broken)))
+	_, err := dataset.ReadCaptions(io.MultiReader(strings.NewReader("1.jpg,a\n2.jp"), iotest.ErrReader(broken)), "auto")
 	if !errors.Is(err, broken) || captioner.KindOf(err) != captioner.Internal {
 		t.Errorf("failing reader: error %v, want Internal", err)
 	}
@@ -104,9 +105,9 @@ func TestReadCaptionsErrors(t *testing.T) {
 // A line of a gigabyte without a break is passed over in little memory.
 func TestEndlessLine(t *testing.T) {
 	endless := io.LimitReader(zeros{}, 64<<20)
-	got, quarantine, err := dataset.ReadCaptions(io.MultiReader(endless, strings.NewReader("\n1.jpg,a dog\n")))
-	if err != nil || len(got) != 1 || got[0].Line != 2 || len(quarantine) != 1 {
-		t.Errorf("%v, %v, %v", got, quarantine, err)
+	got, err := dataset.ReadCaptions(io.MultiReader(endless, strings.NewReader("\n1.jpg,a dog\n")), "auto")
+	if err != nil || len(got.Lines) != 1 || got.Lines[0].Line != 2 || len(got.Quarantine) != 1 {
+		t.Errorf("%v, %v", got, err)
 	}
 }
 
@@ -120,19 +121,22 @@ func (zeros) Read(p []byte) (int, error) {
 func FuzzReadCaptions(f *testing.F) {
 	f.Add([]byte("\ufeffimage,caption\r\n1.jpg,\"a \"\"dog\"\"\"\r\n../x,y\n,\n"))
 	f.Add([]byte("\xff\xfe1"))
+	for _, name := range fixtures {
+		f.Add(readFixture(f, name))
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		lines, quarantine, err := dataset.ReadCaptions(strings.NewReader(string(data)))
+		got, err := dataset.ReadCaptions(bytes.NewReader(data), "auto")
 		if err != nil {
 			return
 		}
 		last := 0
-		for _, l := range lines {
+		for _, l := range got.Lines {
 			if l.Line <= last || text.Clean(l.Caption) == "" || l.Image == "" || strings.HasPrefix(l.Image, "/") || strings.Contains("/"+l.Image+"/", "/../") {
 				t.Fatalf("%+v", l)
 			}
 			last = l.Line
 		}
-		for _, q := range quarantine {
+		for _, q := range got.Quarantine {
 			if q.Line < 1 || q.Reason == "" || q.Detail == "" {
 				t.Fatalf("%+v", q)
 			}
@@ -144,7 +148,7 @@ func BenchmarkReadCaptions(b *testing.B) {
 	file := strings.Repeat("1000268201_693b08cb0e.jpg,A child in a pink dress is climbing up a set of stairs in an entry way .\n", 10_000)
 	b.SetBytes(int64(len(file)))
 	for b.Loop() {
-		if _, _, err := dataset.ReadCaptions(strings.NewReader(file)); err != nil {
+		if _, err := dataset.ReadCaptions(strings.NewReader(file), "auto"); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -23,6 +23,8 @@ import (
 // about a picture's file are images.Reason's.
 const (
 	ReasonNoComma      = "no_comma"          // the line has no comma
+	ReasonNoTab        = "no_tab"            // the line has no tab
+	ReasonNoBar        = "no_bar"            // the line has no bars
 	ReasonLineTooLong  = "line_too_long"     // the line is longer than MaxLineBytes
 	ReasonInvalidName  = "invalid_name"      // the line names no file below the images folder
 	ReasonEmptyCaption = "empty_caption"     // nothing follows the comma
@@ -31,6 +33,7 @@ const (
 	ReasonUnknownImage = "unknown_image"     // there is no such picture
 	ReasonNoCaption    = "no_caption"        // a picture of a split file has no caption
 	ReasonNoSplit      = "no_split"          // a captioned picture is in no split file
+	ReasonUnknownSplit = "unknown_split"     // the captions file puts the picture into a split of another name
 )
 
 // Drop returns the data set without the pictures that are named in
@@ -74,7 +77,7 @@ func CheckUsable(ds captioner.Dataset, minUsable float64) error {
 		perSplit[e.Split]++
 	}
 	for _, split := range captioner.Splits {
-		if perSplit[split] == 0 {
+		if perSplit[split] == 0 && len(ds.Examples) > 0 { // of nothing, every split is empty
 			problems = append(problems, captioner.Problem{Field: "data.split_ratios." + string(split), Message: fmt.Sprintf("no usable picture is in the %s split", split)})
 		}
 	}
@@ -107,27 +110,35 @@ func unusablePictures(ds captioner.Dataset) map[string]string {
 	return reasons
 }
 
-// countProblems gives one problem per reason: pictures first, then lines.
+// countProblems gives one problem per reason, with the first of its cases:
+// pictures, then lines.
 func countProblems(ds captioner.Dataset, unusable map[string]string) []captioner.Problem {
-	pictures, lines, first := map[string]int{}, map[string]int{}, map[string]int{}
+	pictures, lines := map[string]int{}, map[string]int{}
 	for _, reason := range unusable {
 		pictures[reason]++
 	}
-	for _, q := range ds.Quarantine {
+	firstPicture, firstLine := map[string]captioner.Quarantined{}, map[string]captioner.Quarantined{}
+	for _, q := range ds.Quarantine { // sorted by picture
+		if _, ok := firstPicture[q.Reason]; !ok && unusable[q.Image] == q.Reason {
+			firstPicture[q.Reason] = q
+		}
 		if q.Line > 0 {
 			lines[q.Reason]++
-			if first[q.Reason] == 0 || q.Line < first[q.Reason] {
-				first[q.Reason] = q.Line
+			if first, ok := firstLine[q.Reason]; !ok || q.Line < first.Line {
+				firstLine[q.Reason] = q
 			}
 		}
 	}
 	var problems []captioner.Problem
 	for _, reason := range slices.Sorted(maps.Keys(pictures)) {
-		problems = append(problems, captioner.Problem{Field: "data.images", Message: fmt.Sprintf("%s: %s", reason, count(pictures[reason], "picture"))})
+		first := firstPicture[reason]
+		problems = append(problems, captioner.Problem{Field: "data.images", Message: fmt.Sprintf(
+			"%s: %s, the first is %s: %s", reason, count(pictures[reason], "picture"), first.Image, first.Detail)})
 	}
 	for _, reason := range slices.Sorted(maps.Keys(lines)) {
+		first := firstLine[reason]
 		problems = append(problems, captioner.Problem{Field: "data.captions", Message: fmt.Sprintf(
-			"%s: %s, the first is line %d", reason, count(lines[reason], "line"), first[reason])})
+			"%s: %s, the first is line %d: %s", reason, count(lines[reason], "line"), first.Line, first.Detail)})
 	}
 	return problems
 }

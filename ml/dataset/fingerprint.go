@@ -22,8 +22,8 @@ func Fingerprint(ctx context.Context, cfg captioner.DataConfig) (captioner.Diges
 		return "", err
 	}
 	var b strings.Builder
-	paths := []string{cfg.Captions}
-	if p.splits != nil {
+	paths := p.files
+	if p.bySplitFiles() {
 		paths = append(paths, cfg.SplitFiles.Train, cfg.SplitFiles.Validation, cfg.SplitFiles.Test)
 	}
 	for _, path := range paths {

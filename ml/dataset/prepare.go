@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"runtime"
 	"slices"
@@ -17,10 +18,6 @@ import (
 	"github.com/captioner/captioner/ml/images"
 	"github.com/captioner/captioner/ml/text"
 )
-
-// percentile of the training captions' lengths that becomes MaxTokens unless
-// the configuration names a length.
-const percentile = 0.99
 
 // Prepare makes a data set of the captions, pictures and split files that cfg
 // names. It reads every picture once, several at a time, and calls progress,
@@ -49,9 +46,7 @@ func Prepare(ctx context.Context, cfg captioner.DataConfig, progress func(done, 
 	}
 	ds.Quarantine = append(ds.Quarantine, p.quarantine...)
 	sortQuarantine(ds.Quarantine)
-	if p.splits == nil {
-		splitByRatios(ds.Examples, cfg.SplitRatios, cfg.Seed)
-	}
+	p.divide(ds.Examples, names, results)
 	if err := CheckUsable(ds, cfg.MinUsable); err != nil {
 		return captioner.Dataset{}, err
 	}
@@ -63,34 +58,36 @@ type preparation struct {
 	cfg captioner.DataConfig
 	// captions has the lines of each picture, in the order of the file.
 	captions map[string][]CaptionLine
-	// splits is nil without split files.
-	splits     map[string]captioner.Split
+	// images are the pictures of the captions file, in its order.
+	images []string
+	// splits are those that files give.
+	splits map[string]captioner.Split
+	// files are the captions files.
+	files      []string
 	quarantine []captioner.Quarantined
 }
 
+// bySplitFiles says whether the pictures are those of the split files.
+func (p *preparation) bySplitFiles() bool { return p.cfg.SplitFiles != (captioner.SplitFiles{}) }
+
 func (p *preparation) readTexts() error {
-	f, err := os.Open(p.cfg.Captions)
-	if err != nil {
-		return fileError(err, "open the captions file")
-	}
-	defer f.Close()
-	lines, quarantine, err := ReadCaptions(f)
+	c, files, err := captionsAt(p.cfg.Captions, p.cfg.Format)
 	if err != nil {
 		return err
 	}
-	p.quarantine = quarantine
+	p.quarantine, p.images, p.splits, p.files = c.Quarantine, c.Images, c.Splits, files
 	p.captions = map[string][]CaptionLine{}
-	for _, line := range lines {
+	for _, line := range c.Lines {
 		p.captions[line.Image] = append(p.captions[line.Image], line)
 	}
 	return p.readSplits()
 }
 
 func (p *preparation) readSplits() error {
-	if p.cfg.SplitFiles == (captioner.SplitFiles{}) {
+	if !p.bySplitFiles() {
 		return nil
 	}
-	s := splitReader{splits: map[string]captioner.Split{}}
+	s := splitReader{splits: map[string]captioner.Split{}, given: p.splits}
 	for _, file := range splitFiles(p.cfg.SplitFiles) {
 		f, err := os.Open(file.path)
 		if err != nil {
@@ -105,16 +102,24 @@ func (p *preparation) readSplits() error {
 	if err := s.err(); err != nil {
 		return err
 	}
+	maps.Copy(s.splits, p.splits)
 	p.splits = s.splits
 	return nil
 }
 
-// names returns the pictures of the data set, sorted: those of the split
-// files, or without such files those of the captions. What falls between the
-// two goes to the quarantine.
+// names returns the pictures of the data set, sorted: those that files put
+// into a split, or without split files also those that have captions only.
+// With such files these go to the quarantine.
 func (p *preparation) names() []string {
-	if p.splits == nil {
-		return slices.Sorted(maps.Keys(p.captions))
+	if !p.bySplitFiles() {
+		names := maps.Clone(p.splits)
+		if names == nil {
+			names = map[string]captioner.Split{}
+		}
+		for name := range p.captions {
+			names[name] = ""
+		}
+		return slices.Sorted(maps.Keys(names))
 	}
 	for name := range p.captions {
 		if _, ok := p.splits[name]; !ok {
@@ -122,6 +127,47 @@ func (p *preparation) names() []string {
 		}
 	}
 	return slices.Sorted(maps.Keys(p.splits))
+}
+
+// divide gives the pictures that no file puts into a split to one by ratios.
+// Where files name the pictures of the test split only, as COCO's do, the
+// others are for training and validation.
+func (p *preparation) divide(examples []captioner.Example, names []string, results []examined) {
+	var rest []captioner.Example
+	var places []int
+	for i, e := range examples {
+		if e.Split == "" {
+			rest, places = append(rest, e), append(places, i)
+		}
+	}
+	ratios := p.cfg.SplitRatios
+	if len(rest) < len(examples) {
+		sum := ratios.Train + ratios.Validation
+		ratios = captioner.SplitRatios{Train: ratios.Train / sum, Validation: ratios.Validation / sum}
+	}
+	if p.cfg.SplitMethod == SplitOriginal {
+		splits := splitAsOriginal(p.undivided(names, results), ratios, p.cfg.Seed)
+		for i := range rest {
+			rest[i].Split = splits[rest[i].Image]
+		}
+	} else {
+		splitByRatios(rest, ratios, p.cfg.Seed)
+	}
+	for i, place := range places {
+		examples[place].Split = rest[i].Split
+	}
+}
+
+// undivided returns the pictures that no file puts into a split, in the order
+// of the captions file. Those that cannot be used are among them, since the
+// original system divides before it looks at a picture; those that are not
+// there are not, since it cannot go on without them.
+func (p *preparation) undivided(names []string, results []examined) []string {
+	missing := map[string]bool{}
+	for i, name := range names {
+		missing[name] = results[i].missing
+	}
+	return slices.DeleteFunc(slices.Clone(p.images), func(name string) bool { return missing[name] || p.splits[name] != "" })
 }
 
 // add turns a picture and its lines into an example, or says why it is none.
@@ -155,12 +201,13 @@ func (p *preparation) addUnknown(ds *captioner.Dataset, name string) {
 	}
 }
 
-// references returns the cleaned captions of a picture, each once.
+// references returns the cleaned captions of a picture, each once; for the
+// original's vocabulary as often as the file has it, since it counts them all.
 func (p *preparation) references(ds *captioner.Dataset, name string) []string {
 	var references []string
 	for _, line := range p.captions[name] {
 		cleaned := text.Clean(line.Caption)
-		if slices.Contains(references, cleaned) {
+		if slices.Contains(references, cleaned) && p.cfg.Vocabulary != text.Original {
 			ds.Quarantine = append(ds.Quarantine, captioner.Quarantined{Image: name, Line: line.Line, Reason: ReasonDuplicate, Detail: "the picture has this caption already"})
 			continue
 		}
@@ -171,37 +218,49 @@ func (p *preparation) references(ds *captioner.Dataset, name string) []string {
 
 // addVocabulary numbers the words of the training captions.
 func addVocabulary(ds *captioner.Dataset, cfg captioner.DataConfig) error {
-	var captions []string
+	var captions, all []string
 	for _, e := range ds.Examples {
+		all = append(all, e.References...)
 		if e.Split == captioner.Train {
 			captions = append(captions, e.References...)
 		}
 	}
+	measured := captions
 	vocabulary := text.BuildVocabulary(captions, cfg.MinWordCount)
+	if cfg.Vocabulary == text.Original {
+		// The original measures the captions of all splits.
+		vocabulary, measured = text.BuildOriginalVocabulary(captions, cfg.MinWordCount), all
+	}
 	ds.Vocabulary = vocabulary.Tokens()
-	if vocabulary.Size() == int(text.End)+1 {
+	if vocabulary.Words() == 0 {
 		return &captioner.Error{Kind: captioner.Invalid, Code: "unusable_data", Message: "the data set cannot be used", Problems: []captioner.Problem{
 			{Field: "data.min_word_count", Message: "no word occurs that often in the training captions"},
 		}}
 	}
 	ds.MaxTokens = cfg.MaxTokens
 	if ds.MaxTokens == 0 {
-		ds.MaxTokens = lengthPercentile(captions)
+		ds.MaxTokens = lengthPercentile(measured, cfg.MaxTokensPercentile)
 	}
 	return nil
 }
 
 // lengthPercentile returns the length in tokens, start and end included, that
 // the percentile of the captions does not exceed (nearest rank).
-func lengthPercentile(captions []string) int {
+func lengthPercentile(captions []string, percentile float64) int {
 	lengths := make([]int, len(captions))
 	for i, c := range captions {
 		lengths[i] = len(text.Fields(c)) + 2
 	}
 	slices.Sort(lengths)
-	// Integers: 0.99 × 100 in floating point may round to either side.
-	rank := (len(lengths)*int(percentile*100) + 99) / 100
-	return lengths[rank-1]
+	return lengths[rank(len(lengths), percentile)-1]
+}
+
+// rank returns the least number of n things that are percentile percent of
+// them, at least 1.
+func rank(n int, percentile float64) int {
+	// In hundredths, since 0.99 × 100 in floating point may round to either side.
+	hundredths := int(math.Round(100 * percentile))
+	return max(1, (n*hundredths+9_999)/10_000)
 }
 
 // examined is what a picture's file turned out to be.

@@ -129,6 +129,53 @@ func TestPrepare(t *testing.T) {
 	}
 }
 
+// The words, the split and the length of the original system: pictures in the
+// order of the file, shuffled as Python does; words that occur often enough,
+// captions that occur twice counted twice; the longest caption of all splits.
+func TestPrepareAsTheOriginal(t *testing.T) {
+	f := newFolder(t)
+	f.cfg.Vocabulary, f.cfg.SplitMethod, f.cfg.MaxTokensPercentile, f.cfg.MinWordCount = "original", "original", 100, 3
+	f.cfg.MinUsable = 0.5
+	captions := "image,caption\n"
+	for i := 9; i >= 0; i-- { // their names are in another order than the file
+		name := fmt.Sprintf("img%d.jpg", i)
+		f.write("Images/"+name, picture(t, i))
+		captions += name + ",A dog runs .\n"
+	}
+	captions += "img7.jpg,a rare word\nimg7.jpg,a rare word\n" + // in training
+		"img9.jpg,a rare word of the test split that is by far the longest\n" +
+		"gone.jpg,a picture that is not there\n"
+	f.write("captions.txt", []byte(captions))
+	f.write("Images/img0.jpg", nil) // damaged: it has its place in the shuffle
+	ds := f.prepare()
+	// testdata/preprocess.json of ml/text: of ten pictures the original tests
+	// with the first and second of the file, and validates with 4 and 9.
+	want := map[string]captioner.Split{
+		"img9.jpg": "test", "img8.jpg": "test", "img5.jpg": "validation",
+		"img7.jpg": "train", "img6.jpg": "train", "img4.jpg": "train", "img3.jpg": "train", "img2.jpg": "train", "img1.jpg": "train",
+	}
+	got := map[string]captioner.Split{}
+	for _, e := range ds.Examples {
+		got[e.Image] = e.Split
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("splits (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"<pad>", "a", "dog", "endseq", "runs", "startseq"}, ds.Vocabulary); diff != "" {
+		t.Errorf("vocabulary (-want +got):\n%s", diff)
+	}
+	if ds.MaxTokens != 15 {
+		t.Errorf("MaxTokens = %d, want 15", ds.MaxTokens)
+	}
+	if e := ds.Examples[6]; len(e.References) != 3 {
+		t.Errorf("%s has the references %q, want the doubled one twice", e.Image, e.References)
+	}
+	f.cfg.MinWordCount = 2
+	if ds := f.prepare(); !slices.Contains(ds.Vocabulary, "rare") {
+		t.Errorf("vocabulary %v misses a word that is twice in one picture's captions", ds.Vocabulary)
+	}
+}
+
 // The JSON, whose digest names the data set, does not depend on the folder,
 // on the order of the pictures' captions or on chance; the seed changes it.
 func TestEqualDataEqualJSON(t *testing.T) {
@@ -221,9 +268,14 @@ func TestPicturesThatCannotBeUsed(t *testing.T) {
 	}
 	wantProblems := []string{
 		"data.min_usable: 32 of 41 pictures can be used, 95.0 % are needed",
-		"data.images: corrupt: 1 picture", "data.images: empty: 1 picture", "data.images: too_large: 1 picture", "data.images: truncated: 1 picture",
-		"data.images: unknown_image: 1 picture", "data.images: unreadable: 1 picture", "data.images: unsupported: 3 pictures",
-		"data.captions: unknown_image: 3 lines, the first is line 12",
+		"data.images: corrupt: 1 picture, the first is 004.jpg: the picture has no pixels: 12 × 0",
+		"data.images: empty: 1 picture, the first is 000.jpg: the picture is empty",
+		"data.images: too_large: 1 picture, the first is 003.jpg: the picture has 11 × 65535 pixels, more than the allowed 200",
+		"data.images: truncated: 1 picture, the first is 001.jpg: the picture file ends too early",
+		"data.images: unknown_image: 1 picture, the first is 005.jpg: there is no such file in the images folder",
+		"data.images: unreadable: 1 picture, the first is 008.jpg: the file cannot be read, or is a link that leads out of the images folder",
+		"data.images: unsupported: 3 pictures, the first is 002.jpg: the file is not a JPEG, PNG, GIF, BMP or WebP picture",
+		"data.captions: unknown_image: 3 lines, the first is line 12: there is no such file in the images folder",
 	}
 	if diff := cmp.Diff(wantProblems, problems); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
@@ -293,8 +345,14 @@ func TestPrepareErrors(t *testing.T) {
 	} {
 		cfg := f.cfg
 		c.change(&cfg)
-		if _, err := dataset.Prepare(t.Context(), cfg, nil); captioner.KindOf(err) != c.kind {
+		_, err := dataset.Prepare(t.Context(), cfg, nil)
+		if captioner.KindOf(err) != c.kind {
 			t.Errorf("%s: error %v of kind %q, want %q", c.name, err, captioner.KindOf(err), c.kind)
+		}
+		for _, p := range captioner.ProblemsOf(err) {
+			if strings.HasPrefix(p.Field, "data.split_ratios") {
+				t.Errorf("%s: says %q, which follows from the rest", c.name, p)
+			}
 		}
 	}
 }

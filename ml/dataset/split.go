@@ -14,6 +14,15 @@ import (
 	"github.com/captioner/captioner"
 )
 
+// The ways of data.split_method in which pictures are divided by ratios.
+const (
+	SplitHash     = "hash"     // splitByRatios
+	SplitOriginal = "original" // splitAsOriginal
+)
+
+// SplitMethods lists them, the default first.
+var SplitMethods = []string{SplitHash, SplitOriginal}
+
 // splitByRatios assigns each picture to a split. The pictures are put into the
 // order of SHA-256(seed, picture's digest), a shuffle that depends on nothing
 // but the pictures and the seed, and cut in the given ratios: test first, then
@@ -51,6 +60,26 @@ func shuffled(examples []captioner.Example, seed uint64) []int {
 	return order
 }
 
+// Sample returns n of the examples, in their order; all of them where n is 0 or
+// they are no more. They are chosen by the pictures' contents alone, so that
+// scores of the same split are scores of the same pictures.
+func Sample(examples []captioner.Example, n int) []captioner.Example {
+	if n == 0 || n >= len(examples) {
+		return examples
+	}
+	chosen := shuffled(examples, sampleSeed)[:n]
+	slices.Sort(chosen)
+	sample := make([]captioner.Example, n)
+	for i, at := range chosen {
+		sample[i] = examples[at]
+	}
+	return sample
+}
+
+// sampleSeed is not one that a split is likely to be made by: the first pictures
+// of a shuffle are the test split.
+const sampleSeed = 0x73616d706c65 // "sample"
+
 // splitSizes returns how many of n pictures go to test and to validation; the
 // rest is for training.
 func splitSizes(n int, ratios captioner.SplitRatios) (test, validation int) {
@@ -79,6 +108,30 @@ func keepTwins(examples []captioner.Example, order []int, border int) int {
 	return border
 }
 
+// splitAsOriginal returns the split that the original system gives pictures:
+// Python's random.Random(seed).shuffle of their order in the captions file, cut
+// after int(ratio·n) for training and for validation; the rest is for testing.
+func splitAsOriginal(names []string, ratios captioner.SplitRatios, seed uint64) map[string]captioner.Split {
+	order := slices.Clone(names)
+	r := newPythonRandom(seed)
+	r.shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+	n := float64(len(order))
+	train := int(ratios.Train * n)
+	validation := train + int(ratios.Validation*n)
+	splits := make(map[string]captioner.Split, len(order))
+	for i, name := range order {
+		switch {
+		case i < train:
+			splits[name] = captioner.Train
+		case i < validation:
+			splits[name] = captioner.Validation
+		default:
+			splits[name] = captioner.Test
+		}
+	}
+	return splits
+}
+
 // maxListed bounds how many problems of one kind are listed singly.
 const maxListed = 20
 
@@ -99,7 +152,9 @@ func splitFiles(files captioner.SplitFiles) []splitFile {
 
 // splitReader collects what the split files say.
 type splitReader struct {
-	splits   map[string]captioner.Split
+	splits map[string]captioner.Split
+	// given is what the captions file says.
+	given    map[string]captioner.Split
 	problems []captioner.Problem
 	left     int // problems that are not listed
 }
@@ -129,11 +184,14 @@ func (s *splitReader) read(f splitFile, r io.Reader) error {
 		}
 		found = true
 		other, known := s.splits[name]
+		given, inCaptions := s.given[name]
 		switch {
 		case lines.tooLong || !validName(name):
 			s.problem(f.field, lines.number, "this is not the name of a file below the images folder")
 		case known && other != f.split:
 			s.problem(f.field, lines.number, "the picture is in the %s split too", other)
+		case inCaptions && given != f.split:
+			s.problem(f.field, lines.number, "the captions file puts the picture into the %s split", given)
 		default:
 			s.splits[name] = f.split
 		}
@@ -145,11 +203,17 @@ func (s *splitReader) read(f splitFile, r io.Reader) error {
 }
 
 func (s *splitReader) err() error {
-	if len(s.problems) == 0 {
+	return contradictions("the split files contradict each other", "data.split_files", s.problems, s.left)
+}
+
+// contradictions returns the error of splits that do not fit together, nil
+// where there are no problems; left counts those that are not listed.
+func contradictions(what, field string, problems []captioner.Problem, left int) error {
+	if len(problems) == 0 {
 		return nil
 	}
-	if s.left > 0 {
-		s.problems = append(s.problems, captioner.Problem{Field: "data.split_files", Message: fmt.Sprintf("%d more", s.left)})
+	if left > 0 {
+		problems = append(problems, captioner.Problem{Field: field, Message: fmt.Sprintf("%d more", left)})
 	}
-	return &captioner.Error{Kind: captioner.Invalid, Code: "invalid_split", Message: "the split files contradict each other", Problems: s.problems}
+	return &captioner.Error{Kind: captioner.Invalid, Code: "invalid_split", Message: what, Problems: problems}
 }

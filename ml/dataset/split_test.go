@@ -3,8 +3,10 @@ package dataset
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"github.com/captioner/captioner"
@@ -102,6 +104,41 @@ func TestIdenticalPicturesStayTogether(t *testing.T) {
 	}
 }
 
+func TestSample(t *testing.T) {
+	examples := assign(100, captioner.SplitRatios{Train: 0.6, Validation: 0.2, Test: 0.2}, 42)
+	sample := Sample(examples, 30)
+	if len(sample) != 30 {
+		t.Fatalf("%d pictures, want 30", len(sample))
+	}
+	at := 0
+	for _, e := range examples {
+		if at < len(sample) && cmp.Equal(sample[at], e) {
+			at++
+		}
+	}
+	if at != len(sample) {
+		t.Error("the sample is not in the order of the pictures")
+	}
+	larger := Sample(examples, 31)
+	if diff := cmp.Diff(sample, slices.DeleteFunc(larger, func(e captioner.Example) bool {
+		return !slices.ContainsFunc(sample, func(s captioner.Example) bool { return s.Image == e.Image })
+	})); diff != "" {
+		t.Errorf("a larger sample lacks pictures of the smaller one:\n%s", diff)
+	}
+	splits := map[captioner.Split]int{}
+	for _, e := range sample {
+		splits[e.Split]++
+	}
+	if splits[captioner.Test] > 15 {
+		t.Errorf("the sample follows the split: %v", splits)
+	}
+	for _, n := range []int{0, 100, 1000} {
+		if got := Sample(examples, n); len(got) != 100 {
+			t.Errorf("Sample(%d) has %d pictures, want all 100", n, len(got))
+		}
+	}
+}
+
 func TestLengthPercentile(t *testing.T) {
 	var captions []string
 	for i := range 200 {
@@ -112,14 +149,19 @@ func TestLengthPercentile(t *testing.T) {
 		captions = append(captions, caption)
 	}
 	// Two of 200 lie above the 99th percentile; three would raise it.
-	if got := lengthPercentile(captions); got != 5 {
+	if got := lengthPercentile(captions, 99); got != 5 {
 		t.Errorf("length %d, want 5", got)
 	}
 	captions[3] = "a dog runs and runs"
-	if got := lengthPercentile(captions); got != 7 {
+	if got := lengthPercentile(captions, 99); got != 7 {
 		t.Errorf("length %d, want 7", got)
 	}
-	if got := lengthPercentile([]string{"dog"}); got != 3 {
+	for percentile, want := range map[float64]int{100: 10, 99.5: 10, 99: 7, 98.5: 5, 0.01: 5} {
+		if got := lengthPercentile(captions, percentile); got != want {
+			t.Errorf("percentile %v: length %d, want %d", percentile, got, want)
+		}
+	}
+	if got := lengthPercentile([]string{"dog"}, 99); got != 3 {
 		t.Errorf("length of one caption %d, want 3", got)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/captioner/captioner"
-	"github.com/captioner/captioner/ml/text"
 )
 
 // Beam keeps the BeamWidth most probable hypotheses of each picture. An end
@@ -59,10 +58,10 @@ func advance(candidates []candidate, width int) (ended, live []*hypothesis) {
 		switch {
 		case len(live) == width:
 			return ended, live
-		case c.token != text.End:
-			live = append(live, c.parent.extend(c.token, c.logProb))
+		case !c.ends:
+			live = append(live, c.extend())
 		case i < width:
-			ended = append(ended, c.parent.extend(c.token, c.logProb))
+			ended = append(ended, c.extend())
 		}
 	}
 	return ended, live

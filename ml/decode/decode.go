@@ -3,9 +3,9 @@
 // only as a [Stepper]; ml/predict fills that with TensorFlow, the tests with
 // small tables.
 //
-// A hypothesis is a sequence of tokens that begins with text.Start. It ends
-// with text.End, or is cut when it reaches MaxTokens. Its log-probability is
-// the sum over its tokens, its end included; its score, by which beam search
+// A hypothesis is a sequence of tokens that begins with the start token. It ends
+// with the end token, or is cut when it reaches MaxTokens. Its log-probability
+// is the sum over its tokens, its end included; its score, by which beam search
 // ranks, is the log-probability divided by length^penalty, where length counts
 // the generated tokens and the end (Wu et al. 2016, section 7, in the plain
 // form that the original system uses). A finished hypothesis leaves the batch
@@ -63,6 +63,8 @@ type Options struct {
 	// NoRepeatNGram forbids a second occurrence of an n-gram of this order in
 	// one caption; 0 allows all.
 	NoRepeatNGram int
+	// Start and End are the vocabulary's start and end tokens.
+	Start, End int32
 	// MaxTokens is the longest sequence, start and end included; at least 2.
 	MaxTokens int
 	// NumCaptions is how many hypotheses each picture gets, at most the beam
@@ -137,6 +139,8 @@ func Decode(ctx context.Context, s Stepper, images int, opt Options) ([][]captio
 
 func (o Options) check() error {
 	switch {
+	case o.Start == o.End:
+		return captioner.Errorf(captioner.Invalid, "token %d cannot both begin and end a caption", o.Start)
 	case o.MaxTokens < 2:
 		return captioner.Errorf(captioner.Invalid, "a caption of %d tokens has no room for start and end", o.MaxTokens)
 	case o.Algorithm == "beam" && o.BeamWidth < 1:

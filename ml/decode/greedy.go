@@ -26,8 +26,7 @@ func Greedy(ctx context.Context, s Stepper, images int, opt Options) ([][]captio
 			h := b.live[image][0]
 			cut := len(candidates) == 0
 			if !cut {
-				best := slices.MinFunc(candidates, compare)
-				h = h.extend(best.token, best.logProb)
+				h = slices.MinFunc(candidates, compare).extend()
 				cut = position == opt.MaxTokens-2
 			}
 			b.live[image] = []*hypothesis{h}

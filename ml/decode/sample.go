@@ -99,8 +99,7 @@ func lengthen(draws []draw, candidates []candidate, opt Options) {
 			n++
 		}
 		if d.done = n == 0; !d.done {
-			chosen := pick(candidates[:min(n, opt.topK())], opt, d.random.Float64())
-			d.hypothesis = d.extend(chosen.token, chosen.logProb)
+			d.hypothesis = pick(candidates[:min(n, opt.topK())], opt, d.random.Float64()).extend()
 			d.done = d.ended
 		}
 		candidates = candidates[n:]

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/captioner/captioner"
-	"github.com/captioner/captioner/ml/text"
 )
 
 // hypothesis is a sequence under construction. Its tokens leave out the start.
@@ -19,9 +18,9 @@ type hypothesis struct {
 }
 
 // last returns the token that the next step is fed.
-func (h *hypothesis) last() int32 {
+func (h *hypothesis) last(start int32) int32 {
 	if len(h.tokens) == 0 {
-		return text.Start
+		return start
 	}
 	return h.tokens[len(h.tokens)-1]
 }
@@ -46,16 +45,17 @@ func normalise(logProb float64, length int, penalty float64) float64 {
 	return logProb / math.Pow(float64(length), penalty)
 }
 
-// extend returns h with one more token.
-func (h *hypothesis) extend(token int32, logProb float32) *hypothesis {
-	next := &hypothesis{logProb: h.logProb + float64(logProb), index: h.index, ended: token == text.End}
+// extend returns the candidate's parent with its token.
+func (c candidate) extend() *hypothesis {
+	h := c.parent
+	next := &hypothesis{logProb: h.logProb + float64(c.logProb), index: h.index, ended: c.ends}
 	if next.ended {
 		next.tokens = h.tokens // shared: tokens are never written to again
 		return next
 	}
 	next.tokens = make([]int32, len(h.tokens)+1)
 	copy(next.tokens, h.tokens)
-	next.tokens[len(h.tokens)] = token
+	next.tokens[len(h.tokens)] = c.token
 	return next
 }
 
@@ -96,6 +96,7 @@ type candidate struct {
 	parent  *hypothesis
 	rank    int // of the parent among the picture's
 	token   int32
+	ends    bool // whether token is the end
 	logProb float32
 	total   float64
 }
@@ -109,7 +110,7 @@ func (b *batch) step(ctx context.Context, position, width int) ([][]candidate, e
 	most := 0
 	for image, hypotheses := range b.live {
 		for _, h := range hypotheses {
-			tokens = append(tokens, h.last())
+			tokens = append(tokens, h.last(b.opt.Start))
 			parents = append(parents, h.index)
 			rows = append(rows, int32(image))
 			banned = append(banned, h.banned(b.opt.NoRepeatNGram))
@@ -139,7 +140,7 @@ func (b *batch) step(ctx context.Context, position, width int) ([][]candidate, e
 				if math.IsNaN(float64(logProb)) {
 					return nil, captioner.Errorf(captioner.Internal, "the model gave a probability that is not a number")
 				}
-				next[image] = append(next[image], candidate{h, rank, token, logProb, h.logProb + float64(logProb)})
+				next[image] = append(next[image], candidate{h, rank, token, token == b.opt.End, logProb, h.logProb + float64(logProb)})
 			}
 			k++
 		}

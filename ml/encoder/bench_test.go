@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/cpu"
 
+	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/kerastest"
 	"github.com/captioner/captioner/ml/encoder"
 	"github.com/captioner/captioner/ml/nn"
@@ -45,8 +46,8 @@ func benchmarkEncode(b *testing.B, p encoder.Pretrained, batch int64, keras func
 	for i := range pixels.Bytes() {
 		pixels.Bytes()[i] = byte(i * 7)
 	}
-	encode := func(open func(*tf.Graph, int) (*tf.Session, error)) func() usage {
-		session, err := open(graph, runtime.NumCPU())
+	encode := func(precision string) func() usage {
+		session, err := tf.OpenSession(graph, tf.Options{Precision: precision})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -55,10 +56,10 @@ func benchmarkEncode(b *testing.B, p encoder.Pretrained, batch int64, keras func
 		run() // optimises the graph
 		return run
 	}
-	full, multiply := encode(tf.NewSession), matMul(b)
+	full, multiply := encode(captioner.PrecisionFloat32), matMul(b)
 	half := func() usage { return usage{} }
 	if cpu.X86.HasAVX512BF16 {
-		half = encode(tf.NewBfloat16Session)
+		half = encode(captioner.PrecisionBfloat16)
 	}
 	var ours, bfloat16, theirs, product usage
 	for b.Loop() {

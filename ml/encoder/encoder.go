@@ -47,4 +47,11 @@ func Named(name string) (Encoder, error) {
 }
 
 // Names returns the names of all encoders, sorted.
-func Names() []string { return slices.Sorted(maps.Keys(registry)) }
+func Names() []string {
+	names := slices.Collect(maps.Keys(registry))
+	for _, p := range Pretraineds() {
+		names = append(names, p.Name)
+	}
+	slices.Sort(names)
+	return names
+}

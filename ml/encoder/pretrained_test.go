@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sys/cpu"
 
 	"github.com/captioner/captioner"
-	"github.com/captioner/captioner/internal/config"
 	"github.com/captioner/captioner/internal/kerastest"
 	"github.com/captioner/captioner/ml/encoder"
 	"github.com/captioner/captioner/ml/hdf5"
@@ -28,8 +27,11 @@ func TestPretrainedNamed(t *testing.T) {
 	for _, p := range encoder.Pretraineds() {
 		names = append(names, p.Name)
 	}
-	if !slices.Equal(names, config.PretrainedEncoders) {
-		t.Errorf("the encoders are %v, and internal/config has %v", names, config.PretrainedEncoders)
+	for _, name := range names {
+		p, _ := encoder.PretrainedNamed(name)
+		if got, want := captioner.PretrainedShape(name), (captioner.EncoderShape{Side: p.Side, Grid: p.Grid, Width: p.Width}); got != want {
+			t.Errorf("the root package has %s as %+v, want %+v", name, got, want)
+		}
 	}
 	_, err := encoder.PretrainedNamed("ResNet50")
 	if captioner.KindOf(err) != captioner.Invalid || !strings.Contains(err.Error(), "EfficientNetB3, InceptionV3") {
@@ -69,7 +71,7 @@ func TestKerasParity(t *testing.T) {
 				t.Errorf("the source's digest is %q, recorded is %q", digest, source)
 			}
 			reference := filepath.Join(dir, test.reference+"_reference.h5")
-			features, pooled := run(t, p, weights, dataset(t, reference, "pictures"), tf.NewSession)
+			features, pooled := run(t, p, weights, dataset(t, reference, "pictures"), captioner.PrecisionFloat32)
 			near(t, "feature map", features, dataset(t, reference, "features"))
 			near(t, "pooled", pooled, dataset(t, reference, "pooled"))
 		})
@@ -119,8 +121,8 @@ func TestBfloat16(t *testing.T) {
 		for i := range noisy {
 			noisy[i] = min(255, max(0, noisy[i]+float32(i*2654435761>>7%3)-1))
 		}
-		features, pooled := run(t, p, weights, pictures, tf.NewBfloat16Session)
-		noisyFeatures, noisyPooled := run(t, p, weights, noisy, tf.NewSession)
+		features, pooled := run(t, p, weights, pictures, captioner.PrecisionBfloat16)
+		noisyFeatures, noisyPooled := run(t, p, weights, noisy, captioner.PrecisionFloat32)
 		for _, c := range []struct {
 			what       string
 			got, noisy []float32
@@ -148,7 +150,7 @@ func distance(got, want []float32) float64 {
 // run encodes pictures, 0…255, as an exported graph does, in the session that
 // open gives.
 func run(t *testing.T, p encoder.Pretrained, weights map[string]*tf.Tensor, pictures []float32,
-	open func(*tf.Graph, int) (*tf.Session, error)) (features, pooled []float32) {
+	precision string) (features, pooled []float32) {
 	t.Helper()
 	s := tf.NewScope()
 	side := int64(p.Side)
@@ -162,7 +164,7 @@ func run(t *testing.T, p encoder.Pretrained, weights map[string]*tf.Tensor, pict
 	if err != nil {
 		t.Fatal(err)
 	}
-	session, err := open(graph, 2)
+	session, err := tf.OpenSession(graph, tf.Options{Threads: 2, Precision: precision})
 	if err != nil {
 		t.Fatal(err)
 	}

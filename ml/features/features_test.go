@@ -28,7 +28,7 @@ func pixels(side int, seed uint64) []byte {
 func writeShard(t testing.TB, n, side int) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "shard")
-	w, err := features.Create(path, side)
+	w, err := features.Create(path, features.Pixels(side))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,11 +54,11 @@ func TestRoundTrip(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer r.Close()
-			if r.Len() != n || r.Side() != side {
-				t.Fatalf("Len, Side = %d, %d, want %d, %d", r.Len(), r.Side(), n, side)
+			if r.Len() != n || r.Layout() != features.Pixels(side) {
+				t.Fatalf("Len, Layout = %d, %v, want %d, %d", r.Len(), r.Layout(), n, side)
 			}
 			for i := range n {
-				if r.Image(i) != name(i) || !bytes.Equal(r.Pixels(i), pixels(side, uint64(i))) {
+				if r.Image(i) != name(i) || !bytes.Equal(r.Record(i), pixels(side, uint64(i))) {
 					t.Errorf("picture %d is not what was added", i)
 				}
 			}
@@ -88,12 +88,83 @@ func TestSameInputSameBytes(t *testing.T) {
 	}
 }
 
+// A shard of features comes back with its layout, and the digest pins the format.
+func TestFeatures(t *testing.T) {
+	for _, layout := range []features.Layout{
+		{Type: features.Float16, Height: 2, Width: 3, Channels: 5, Source: "EfficientNetB3 of a digest"},
+		{Type: features.Float32, Height: 1, Width: 1, Channels: 2, Source: "ü"},
+	} {
+		path := filepath.Join(t.TempDir(), "shard")
+		w, err := features.Create(path, layout)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Abort()
+		records := make([][]byte, 3)
+		for i := range records {
+			records[i] = bytes.Repeat([]byte{byte(i + 1), 7}, layout.Size()/2)
+			if err := w.Add(name(i), records[i]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Add("short.jpg", records[0][1:]); captioner.KindOf(err) != captioner.Invalid {
+			t.Errorf("a short record: error %v, want kind Invalid", err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		r, err := features.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		if r.Layout() != layout || r.Len() != len(records) || r.Verify() != nil {
+			t.Errorf("%d records of layout %+v, %v; want %d of %+v", r.Len(), r.Layout(), r.Verify(), len(records), layout)
+		}
+		for i, want := range records {
+			if !bytes.Equal(r.Record(i), want) || r.Image(i) != name(i) {
+				t.Errorf("record %d is not what was added", i)
+			}
+		}
+		whole, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkDamage(t, whole)
+	}
+}
+
+func TestCreateRefuses(t *testing.T) {
+	good := features.Layout{Type: features.Float16, Height: 2, Width: 2, Channels: 3, Source: "somewhere"}
+	for what, change := range map[string]func(*features.Layout){
+		"no source":             func(l *features.Layout) { l.Source = "" },
+		"pixels with a source":  func(l *features.Layout) { l.Type = features.Uint8 },
+		"pixels of 2 × 4":       func(l *features.Layout) { *l = features.Pixels(2); l.Width = 4 },
+		"an unknown type":       func(l *features.Layout) { l.Type = 4 },
+		"an axis of 0":          func(l *features.Layout) { l.Channels = 0 },
+		"records of gigabytes":  func(l *features.Layout) { l.Height, l.Width = 1<<14, 1<<14 },
+		"a source without end":  func(l *features.Layout) { l.Source = string(make([]byte, 1<<16)) },
+		"pixels without a side": func(l *features.Layout) { *l = features.Pixels(0) },
+	} {
+		layout := good
+		change(&layout)
+		if _, err := features.Create(filepath.Join(t.TempDir(), "s"), layout); captioner.KindOf(err) != captioner.Invalid {
+			t.Errorf("%s: error %v, want kind Invalid", what, err)
+		}
+	}
+}
+
 // Every flipped byte and every shorter or longer file is noticed.
 func TestDamageIsFound(t *testing.T) {
 	whole, err := os.ReadFile(writeShard(t, 2, 3))
 	if err != nil {
 		t.Fatal(err)
 	}
+	checkDamage(t, whole)
+}
+
+func checkDamage(t *testing.T, whole []byte) {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "damaged")
 	check := func(what string, data []byte) {
 		t.Helper()
@@ -120,7 +191,7 @@ func TestDamageIsFound(t *testing.T) {
 }
 
 func TestAddRefuses(t *testing.T) {
-	w, err := features.Create(filepath.Join(t.TempDir(), "shard"), side)
+	w, err := features.Create(filepath.Join(t.TempDir(), "shard"), features.Pixels(side))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +224,7 @@ func TestNothingAppearsBeforeClose(t *testing.T) {
 	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w, err := features.Create(path, side)
+	w, err := features.Create(path, features.Pixels(side))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,10 +255,7 @@ func TestOpenWithoutFile(t *testing.T) {
 	if _, err := features.Open(filepath.Join(t.TempDir(), "none")); captioner.KindOf(err) != captioner.NotFound {
 		t.Errorf("error %v, want kind NotFound", err)
 	}
-	if _, err := features.Create(filepath.Join(t.TempDir(), "s"), 0); captioner.KindOf(err) != captioner.Invalid {
-		t.Errorf("side 0: error %v, want kind Invalid", err)
-	}
-	if _, err := features.Create(filepath.Join(t.TempDir(), "none", "s"), 8); err == nil {
+	if _, err := features.Create(filepath.Join(t.TempDir(), "none", "s"), features.Pixels(8)); err == nil {
 		t.Error("Create in a folder that does not exist succeeded")
 	}
 }
@@ -210,7 +278,7 @@ func FuzzOpen(f *testing.F) {
 		}
 		defer r.Close()
 		for i := range r.Len() {
-			_, _ = r.Image(i), r.Pixels(i)[0]
+			_, _ = r.Image(i), r.Record(i)[0]
 		}
 	})
 }
@@ -230,7 +298,7 @@ func BenchmarkPixels(b *testing.B) {
 	i := 0
 	for b.Loop() {
 		for j := range batch {
-			copy(buf[j*size:], r.Pixels((i*31+j*7)%n))
+			copy(buf[j*size:], r.Record((i*31+j*7)%n))
 		}
 		i++
 	}

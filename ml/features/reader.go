@@ -12,7 +12,7 @@ import (
 	"github.com/captioner/captioner"
 )
 
-// Reader gives the pictures of a shard. It is safe for concurrent use, except
+// Reader gives the records of a shard. It is safe for concurrent use, except
 // for Close.
 type Reader struct {
 	header
@@ -22,7 +22,7 @@ type Reader struct {
 }
 
 // Open maps the shard at path into memory and checks its header, its size and
-// its index; the pixels are checked by [Reader.Verify]. A file that is not a
+// its index; the records are checked by [Reader.Verify]. A file that is not a
 // whole, undamaged shard is Corrupt, a missing one NotFound.
 func Open(path string) (*Reader, error) {
 	f, err := os.Open(path)
@@ -62,6 +62,11 @@ func (r *Reader) parse() error {
 	if crc32.Checksum(index, castagnoli) != h.indexCRC {
 		return corrupt("the index of the shard is damaged")
 	}
+	if h.version() == featuresVersion {
+		if index, err = r.parseSource(index); err != nil {
+			return err
+		}
+	}
 	// An entry takes more than entrySize bytes, which bounds what is allocated.
 	if uint64(h.records)*entrySize > h.indexLength {
 		return corrupt("the index of the shard is too short")
@@ -87,32 +92,43 @@ func (r *Reader) parse() error {
 	return nil
 }
 
+// parseSource reads the source, and returns what of the index follows it.
+func (r *Reader) parseSource(index []byte) ([]byte, error) {
+	if len(index) < 4 {
+		return nil, corrupt("the index of the shard is too short")
+	}
+	n := binary.LittleEndian.Uint32(index)
+	index = index[4:]
+	if n == 0 || n >= maxName || int(n) > len(index) {
+		return nil, corrupt("the index of the shard is too short")
+	}
+	r.Source = string(index[:n])
+	return index[n:], nil
+}
+
 // Len returns the number of pictures.
 func (r *Reader) Len() int { return len(r.names) }
 
-// Side returns the pictures' side in pixels.
-func (r *Reader) Side() int { return int(r.side) }
+// Layout says what the records are.
+func (r *Reader) Layout() Layout { return r.header.Layout }
 
 // Image returns the name of picture i.
 func (r *Reader) Image(i int) string { return r.names[i] }
 
-// Pixels returns picture i without copying it.
-//
-//	pixels  [side, side, 3] uint8, RGB, row by row
-//
-// The slice lies in the mapped file: it must not be written to, and not be
+// Record returns what is kept of picture i, as the layout says, without copying
+// it. The slice lies in the mapped file: it must not be written to, and not be
 // read after Close.
-func (r *Reader) Pixels(i int) []byte {
-	size := recordSize(int(r.side))
+func (r *Reader) Record(i int) []byte {
+	size := r.Size()
 	start := headerSize + i*size
 	return r.data[start : start+size : start+size]
 }
 
-// Verify reads all pixels and compares them with their checksums. The error
+// Verify reads all records and compares them with their checksums. The error
 // is Corrupt and names the first damaged picture.
 func (r *Reader) Verify() error {
 	for i, want := range r.crcs {
-		if crc32.Checksum(r.Pixels(i), castagnoli) != want {
+		if crc32.Checksum(r.Record(i), castagnoli) != want {
 			return corrupt("picture %q of the shard is damaged", r.names[i])
 		}
 	}

@@ -14,29 +14,32 @@ import (
 // Writer writes a shard. The file appears under its name only when Close has
 // made it complete and durable. It is not safe for concurrent use.
 type Writer struct {
-	path  string
-	side  int
-	file  *os.File
-	buf   *bufio.Writer
-	index []byte
-	names map[string]bool
-	err   error // the first failure; later calls repeat it
+	path   string
+	layout Layout
+	file   *os.File
+	buf    *bufio.Writer
+	index  []byte
+	names  map[string]bool
+	err    error // the first failure; later calls repeat it
 }
 
 var errClosed = errors.New("shard writer is closed")
 
-// Create starts a shard of square pictures of the given side in pixels. It
-// writes to a temporary file beside path until Close; an existing file at
-// path stays as it is until then.
-func Create(path string, side int) (*Writer, error) {
-	if side < 1 || side > maxSide {
-		return nil, captioner.Errorf(captioner.Invalid, "a side of %d pixels is not between 1 and %d", side, maxSide)
+// Create starts a shard of records of that layout. It writes to a temporary file
+// beside path until Close; an existing file at path stays as it is until then.
+func Create(path string, layout Layout) (*Writer, error) {
+	if err := layout.check(); err != nil {
+		return nil, captioner.Errorf(captioner.Invalid, "a shard cannot have these records: %v", err)
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
 	if err != nil {
 		return nil, captioner.Wrap(captioner.Internal, err, "create a shard")
 	}
-	w := &Writer{path: path, side: side, file: f, buf: bufio.NewWriterSize(f, 1<<20), names: map[string]bool{}}
+	w := &Writer{path: path, layout: layout, file: f, buf: bufio.NewWriterSize(f, 1<<20), names: map[string]bool{}}
+	if layout.version() == featuresVersion {
+		w.index = binary.LittleEndian.AppendUint32(w.index, uint32(len(layout.Source)))
+		w.index = append(w.index, layout.Source...)
+	}
 	// The true header follows in Close, when the number of records is known.
 	if _, err := w.buf.Write(make([]byte, headerSize)); err != nil {
 		w.Abort()
@@ -45,30 +48,27 @@ func Create(path string, side int) (*Writer, error) {
 	return w, nil
 }
 
-// Add appends a picture.
-//
-//	pixels  [side, side, 3] uint8, RGB, row by row
-//
-// Names are those of the data set and occur once. A wrong size, an empty or a
-// repeated name is Invalid and leaves the shard as it was.
-func (w *Writer) Add(image string, pixels []byte) error {
+// Add appends the record of a picture, laid out as [Create] was told. Names are
+// those of the data set and occur once. A wrong size, an empty or a repeated
+// name is Invalid and leaves the shard as it was.
+func (w *Writer) Add(image string, record []byte) error {
 	if w.err != nil {
 		return w.err
 	}
 	switch {
-	case len(pixels) != recordSize(w.side):
-		return captioner.Errorf(captioner.Invalid, "picture has %d bytes of pixels, not %d", len(pixels), recordSize(w.side))
+	case len(record) != w.layout.Size():
+		return captioner.Errorf(captioner.Invalid, "a picture's record has %d bytes, not %d", len(record), w.layout.Size())
 	case image == "" || len(image) >= maxName:
 		return captioner.Errorf(captioner.Invalid, "a picture's name must have between 1 and %d bytes", maxName-1)
 	case w.names[image]:
 		return captioner.Errorf(captioner.Invalid, "picture %q is in the shard already", image)
 	}
-	if _, err := w.buf.Write(pixels); err != nil {
+	if _, err := w.buf.Write(record); err != nil {
 		w.err = captioner.Wrap(captioner.Internal, err, "write a shard")
 		return w.err
 	}
 	w.names[image] = true
-	w.index = binary.LittleEndian.AppendUint32(w.index, crc32.Checksum(pixels, castagnoli))
+	w.index = binary.LittleEndian.AppendUint32(w.index, crc32.Checksum(record, castagnoli))
 	w.index = binary.LittleEndian.AppendUint32(w.index, uint32(len(image)))
 	w.index = append(w.index, image...)
 	return nil
@@ -103,9 +103,9 @@ func (w *Writer) finish() error {
 		return err
 	}
 	h := header{
-		side:        uint32(w.side),
+		Layout:      w.layout,
 		records:     uint32(len(w.names)),
-		indexOffset: headerSize + uint64(len(w.names))*uint64(recordSize(w.side)),
+		indexOffset: headerSize + uint64(len(w.names))*uint64(w.layout.Size()),
 		indexLength: uint64(len(w.index)),
 		indexCRC:    crc32.Checksum(w.index, castagnoli),
 	}

@@ -7,8 +7,11 @@ package keras
 
 import (
 	"fmt"
+	"io"
 	"os"
+	"path"
 	"slices"
+	"strings"
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/ml/hdf5"
@@ -28,9 +31,14 @@ type Layer struct {
 
 // Weight is a tensor of a layer.
 type Weight struct {
-	// Name is Keras': "kernel", "moving_mean".
-	Name  string
+	// Name is Keras': "kernel", "moving_mean". Of a layer within the layer it is
+	// a path: "query/kernel".
+	Name string
+	// Shape has -1 for an axis of any size; see [Weights.Shape].
 	Shape []int64
+	// Path is where Keras 3 has the tensor below its layer: "cell/vars/0". Empty
+	// is its number among the layer's own.
+	Path string
 }
 
 // Weights are the tensors of a file.
@@ -44,7 +52,11 @@ type Weights struct {
 	Listed []string
 
 	values map[string][]float32
+	shapes map[string][]int64
 }
+
+// Shape returns the sizes of a layer's weight.
+func (w *Weights) Shape(layer, weight string) []int64 { return w.shapes[layer+"/"+weight] }
 
 // Values returns the elements of a layer's weight, nil for the ones that are
 // not floating-point numbers.
@@ -78,17 +90,28 @@ type reader struct {
 // their making; the layers that a layer takes come before it. A file of another
 // network is Invalid, with every difference among its problems, a damaged one
 // Corrupt.
-func Read(path string, layers []Layer) (*Weights, error) {
-	r := &reader{weights: Weights{values: make(map[string][]float32)}}
-	file, err := os.Open(path)
+func Read(name string, layers []Layer) (*Weights, error) {
+	file, err := os.Open(name)
 	if err != nil {
 		return nil, captioner.Wrap(captioner.Invalid, err, "the weights file cannot be opened")
 	}
 	defer file.Close()
-	var size int64
-	if r.weights.Digest, size, err = captioner.DigestReader(file); err != nil {
+	digest, size, err := captioner.DigestReader(file)
+	if err != nil {
 		return nil, err
 	}
+	weights, err := ReadFrom(file, size, layers)
+	if err != nil {
+		return nil, err
+	}
+	weights.Digest = digest
+	return weights, nil
+}
+
+// ReadFrom is Read for a file of that size which is open, or part of another. It
+// leaves the digest empty.
+func ReadFrom(file io.ReaderAt, size int64, layers []Layer) (*Weights, error) {
+	r := &reader{weights: Weights{values: make(map[string][]float32), shapes: make(map[string][]int64)}}
 	contents, err := hdf5.New(file, size)
 	if err != nil {
 		return nil, err
@@ -109,26 +132,48 @@ func Read(path string, layers []Layer) (*Weights, error) {
 	return &r.weights, nil
 }
 
-// read tells the layouts apart by what only one of them has.
-func (r *reader) read(root *hdf5.Group, layers []Layer) error {
+// Check returns an error unless the size bytes that r holds are a whole file of
+// weights in one of the layouts; whose weights, only Read finds out.
+func Check(r io.ReaderAt, size int64) error {
+	file, err := hdf5.New(r, size)
+	if err != nil {
+		return err
+	}
+	root, err := file.Root()
+	if err != nil {
+		return err
+	}
+	_, _, err = layout(root)
+	return err
+}
+
+// layout tells the layouts apart by what only one of them has. It returns the
+// group that has the layers, and whether that is Keras 2's.
+func layout(root *hdf5.Group) (_ *hdf5.Group, legacy bool, err error) {
 	names := root.Names()
 	if slices.Contains(names, "model_weights") { // a whole model of Keras 2
 		sub, err := root.Group("model_weights")
-		if err != nil {
-			return err
-		}
-		return r.readLegacy(sub, layers)
+		return sub, true, err
 	}
 	listed, err := attributeList(root, "layer_names")
 	switch {
+	case err != nil || listed != nil:
+		return root, true, err
+	case slices.Contains(names, "layers"):
+		return root, false, nil
+	}
+	return nil, false, captioner.Errorf(captioner.Invalid, "the HDF5 file holds no weights of Keras: it has neither the attribute layer_names nor the group layers")
+}
+
+func (r *reader) read(root *hdf5.Group, layers []Layer) error {
+	group, legacy, err := layout(root)
+	switch {
 	case err != nil:
 		return err
-	case listed != nil:
-		return r.readLegacy(root, layers)
-	case slices.Contains(names, "layers"):
-		return r.readNumbered(root, layers)
+	case legacy:
+		return r.readLegacy(group, layers)
 	}
-	return captioner.Errorf(captioner.Invalid, "the HDF5 file holds no weights of Keras: it has neither the attribute layer_names nor the group layers")
+	return r.readNumbered(group, layers)
 }
 
 // layer takes the tensors that the file has for a layer, which it calls there.
@@ -141,9 +186,9 @@ func (r *reader) layer(l Layer, there string, found []tensor) error {
 		t := found[i]
 		switch shape := t.data.Shape(); {
 		case t.name != "" && !sameName(t.name, w.Name):
-			r.differ(t.data.Path(), "is called %s, and %s of %s should be there", t.name, w.Name, l.Name)
+			r.differ(t.data.Path(), "is called %s, and %s of %s should be there", path.Base(t.name), w.Name, l.Name)
 			continue
-		case !slices.Equal(shape, w.Shape):
+		case !slices.EqualFunc(shape, w.Shape, func(there, want int64) bool { return want < 0 || there == want }):
 			r.differ(t.data.Path(), "has the shape %v, %s of %s has %v", shape, w.Name, l.Name, w.Shape)
 			continue
 		}
@@ -154,7 +199,7 @@ func (r *reader) layer(l Layer, there string, found []tensor) error {
 		if err != nil {
 			return err
 		}
-		r.weights.values[l.Name+"/"+w.Name] = values
+		r.weights.values[l.Name+"/"+w.Name], r.weights.shapes[l.Name+"/"+w.Name] = values, t.data.Shape()
 	}
 	return nil
 }
@@ -163,8 +208,8 @@ func (r *reader) differ(field, format string, args ...any) {
 	r.problems = append(r.problems, captioner.Problem{Field: field, Message: fmt.Sprintf(format, args...)})
 }
 
-// sameName compares the name of a weight in the file with Keras 3's: Keras 2
-// had another for one of them.
+// sameName compares the name of a weight in the file, a path, with Keras 3's:
+// Keras 2 had another for one of them.
 func sameName(there, name string) bool {
-	return there == name || there == "depthwise_"+name
+	return there == name || there == "depthwise_"+name || strings.HasSuffix(there, "/"+name) || strings.HasSuffix(there, "/depthwise_"+name)
 }

@@ -73,8 +73,7 @@ func legacyTensors(group *hdf5.Group) ([]tensor, error) {
 		if tensors[i].data, err = group.Dataset(path); err != nil {
 			return nil, damaged(err, "tensor", path)
 		}
-		name := path[strings.LastIndex(path, "/")+1:]
-		tensors[i].name = strings.TrimSuffix(name, ":0")
+		tensors[i].name = strings.TrimSuffix(path, ":0")
 	}
 	return tensors, nil
 }
@@ -118,7 +117,7 @@ func (r *reader) readNumbered(root *hdf5.Group, layers []Layer) error {
 		if len(l.Weights) == 0 {
 			continue
 		}
-		tensors, err := numberedTensors(file, name)
+		tensors, err := numberedTensors(file, name, l.Weights)
 		switch {
 		case captioner.KindOf(err) == captioner.NotFound:
 			r.differ("layers/"+name, "is missing, which %s needs", l.Name)
@@ -154,13 +153,23 @@ func (r *reader) unexpected(file *hdf5.Group, known map[string]bool) error {
 	return nil
 }
 
-// numberedTensors returns the tensors 0, 1, 2 … of a layer.
-func numberedTensors(file *hdf5.Group, layer string) ([]tensor, error) {
+// numberedTensors returns the tensors of a layer: those with paths, or its own,
+// which have the numbers 0, 1, 2 … for names.
+func numberedTensors(file *hdf5.Group, layer string, weights []Weight) (tensors []tensor, err error) {
+	if weights[0].Path != "" {
+		tensors = make([]tensor, len(weights))
+		for i, w := range weights {
+			if tensors[i].data, err = file.Dataset(layer + "/" + w.Path); err != nil {
+				return nil, err
+			}
+		}
+		return tensors, nil
+	}
 	vars, err := file.Group(layer + "/vars")
 	if err != nil {
 		return nil, err
 	}
-	tensors := make([]tensor, len(vars.Names()))
+	tensors = make([]tensor, len(vars.Names()))
 	for i := range tensors {
 		if tensors[i].data, err = vars.Dataset(strconv.Itoa(i)); err != nil {
 			return nil, damaged(err, "tensor", vars.Path())

@@ -209,6 +209,8 @@ func TestSignature(t *testing.T) {
 			"split:" + digest.Short() + "|algo:beam|width:3|lp:0.7|nrn:3|nrefs:5|tok:split|smooth:none,method1|impl:nltk-3.10"},
 		{metrics.Signature{Split: digest, Algorithm: "greedy", BeamWidth: 3, LengthPenalty: 0.7, MinReferences: 1, MaxReferences: 5, Tokenizer: "split"},
 			"split:" + digest.Short() + "|algo:greedy|nrn:0|nrefs:1-5|tok:split|smooth:none,method1|impl:nltk-3.10"},
+		{metrics.Signature{Split: digest, Sample: 1000, Algorithm: "greedy", MinReferences: 5, MaxReferences: 5, Tokenizer: "split"},
+			"split:" + digest.Short() + "|sample:1000|algo:greedy|nrn:0|nrefs:5|tok:split|smooth:none,method1|impl:nltk-3.10"},
 		{metrics.Signature{MinReferences: 5, MaxReferences: 5, Tokenizer: "split"}, "nrefs:5|tok:split|smooth:none,method1|impl:nltk-3.10"},
 	} {
 		if got := c.sig.String(); got != c.want {

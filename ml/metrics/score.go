@@ -47,6 +47,8 @@ func tokenizer(name string) (func(string) []string, error) {
 type Signature struct {
 	// Split is the digest of the pictures and references; empty for a file.
 	Split captioner.Digest
+	// Sample is how many pictures of the split were scored, 0 for all of it.
+	Sample int
 	// Algorithm made the captions; empty for a file.
 	Algorithm string
 	// BeamWidth, LengthPenalty and NoRepeatNGram are its settings; the first
@@ -67,6 +69,9 @@ func (s Signature) String() string {
 	if s.Split != "" {
 		add("split", s.Split.Short())
 	}
+	if s.Sample > 0 {
+		add("sample", s.Sample)
+	}
 	if s.Algorithm != "" {
 		add("algo", s.Algorithm)
 		if s.Algorithm != "greedy" {
@@ -86,8 +91,9 @@ func (s Signature) String() string {
 	return strings.Join(parts, "|")
 }
 
-// Score compares the captions that an algorithm gave a split with the split's
-// references, tokenized by [Split]. The settings in cfg go into the signature.
+// Score compares the captions that an algorithm gave a split, or the sample of
+// cfg.SamplePictures of it, with the references, tokenized by [Split]. The
+// settings in cfg go into the signature.
 //
 //	captions    [pictures]
 //	references  [pictures][references]
@@ -95,7 +101,7 @@ func (s Signature) String() string {
 // The errors are those of [Count].
 func Score(algorithm string, split captioner.Digest, cfg captioner.EvaluationConfig, captions []string, references [][]string) (captioner.Scores, error) {
 	return score(captions, references, Signature{
-		Split: split, Algorithm: algorithm, Tokenizer: Split,
+		Split: split, Sample: cfg.SamplePictures, Algorithm: algorithm, Tokenizer: Split,
 		BeamWidth: cfg.BeamWidth, LengthPenalty: cfg.LengthPenalty, NoRepeatNGram: cfg.NoRepeatNGram,
 	})
 }

@@ -1,7 +1,9 @@
 package model
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/captioner/captioner"
@@ -14,7 +16,11 @@ func benchModel(b *testing.B, decoder string) (*Training, *tf.Session) {
 	b.Helper()
 	c := captioner.DefaultConfig()
 	c.Model.Decoder = decoder
-	m, err := New(c.Model, 120, 22)
+	tokens := slices.Clone(testWords)
+	for i := len(tokens); i < 120; i++ {
+		tokens = append(tokens, fmt.Sprintf("word%d", i))
+	}
+	m, err := New(c.Model, vocabulary(tokens), 22)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -14,9 +14,16 @@ import (
 // Both must give the same numbers.
 //
 // The axes: B pictures, C captions a picture, T tokens, L locations of the grid,
-// M the model's Width, V its Vocabulary, K hypotheses; W is the width of the
-// memory.
+// D the width of the encoder's output, E of the words' vectors, M the model's
+// Width, V its Vocabulary, K hypotheses; W is the width of the memory.
 type Decoder interface {
+	// Grid turns the encoder's output into the vectors that the decoder looks
+	// at: [Model.Grid], or fewer where the decoder pools locations. L is their
+	// number in all that follows.
+	//
+	//	features  [B, locations, D]
+	//	result    [B, L, M]
+	Grid(t *nn.Tower, features tf.Output) tf.Output
 	// Memory turns the grid into what all steps read, computed once a picture.
 	//
 	//	grid    [B, L, M]

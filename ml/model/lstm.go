@@ -40,7 +40,7 @@ func (d lstmAttention) Memory(t *nn.Tower, grid tf.Output) tf.Output {
 func (d lstmAttention) Words(t *nn.Tower, tokens, memory tf.Output) tf.Output {
 	s := t.Scope
 	u := d.unroll(s, tokens)
-	words := d.embed(t, nn.Reshape(s, tokens, -1, u.length))            // [B·C, T, M]
+	words := d.words(t, nn.Reshape(s, tokens, -1, u.length))            // [B·C, T, M]
 	words = nn.Reshape(s, nn.Transpose(s, words, 1, 0, 2), -1, d.Width) // [T·B·C, M]
 	gates := u.split(s, nn.LSTMInput(t.Sub("lstm1"), words, d.Width))
 
@@ -59,7 +59,7 @@ func (d lstmAttention) Words(t *nn.Tower, tokens, memory tf.Output) tf.Output {
 		gates := u.split(s, nn.LSTMInput(t, nn.Dropout(t, x, d.Dropout), d.Width))
 		hidden, cell := states[2*layer], states[2*layer+1]
 		for i := range u.steps {
-			hidden, cell = nn.LSTMStep(t, gates[i], u.keep(s, i, hidden), u.keep(s, i, cell))
+			hidden, cell = nn.LSTMStep(t, gates[i], u.keep(s, i, hidden), u.keep(s, i, cell), tf.Output{})
 			hiddens[i] = hidden
 		}
 		x = nn.Concat(s, 0, hiddens...)
@@ -78,26 +78,25 @@ func (d lstmAttention) Step(t *nn.Tower, tokens, position, memory, state tf.Outp
 	start := nn.Transpose(s, d.start(t, values), 1, 0, 2) // [K, 2·layers, M]
 	states := nn.Unpack(s, nn.Transpose(s, tf.Out(s, "SelectV2", nil, isFirst, start, state), 1, 0, 2), 2*d.Layers)
 
-	words := d.embed(t, tokens)
+	words := d.words(t, tokens)
 	gates := nn.LSTMInput(t.Sub("lstm1"), words, d.Width)
 	hidden, cell, context, seen := d.attend(t, gates, states[0], states[1], keys, values, 1)
 	states[0], states[1] = hidden, cell
 	for layer := 1; layer < d.Layers; layer++ {
 		t := t.Sub(fmt.Sprintf("lstm%d", layer+1))
-		hidden, cell = nn.LSTMStep(t, nn.LSTMInput(t, hidden, d.Width), states[2*layer], states[2*layer+1])
+		hidden, cell = nn.LSTMStep(t, nn.LSTMInput(t, hidden, d.Width), states[2*layer], states[2*layer+1], tf.Output{})
 		states[2*layer], states[2*layer+1] = hidden, cell
 	}
 	next = nn.Transpose(s, nn.Pack(s, states...), 1, 0, 2)
 	return d.Logits(t, d.say(t, words, hidden, context)), nn.Mean(s, seen, false, 1), next
 }
 
-// embed gives every token its vector.
+// words gives every token its vector.
 //
 //	tokens  [...] int32
 //	result  [..., M]
-func (d lstmAttention) embed(t *nn.Tower, tokens tf.Output) tf.Output {
-	words := nn.Embedding(t.Sub("words"), tokens, d.Vocabulary, d.Width, embeddingInit)
-	return nn.Dropout(t.Sub("words"), words, d.Dropout)
+func (d lstmAttention) words(t *nn.Tower, tokens tf.Output) tf.Output {
+	return nn.Dropout(t.Sub("words"), d.Embed(t, tokens), d.Dropout)
 }
 
 // parts undoes Memory.
@@ -136,7 +135,7 @@ func (d lstmAttention) attend(t *nn.Tower, gates, hidden, cell, keys, values tf.
 	context, seen = nn.AdditiveAttention(t.Sub("attention"), queries, keys, values)
 	context = nn.Mul(s, nn.Sigmoid(s, look[1]), nn.Reshape(s, context, -1, d.Width))
 	found := nn.MatMul(s, context, nn.Table(t.Sub("context"), "kernel", nn.Glorot, int64(d.Width), int64(4*d.Width)))
-	nextHidden, nextCell = nn.LSTMStep(t.Sub("lstm1"), nn.AddSame(s, gates, found), hidden, cell)
+	nextHidden, nextCell = nn.LSTMStep(t.Sub("lstm1"), nn.AddSame(s, gates, found), hidden, cell, tf.Output{})
 	return nextHidden, nextCell, context, seen
 }
 
@@ -155,7 +154,6 @@ func (d lstmAttention) say(t *nn.Tower, words, hidden, context tf.Output) tf.Out
 // steps, none in those that follow.
 type unrolled struct {
 	steps    int
-	width    int         // M
 	each     tf.Output   // C
 	length   tf.Output   // T
 	captions []any       // C or 0 a step, for Reshape
@@ -164,7 +162,7 @@ type unrolled struct {
 
 // unroll lays out tokens [B, C, T].
 func (m *Model) unroll(s *tf.Scope, tokens tf.Output) unrolled {
-	u := unrolled{steps: m.MaxTokens - 1, width: m.Width}
+	u := unrolled{steps: m.MaxTokens - 1}
 	u.each, u.length = nn.Size(s, tokens, 1), nn.Size(s, tokens, 2)
 	rows, none := nn.Size(s, nn.Reshape(s, tokens, -1, u.length), 0), tf.Int(s, 0)
 	for i := range u.steps {
@@ -183,12 +181,16 @@ func (u unrolled) split(s *tf.Scope, x tf.Output) []tf.Output {
 	return nn.SplitSizes(s, x, 0, u.steps, nn.Pack(s, u.rows...))
 }
 
-// keep returns the rows of the state x that the i-th step has.
+// keep returns the rows of x that the i-th step has.
 //
-//	x       [B·C, M] or [0, M]
-//	result  [B·C, M] or [0, M]
+//	x       [B·C, I] or [0, I]
+//	result  [B·C, I] or [0, I]
 func (u unrolled) keep(s *tf.Scope, i int, x tf.Output) tf.Output {
-	return tf.Out(s, "Slice", nil, x, tf.Ints(s, 0, 0), nn.Pack(s, u.rows[i], tf.Int(s, int32(u.width))))
+	dims := tf.Dims(s, x)
+	if len(dims) != 2 {
+		return tf.Output{} // the scope holds the error
+	}
+	return tf.Out(s, "Slice", nil, x, tf.Ints(s, 0, 0), nn.Pack(s, u.rows[i], tf.Int(s, int32(dims[1]))))
 }
 
 // perCaption repeats what a picture has for each of its captions.

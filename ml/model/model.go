@@ -14,7 +14,9 @@ import (
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/ml/encoder"
+	"github.com/captioner/captioner/ml/features"
 	"github.com/captioner/captioner/ml/nn"
+	"github.com/captioner/captioner/ml/text"
 	"github.com/captioner/captioner/ml/tf"
 )
 
@@ -26,13 +28,16 @@ type Model struct {
 	// MaxTokens is the longest token sequence, start and end included.
 	MaxTokens int
 
-	encode encoder.Encoder
-	decode Decoder
+	words      *text.Vocabulary
+	encode     encoder.Encoder
+	decode     Decoder
+	pretrained *pretrained // the encoder's weights; nil without any
 }
 
-// New returns the model of the configuration. What cannot be built is an
-// Invalid error.
-func New(config captioner.ModelConfig, vocabulary, maxTokens int) (*Model, error) {
+// New returns the model of the configuration that says the words of a
+// vocabulary. What cannot be built is an Invalid error, and so are weights of
+// another network. The caller closes it.
+func New(config captioner.ModelConfig, words *text.Vocabulary, maxTokens int) (*Model, error) {
 	encode, err := encoder.Named(config.Encoder)
 	switch {
 	case err != nil:
@@ -47,12 +52,37 @@ func New(config captioner.ModelConfig, vocabulary, maxTokens int) (*Model, error
 		return nil, captioner.Errorf(captioner.Invalid, "image_size must be at least 32 pixels")
 	case encoder.CheckSide(config.Encoder, config.ImageSize) != nil:
 		return nil, encoder.CheckSide(config.Encoder, config.ImageSize)
-	case vocabulary < 5 || maxTokens < 3:
-		return nil, captioner.Errorf(captioner.Invalid, "a vocabulary of %d tokens and captions of %d leave nothing to say", vocabulary, maxTokens)
+	case words.Words() < 1 || maxTokens < 3:
+		return nil, captioner.Errorf(captioner.Invalid, "a vocabulary of %d words and captions of %d tokens leave nothing to say", words.Words(), maxTokens)
 	}
-	m := &Model{ModelConfig: config, Vocabulary: vocabulary, MaxTokens: maxTokens, encode: encode}
+	weights, err := readPretrained(config)
+	if err != nil {
+		return nil, err
+	}
+	m := &Model{ModelConfig: config, Vocabulary: words.Size(), MaxTokens: maxTokens, words: words, encode: encode, pretrained: weights}
 	m.decode = decoders[config.Decoder](m)
 	return m, nil
+}
+
+// Close frees the weights that the encoder was given.
+func (m *Model) Close() { m.pretrained.release() }
+
+// WeightsDigest is that of the file of weights that the encoder was given; empty
+// without one.
+func (m *Model) WeightsDigest() captioner.Digest {
+	if m.pretrained == nil {
+		return ""
+	}
+	return m.pretrained.digest
+}
+
+// Input is the layout of what the model is trained on: the output of an encoder
+// that is frozen, or else pixels.
+func (m *Model) Input(c captioner.TrainingConfig) features.Layout {
+	if m.pretrained != nil && c.FineTuneBlocks == 0 {
+		return m.pretrained.layout(m.FeatureType)
+	}
+	return features.Pixels(m.StoredSize())
 }
 
 // The weights' initial limits that are not the layers' own.
@@ -61,12 +91,25 @@ var (
 	positionInit  = nn.Uniform(0.05)
 )
 
-// grid turns pixels into the vectors that the decoder attends to.
+// grid turns pixels, or what a frozen encoder has made of them, into the vectors
+// that the decoder attends to.
+//
+//	x       [B, P, P, 3] or [B, S, S, 3] uint8, or records of the layout
+//	result  [B, L, M]
+func (m *Model) grid(t *nn.Tower, x tf.Output, layout features.Layout) tf.Output {
+	t = t.Sub("encoder")
+	if layout.Type == features.Uint8 {
+		return m.project(t, m.features(t, x))
+	}
+	return m.project(t, locations(t.Scope, x, layout))
+}
+
+// features turns pixels into the encoder's output. t is the encoder's part of
+// the tower, as it is for project.
 //
 //	pixels  [B, P, P, 3] or [B, S, S, 3] uint8
-//	result  [B, L, M]
-func (m *Model) grid(t *nn.Tower, pixels tf.Output) tf.Output {
-	t = t.Sub("encoder")
+//	result  [B, L, D]
+func (m *Model) features(t *nn.Tower, pixels tf.Output) tf.Output {
 	s := t.Scope
 	if dims := tf.Dims(s, pixels); len(dims) == 4 && dims[1] != int64(m.ImageSize) {
 		pixels = nn.CropCentre(s, pixels, int(dims[1]), m.ImageSize)
@@ -75,14 +118,54 @@ func (m *Model) grid(t *nn.Tower, pixels tf.Output) tf.Output {
 	if m.Grayscale {
 		x = nn.Grey(s, x)
 	}
-	x = m.encode(t, x)                                    // [B, L, D]
-	x = nn.Dense(t.Sub("project"), x, m.Width, nn.Glorot) // [B, L, M]
+	return m.encode(t, x)
+}
+
+// project turns the encoder's output into what the decoder looks at.
+//
+//	features  [B, L, D]
+//	result    [B, L, M], or what else the decoder makes of it
+func (m *Model) project(t *nn.Tower, features tf.Output) tf.Output { return m.decode.Grid(t, features) }
+
+// Grid is the grid of the decoders that look at locations: each has a vector of
+// what is there and where it is.
+//
+//	features  [B, L, D]
+//	result    [B, L, M]
+func (m *Model) Grid(t *nn.Tower, features tf.Output) tf.Output {
+	s := t.Scope
+	x := nn.Dense(t.Sub("project"), features, m.Width, nn.Glorot) // [B, L, M]
 	locations := int64(0)
 	if dims := tf.Dims(s, x); len(dims) == 3 {
 		locations = dims[1]
 	}
 	x = nn.Add(s, x, nn.Table(t, "positions", positionInit, locations, int64(m.Width)))
 	return nn.LayerNorm(t.Sub("norm"), x)
+}
+
+// embedding gives every token its vector.
+//
+//	tokens  [...] int32
+//	result  [..., E]
+func (m *Model) embedding(t *nn.Tower, tokens tf.Output) tf.Output {
+	t = t.Sub("words")
+	size := m.EmbeddingSize()
+	if m.EmbeddingFrozen {
+		return nn.Gather(t.Scope, t.Constant("table", 0, int64(m.Vocabulary), int64(size)), tokens)
+	}
+	return nn.Embedding(t, tokens, m.Vocabulary, size, embeddingInit)
+}
+
+// Embed gives every token a vector of the model's width, for decoders.
+//
+//	tokens  [...] int32
+//	result  [..., M]
+func (m *Model) Embed(t *nn.Tower, tokens tf.Output) tf.Output {
+	x := m.embedding(t, tokens)
+	if m.EmbeddingSize() == m.Width {
+		return x
+	}
+	return nn.Dense(t.Sub("words").Sub("project"), x, m.Width, nn.Glorot)
 }
 
 // Memory turns the grid into the keys and values of every decoder layer: one
@@ -107,8 +190,8 @@ func (m transformer) Words(t *nn.Tower, tokens, memory tf.Output) tf.Output {
 		return tf.Output{}
 	}
 	length := sizes[2]
-	flat := nn.Reshape(s, tokens, -1, length)                                     // [B·C, T]
-	x := nn.Embedding(t.Sub("words"), flat, m.Vocabulary, m.Width, embeddingInit) // [B·C, T, M]
+	flat := nn.Reshape(s, tokens, -1, length) // [B·C, T]
+	x := m.Embed(t, flat)                     // [B·C, T, M]
 	positions := nn.Table(t, "positions", positionInit, int64(m.MaxTokens), int64(m.Width))
 	x = nn.Add(s, x, first(s, positions, length))
 	x = nn.Dropout(t.Sub("embedding"), x, m.Dropout)
@@ -158,7 +241,7 @@ func (m *Model) Logits(t *nn.Tower, x tf.Output) tf.Output {
 //	next      [K, layers·2, T+1, M]
 func (m transformer) Step(t *nn.Tower, tokens, position, memory, state tf.Output) (logits, seen, next tf.Output) {
 	s := t.Scope
-	x := nn.Embedding(t.Sub("words"), tokens, m.Vocabulary, m.Width, embeddingInit) // [K, M]
+	x := m.Embed(t, tokens) // [K, M]
 	positions := nn.Table(t, "positions", positionInit, int64(m.MaxTokens), int64(m.Width))
 	x = nn.Add(s, x, nn.Gather(s, positions, position))
 	x = nn.ExpandDims(s, x, 1) // [K, 1, M]

@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -26,6 +27,16 @@ const testThreads = 2
 
 var testWords = []string{"<pad>", "<unk>", "startseq", "endseq", "a", "red", "blue", "dot", "on"}
 
+var testVocabulary = vocabulary(testWords)
+
+func vocabulary(tokens []string) *text.Vocabulary {
+	v, err := text.NewVocabulary(tokens)
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
 func testConfig() captioner.Config {
 	c := captioner.DefaultConfig()
 	c.Model.ImageSize, c.Model.Width, c.Model.Heads, c.Model.FeedForward = 32, 8, 2, 16
@@ -35,7 +46,7 @@ func testConfig() captioner.Config {
 
 func testModel(t testing.TB, config captioner.ModelConfig) *Model {
 	t.Helper()
-	m, err := New(config, len(testWords), 7)
+	m, err := New(config, testVocabulary, 7)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,11 +66,11 @@ func TestNewRefuses(t *testing.T) {
 	for name, change := range tests {
 		c := good
 		change(&c)
-		if _, err := New(c, 10, 10); captioner.KindOf(err) != captioner.Invalid {
+		if _, err := New(c, testVocabulary, 10); captioner.KindOf(err) != captioner.Invalid {
 			t.Errorf("%s: error %v, want an invalid one", name, err)
 		}
 	}
-	if _, err := New(good, 4, 10); captioner.KindOf(err) != captioner.Invalid {
+	if _, err := New(good, vocabulary(testWords[:4]), 10); captioner.KindOf(err) != captioner.Invalid {
 		t.Errorf("a vocabulary of special tokens only: error %v", err)
 	}
 }
@@ -138,7 +149,12 @@ type trainer struct {
 
 func newTrainer(t testing.TB, c captioner.Config) trainer {
 	t.Helper()
-	g, err := NewTraining(testModel(t, c.Model), c.Training, 2, 2)
+	return newTrainerOf(t, testModel(t, c.Model), c)
+}
+
+func newTrainerOf(t testing.TB, m *Model, c captioner.Config) trainer {
+	t.Helper()
+	g, err := NewTraining(m, c.Training, 2, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +228,7 @@ func exported(t testing.TB, g trainer, change func(map[string]*tf.Tensor)) (*tf.
 		t.Fatal(err)
 	}
 	dir := filepath.Join(t.TempDir(), "saved_model")
-	if err := g.model.Export(dir, weights, testWords); err != nil {
+	if err := g.model.Export(dir, weights); err != nil {
 		t.Fatal(err)
 	}
 	loaded, err := tf.LoadSavedModel(dir, testThreads)
@@ -272,7 +288,7 @@ func step(t testing.TB, m *tf.SavedModel, position int32, tokens, parents, rows 
 		if math.Abs(sum-1) > 1e-4 || math.Abs(seen-1) > 1e-4 {
 			t.Errorf("position %d: probabilities sum to %.5f, attention to %.5f", position, sum, seen)
 		}
-		if byID[k][text.Pad] > -1e6 || byID[k][text.Start] > -1e6 {
+		if byID[k][text.Pad] > -1e6 || byID[k][testVocabulary.Start()] > -1e6 {
 			t.Errorf("position %d: padding or start was proposed", position)
 		}
 	}
@@ -283,20 +299,21 @@ func step(t testing.TB, m *tf.SavedModel, position int32, tokens, parents, rows 
 // step signature rules out and teacher forcing does not.
 func never(weights map[string]*tf.Tensor) {
 	bias := weights["decoder/logits/bias"].Float32s()
-	bias[text.Pad], bias[text.Start] = -100, -100
+	bias[text.Pad], bias[testVocabulary.Start()] = -100, -100
 }
 
 // Steps with cached state give each caption the probability that the training
 // graph gives it in one pass, in any order of the hypotheses.
 func TestStepsEqualTeacherForcing(t *testing.T) {
 	for _, decoder := range Decoders() {
-		t.Run(decoder, func(t *testing.T) { stepsEqualTeacherForcing(t, decoder) })
+		t.Run(decoder, func(t *testing.T) { stepsEqualTeacherForcing(t, decoder, 0) })
+		t.Run(decoder+", words of another width", func(t *testing.T) { stepsEqualTeacherForcing(t, decoder, 5) })
 	}
 }
 
-func stepsEqualTeacherForcing(t *testing.T, decoder string) {
+func stepsEqualTeacherForcing(t *testing.T, decoder string, embedding int) {
 	c := testConfig()
-	c.Model.Decoder = decoder
+	c.Model.Decoder, c.Model.EmbeddingDim = decoder, embedding
 	g := newTrainer(t, c)
 	m, _ := exported(t, g, never)
 	batch := captionsBatch(36)
@@ -308,7 +325,7 @@ func stepsEqualTeacherForcing(t *testing.T, decoder string) {
 	encoded := run(t, m, "encode", map[string]*tf.Tensor{"pixels": tf.FromBytes(batch.Pixels, 2, 36, 36, 3)}, "memory", "state")
 	memory, state := encoded[0], encoded[1]
 	// Two layers: keys and values of no tokens yet; or hidden state and cell.
-	empty := map[string][]int64{"transformer": {2, 4, 0, 8}, "lstm-attention": {2, 4, 8}}
+	empty := map[string][]int64{"transformer": {2, 4, 0, 8}, "lstm-attention": {2, 4, 8}, "lstm-pooled": {2, 0, 16}}
 	if diff := cmp.Diff(empty[decoder], state.Shape()); diff != "" {
 		t.Errorf("sizes of the empty state (-want +got):\n%s", diff)
 	}
@@ -331,6 +348,35 @@ func stepsEqualTeacherForcing(t *testing.T, decoder string) {
 	}
 	if math.Abs(got-want) > 1e-3*want {
 		t.Errorf("steps give %.5f nats, teacher forcing %.5f", got, want)
+	}
+}
+
+// Frozen words' vectors are left alone by training and exported with the rest.
+func TestFrozenEmbedding(t *testing.T) {
+	for _, decoder := range Decoders() {
+		t.Run(decoder, func(t *testing.T) {
+			c := testConfig()
+			c.Model.Decoder, c.Model.EmbeddingFrozen = decoder, true
+			g := newTrainer(t, c)
+			const table = "decoder/words/table"
+			values := make([]float32, len(testWords)*c.Model.Width)
+			for i := range values {
+				values[i] = float32(i%7) - 3
+			}
+			start := map[string]*tf.Tensor{table: tf.FromFloat32(values, int64(len(testWords)), int64(c.Model.Width))}
+			defer tf.ReleaseMap(start)
+			if err := g.Weights.All().Assign(g.session, start); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := g.Step(g.session, []Batch{captionsBatch(32), captionsBatch(32)}, 1, 1e-2); err != nil {
+				t.Fatal(err)
+			}
+			exported(t, g, func(weights map[string]*tf.Tensor) {
+				if diff := cmp.Diff(values, weights[table].Float32s()); diff != "" {
+					t.Errorf("the vectors have changed (-before +after):\n%s", diff)
+				}
+			})
+		})
 	}
 }
 
@@ -362,8 +408,8 @@ func greedyEqualsExport(t *testing.T, decoder string) {
 			var logProbs [][]float32
 			logProbs, state = step(t, m, position, tokens, rows, rows, memory, state)
 			for i, p := range logProbs {
-				tokens[i] = best(p)
-				if ended[i] = ended[i] || tokens[i] == text.End; !ended[i] {
+				tokens[i] = best(p, testVocabulary.Start())
+				if ended[i] = ended[i] || tokens[i] == testVocabulary.End(); !ended[i] {
 					want[i] = append(want[i], tokens[i])
 				}
 			}
@@ -419,6 +465,7 @@ func servingDefault(t *testing.T, decoder string) {
 		encoded := run(t, m, "encode", map[string]*tf.Tensor{"pixels": tf.FromBytes(pixels, 2, 36, 36, 3)}, "memory", "state")
 		want, err := decode.Decode(t.Context(), &stepper{t, m, encoded[0], encoded[1]}, 2, decode.Options{
 			Algorithm: "greedy", MaxTokens: g.model.MaxTokens, NoRepeatNGram: c.Evaluation.NoRepeatNGram,
+			Start: testVocabulary.Start(), End: testVocabulary.End(),
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -426,7 +473,7 @@ func servingDefault(t *testing.T, decoder string) {
 		for i, h := range want {
 			ids := make([]int32, g.model.MaxTokens-1)
 			if n := copy(ids, h[0].Tokens); n < len(ids) {
-				ids[n] = text.End
+				ids[n] = testVocabulary.End()
 			}
 			var words []string
 			for _, id := range h[0].Tokens {
@@ -574,5 +621,46 @@ func TestPreprocessor(t *testing.T) {
 	}
 	if _, err := p.Pixels(raw, 50, 41, 1); err == nil {
 		t.Error("too few pixels were taken")
+	}
+}
+
+// A model with the original system's vocabulary, in which startseq and endseq
+// are words among words, begins and ends its captions with them, in training
+// and as it is served.
+func TestOriginalVocabulary(t *testing.T) {
+	words := text.BuildOriginalVocabulary([]string{"a red dot", "blue dot on a red dot", "zebra"}, 1)
+	c := testConfig()
+	m, err := New(c.Model, words, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	caption := words.Encode("blue dot on a dot", 0)
+	batch := Batch{Images: 1, Captions: 1, Length: len(caption) - 1, Pixels: pixelsOf(1, 32), Tokens: caption[:len(caption)-1], Targets: caption[1:], Labels: []float32{1, 0}}
+	for i := range batch.Targets {
+		batch.Rows = append(batch.Rows, int32(i))
+	}
+	g := newTrainerOf(t, m, c)
+	for i := range 40 {
+		if _, err := g.Step(g.session, []Batch{batch, batch}, i+1, 1e-2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	served, _ := exported(t, g, nil)
+	file := pngOf(t, 50, 40)
+	pixels := run(t, served, "preprocess", map[string]*tf.Tensor{"image_bytes": tf.FromString(file), "orientation": scalar(1)}, "pixels")[0]
+	greedy, err := g.Greedy(g.session, pixels.Bytes(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := words.Decode(greedy[0]), "blue dot on a dot"; got != want {
+		t.Errorf("the model says %q, and has learned %q", got, want)
+	}
+	out := run(t, served, "serving_default", map[string]*tf.Tensor{"image_bytes": tf.FromString(file)}, "ids", "text")
+	want := append(slices.Clone(greedy[0]), words.End())
+	if diff := cmp.Diff(want, out[0].Int32s()[:len(want)]); diff != "" {
+		t.Errorf("ids (-training +serving_default):\n%s", diff)
+	}
+	if got := out[1].Strings()[0]; got != words.Decode(greedy[0]) {
+		t.Errorf("text %q, want %q", got, words.Decode(greedy[0]))
 	}
 }

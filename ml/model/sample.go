@@ -28,7 +28,7 @@ func (g *Training) Greedy(session *tf.Session, pixels []byte, images int) ([][]i
 		for i, token := range next {
 			switch {
 			case ended[i]:
-			case token == text.End:
+			case token == g.model.words.End():
 				ended[i] = true
 				open--
 			default:
@@ -41,8 +41,7 @@ func (g *Training) Greedy(session *tf.Session, pixels []byte, images int) ([][]i
 
 // encode returns the grid of the pictures, which the caller releases.
 func (g *Training) encode(session *tf.Session, pixels []byte, images int) (*tf.Tensor, error) {
-	side := int64(g.model.StoredSize())
-	feeds := tf.Feeds{g.validation.pixels: tf.FromBytes(pixels, int64(images), side, side, 3)}
+	feeds := tf.Feeds{g.validation.pixels: Records(g.records(g.model.StoredSize()), pixels, images)}
 	defer release(feeds)
 	results, err := session.Run(feeds, []tf.Output{g.grid})
 	if err != nil {
@@ -57,7 +56,7 @@ func (g *Training) likeliest(session *tf.Session, grid *tf.Tensor, captions [][]
 	images := len(captions)
 	tokens, rows := make([]int32, images*length), make([]int32, images)
 	for i, caption := range captions {
-		tokens[i*length] = text.Start
+		tokens[i*length] = g.model.words.Start()
 		copy(tokens[i*length+1:(i+1)*length], caption)
 		rows[i] = int32((i+1)*length - 1)
 	}
@@ -77,17 +76,18 @@ func (g *Training) likeliest(session *tf.Session, grid *tf.Tensor, captions [][]
 	defer tf.ReleaseAll(results)
 	logits, next := results[0].Float32s(), make([]int32, images) // [B, V]
 	for i := range next {
-		next[i] = best(logits[i*g.model.Vocabulary : (i+1)*g.model.Vocabulary])
+		next[i] = best(logits[i*g.model.Vocabulary:(i+1)*g.model.Vocabulary], g.model.words.Start())
 	}
 	return next, nil
 }
 
 // best returns the token with the highest logit, never the padding or start
 // token, as the exported model does.
-func best(logits []float32) int32 {
-	best := text.Unknown
+func best(logits []float32, start int32) int32 {
+	best := text.Pad
 	for i, logit := range logits {
-		if token := int32(i); token != text.Pad && token != text.Start && logit > logits[best] {
+		token := int32(i)
+		if token != text.Pad && token != start && (best == text.Pad || logit > logits[best]) {
 			best = token
 		}
 	}

@@ -42,11 +42,17 @@ func Dropout(t *Tower, x tf.Output, rate float64) tf.Output {
 	if !t.Training || rate == 0 {
 		return x
 	}
+	return Mul(t.Scope, x, DropoutMask(t, tf.Out(t.Scope, "Shape", nil, x), rate))
+}
+
+// DropoutMask returns what Dropout multiplies by, for layers that drop the same
+// elements more than once: 0 with probability rate, 1/(1-rate) otherwise.
+//
+//	shape  int32 [rank]
+func DropoutMask(t *Tower, shape tf.Output, rate float64) tf.Output {
 	s := t.Scope.SubScope("dropout")
-	noise := uniform(t, s, tf.Out(s, "Shape", nil, x))
-	keep := tf.Out(s, "GreaterEqual", nil, noise, tf.Scalar(s, float32(rate)))
-	mask := Scale(s, Cast(s, keep, tf.Float), float32(1/(1-rate)))
-	return Mul(s, x, mask)
+	keep := tf.Out(s, "GreaterEqual", nil, uniform(t, s, shape), tf.Scalar(s, float32(rate)))
+	return Scale(s, Cast(s, keep, tf.Float), float32(1/(1-rate)))
 }
 
 // uniform returns numbers in [0, 1) of the shape, int32 [rank], keyed by seed,

@@ -42,17 +42,29 @@ func TestGradients(t *testing.T) {
 		"LSTM, two steps": func(b *bench) tf.Output {
 			t := b.tower.Sub("l")
 			gates := Split(b.s, LSTMInput(t, b.floats(nil, 4, 3), 2), 0, 2)
-			hidden, cell := LSTMStep(t, gates[0], b.floats(nil, 2, 2), b.floats(nil, 2, 2))
-			hidden, cell = LSTMStep(t, gates[1], hidden, cell)
+			hidden, cell := LSTMStep(t, gates[0], b.floats(nil, 2, 2), b.floats(nil, 2, 2), tf.Output{})
+			hidden, cell = LSTMStep(t, gates[1], hidden, cell, tf.Output{})
 			return Concat(b.s, 1, hidden, cell)
 		},
 		"LSTM, second step without rows": func(b *bench) tf.Output {
 			t := b.tower.Sub("l")
 			gates := SplitSizes(b.s, LSTMInput(t, b.floats(nil, 2, 3), 2), 0, 2, tf.Ints(b.s, 2, 0))
-			hidden, cell := LSTMStep(t, gates[0], b.floats(nil, 2, 2), b.floats(nil, 2, 2))
+			hidden, cell := LSTMStep(t, gates[0], b.floats(nil, 2, 2), b.floats(nil, 2, 2), tf.Output{})
 			none := func(x tf.Output) tf.Output { return Slice(b.s, x, []int32{0, 0}, []int32{0, -1}) }
-			later, _ := LSTMStep(t, gates[1], none(hidden), none(cell))
+			later, _ := LSTMStep(t, gates[1], none(hidden), none(cell), tf.Output{})
 			return Concat(b.s, 0, hidden, later)
+		},
+		"LSTM with dropout, two steps": func(b *bench) tf.Output {
+			t, shape := b.tower.Sub("l"), tf.Ints(b.s, 2, 3)
+			masks := make([]tf.Output, 4)
+			for i := range masks {
+				masks[i] = DropoutMask(t.Sub(string(rune('a'+i))), shape, 0.4)
+			}
+			gates := Split(b.s, LSTMInputDropped(t, b.floats(nil, 2, 2, 3), masks, 2), 0, 2)
+			mask := DropoutMask(t.Sub("recurrent"), tf.Ints(b.s, 2, 8), 0.4)
+			hidden, cell := LSTMStep(t, gates[0], b.floats(nil, 2, 2), b.floats(nil, 2, 2), mask)
+			hidden, cell = LSTMStep(t, gates[1], hidden, cell, mask)
+			return Concat(b.s, 1, hidden, cell)
 		},
 		"heads": func(b *bench) tf.Output {
 			parts := SplitHeads(b.s, b.floats(nil, 2, 3, 8), 2, 2)
@@ -231,8 +243,8 @@ func TestLSTMValues(t *testing.T) {
 	b := newBench(t, false)
 	tower := b.tower.Sub("l")
 	gates := Split(b.s, LSTMInput(tower, b.floats([]float32{1, -2}, 2, 1), 1), 0, 2)
-	hidden, cell := LSTMStep(tower, gates[0], b.floats([]float32{0.5}, 1, 1), b.floats([]float32{-1}, 1, 1))
-	hidden, cell = LSTMStep(tower, gates[1], hidden, cell)
+	hidden, cell := LSTMStep(tower, gates[0], b.floats([]float32{0.5}, 1, 1), b.floats([]float32{-1}, 1, 1), tf.Output{})
+	hidden, cell = LSTMStep(tower, gates[1], hidden, cell, tf.Output{})
 	w, u, bias := []float64{0.1, 0.2, 0.3, 0.4}, []float64{-0.5, 0.6, 0.7, -0.8}, []float64{0.01, 0.02, 0.03, 0.04}
 	b.start(map[string][]float32{"l/kernel": {0.1, 0.2, 0.3, 0.4}, "l/recurrent": {-0.5, 0.6, 0.7, -0.8}, "l/bias": {0.01, 0.02, 0.03, 0.04}})
 

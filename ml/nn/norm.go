@@ -2,7 +2,7 @@ package nn
 
 import "github.com/captioner/captioner/ml/tf"
 
-// layerNormEpsilon keeps the division finite; the value is Keras'.
+// layerNormEpsilon keeps the division finite.
 const layerNormEpsilon = 1e-6
 
 // LayerNorm centres and scales each vector of the last axis to mean 0 and
@@ -10,13 +10,16 @@ const layerNormEpsilon = 1e-6
 //
 //	x, result  [..., M]
 //	weights    scale [M], offset [M]
-func LayerNorm(t *Tower, x tf.Output) tf.Output {
+func LayerNorm(t *Tower, x tf.Output) tf.Output { return LayerNormWith(t, x, layerNormEpsilon) }
+
+// LayerNormWith is LayerNorm with epsilon added to the variance.
+func LayerNormWith(t *Tower, x tf.Output, epsilon float32) tf.Output {
 	s := t.Scope
 	size := int64(width(s, x))
 	scale, offset := t.weight("scale", Ones, size), t.weight("offset", Zeros, size)
 	centred := Sub(s, x, Mean(s, x, true, -1))
 	variance := Mean(s, tf.Out(s, "Square", nil, centred), true, -1)
-	inverse := tf.Out(s, "Rsqrt", nil, Add(s, variance, tf.Scalar(s, layerNormEpsilon)))
+	inverse := tf.Out(s, "Rsqrt", nil, Add(s, variance, tf.Scalar(s, epsilon)))
 	return Add(s, Mul(s, Mul(s, centred, inverse), scale), offset)
 }
 

@@ -1,6 +1,6 @@
 // Package optim has what turns gradients into better weights: Adam with
-// clipping by the global norm, as operations of the training graph, and the
-// learning-rate schedule, as plain arithmetic whose result is fed.
+// clipping by the global norm, as operations of the training graph, and
+// learning-rate schedules, as plain arithmetic whose result is fed.
 //
 // Adam follows Kingma and Ba, "Adam: A Method for Stochastic Optimization",
 // 2015. All that it remembers is in variables named adam/m/… and adam/v/…, and

@@ -99,8 +99,8 @@ func TestAdam(t *testing.T) {
 	}
 }
 
-func TestSchedule(t *testing.T) {
-	s := optim.Schedule{Peak: 2, Warmup: 4, Steps: 14, Floor: 0.1}
+func TestCosine(t *testing.T) {
+	s := optim.Cosine{Peak: 2, Warmup: 4, Steps: 14, Floor: 0.1}
 	for step, want := range map[int]float64{
 		1: 0.5, 2: 1, 4: 2,
 		9:  2 * (0.1 + 0.9/2), // halfway down
@@ -110,7 +110,25 @@ func TestSchedule(t *testing.T) {
 			t.Errorf("rate at step %d is %v, want %v", step, got, want)
 		}
 	}
-	if got := (optim.Schedule{Peak: 1, Steps: 1, Floor: 0.5}).Rate(1); got != 0.5 {
+	if got := (optim.Cosine{Peak: 1, Steps: 1, Floor: 0.5}).Rate(1); got != 0.5 {
 		t.Errorf("rate of a one-step schedule is %v", got)
+	}
+}
+
+func TestLossScale(t *testing.T) {
+	l := optim.NewLossScale()
+	start := l.Scale
+	for range 1999 {
+		l = l.After(true)
+	}
+	if l.Scale != start {
+		t.Errorf("the scale is %v after 1999 good steps, want %v", l.Scale, start)
+	}
+	if l = l.After(true); l.Scale != 2*start || l.Good != 0 {
+		t.Errorf("after 2000 good steps: %+v, want twice %v", l, start)
+	}
+	l = l.After(true).After(false).After(false)
+	if want := (optim.LossScale{Scale: start / 2, Skipped: 2}); l != want {
+		t.Errorf("after two overflows: %+v, want %+v", l, want)
 	}
 }

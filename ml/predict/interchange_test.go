@@ -66,7 +66,7 @@ func TestInterchange(t *testing.T) {
 				h := r.Hypotheses[0]
 				ids := slices.Clone(h.Tokens)
 				if len(ids) < maxTokens-1 {
-					ids = append(ids, text.End)
+					ids = append(ids, 3) // the end token
 				}
 				ids = append(ids, make([]int32, maxTokens-1-len(ids))...)
 				if diff := cmp.Diff(prediction{ids, h.Text, h.LogProbability}, got[i], approximately(1e-3)); diff != "" {
@@ -166,7 +166,11 @@ func exportRandom(t *testing.T, decoder string) string {
 	tokens := strings.Fields("<pad> <unk> startseq endseq a red green blue dog cat runs on the grass with two large balls beside an old house")
 	c := captioner.DefaultConfig()
 	c.Model.Decoder, c.Model.ImageSize, c.Model.Width, c.Model.Heads, c.Model.FeedForward = decoder, 48, 32, 2, 64
-	m, err := model.New(c.Model, len(tokens), maxTokens)
+	words, err := text.NewVocabulary(tokens)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := model.New(c.Model, words, maxTokens)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +188,7 @@ func exportRandom(t *testing.T, decoder string) string {
 		}
 	}
 	dir := t.TempDir()
-	if err := m.Export(filepath.Join(dir, "saved_model"), weights, tokens); err != nil {
+	if err := m.Export(filepath.Join(dir, "saved_model"), weights); err != nil {
 		t.Fatal(err)
 	}
 	for name, content := range map[string]any{

@@ -12,9 +12,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -37,13 +39,18 @@ const (
 	manifestFile    = "manifest.json"
 )
 
+// CodeOtherFeatures is the code of the Invalid error of a shard that holds what
+// the model does not take: the features of another encoder or of other weights.
+const CodeOtherFeatures = "other_features"
+
 // Predictor is a loaded model. It implements captioner.Captioner and is safe
 // for concurrent use.
 type Predictor struct {
 	model      *tf.SavedModel
 	vocabulary *text.Vocabulary
 	info       captioner.ModelInfo
-	pixels     int // side of the squares that encode takes
+	pixels     int    // side of the squares that encode takes
+	features   string // what encode_features takes; empty without it
 	maxPixels  int
 	// preparing bounds how many pictures are decoded at a time: each can take
 	// three bytes a pixel, and more would not be faster.
@@ -101,7 +108,7 @@ func (p *Predictor) readDescription(dir string) error {
 	if description.MaxTokens < 2 || description.Pixels < 1 {
 		return captioner.Errorf(captioner.Corrupt, "the model's description names %d tokens and %d pixels", description.MaxTokens, description.Pixels)
 	}
-	p.pixels = description.Pixels
+	p.pixels, p.features = description.Pixels, description.Features
 	p.info = captioner.ModelInfo{
 		VocabularySize: p.vocabulary.Size(),
 		MaxTokens:      description.MaxTokens,
@@ -156,28 +163,29 @@ func (p *Predictor) Caption(ctx context.Context, req captioner.CaptionRequest) (
 	options := decode.Options{
 		Algorithm: req.Algorithm, BeamWidth: req.BeamWidth, LengthPenalty: req.LengthPenalty,
 		NoRepeatNGram: req.NoRepeatNGram, NumCaptions: req.NumCaptions, MaxTokens: p.info.MaxTokens,
+		Start: p.vocabulary.Start(), End: p.vocabulary.End(),
 		Sampling: req.Sampling,
 	}
 	if _, err := decode.Decode(ctx, nil, 0, options); err != nil {
 		return captioner.CaptionReply{}, err // before any picture is looked at
 	}
 	reply := captioner.CaptionReply{Results: make([]captioner.CaptionResult, len(req.Images))}
-	pixels, err := p.prepareAll(ctx, req.Images, reply.Results)
+	records, layout, err := p.prepareAll(ctx, req.Images, reply.Results)
 	if err != nil {
 		return captioner.CaptionReply{}, err
 	}
 
 	var usable [][]byte
 	var owners []int // usable[i] belongs to reply.Results[owners[i]]
-	for i, square := range pixels {
-		if square != nil {
-			usable, owners = append(usable, square), append(owners, i)
+	for i, record := range records {
+		if record != nil {
+			usable, owners = append(usable, record), append(owners, i)
 		}
 	}
 	for start := 0; start < len(usable); start += maxBatch {
 		end := min(start+maxBatch, len(usable))
 		queued := time.Now()
-		r, err := p.batches.caption(ctx, usable[start:end], options)
+		r, err := p.batches.caption(ctx, usable[start:end], job{options, layout})
 		if err != nil {
 			return captioner.CaptionReply{}, err
 		}
@@ -189,13 +197,16 @@ func (p *Predictor) Caption(ctx context.Context, req captioner.CaptionRequest) (
 	return reply, nil
 }
 
-// prepareAll turns each input into pixels; nil where its result has an error.
-func (p *Predictor) prepareAll(ctx context.Context, inputs []captioner.ImageInput, results []captioner.CaptionResult) (pixels [][]byte, err error) {
+// prepareAll turns each input into pixels, or finds what a shard has of it; nil
+// where its result has an error.
+func (p *Predictor) prepareAll(ctx context.Context, inputs []captioner.ImageInput, results []captioner.CaptionResult) (
+	records [][]byte, layout features.Layout, err error,
+) {
 	ctx, preprocess := span.Start(ctx, "preprocess", trace.WithAttributes(attribute.Int("captioner.images", len(inputs))))
 	defer func() { span.End(preprocess, err) }()
-	pixels = make([][]byte, len(inputs))
-	if err := p.readShards(inputs, pixels); err != nil {
-		return nil, err
+	records = make([][]byte, len(inputs))
+	if layout, err = p.readShards(inputs, records); err != nil {
+		return nil, layout, err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(cap(p.preparing))
@@ -212,15 +223,17 @@ func (p *Predictor) prepareAll(ctx context.Context, inputs []captioner.ImageInpu
 			}
 			square, info, err := prepare(signatures{p.model}, input.Data, p.maxPixels)
 			results[i].Width, results[i].Height = info.Oriented()
-			pixels[i], results[i].Err = square, err
+			records[i], results[i].Err = square, err
 			return nil
 		})
 	}
-	return pixels, group.Wait()
+	return records, layout, group.Wait()
 }
 
-// readShards copies the pixels of the inputs that name a place in a shard.
-func (p *Predictor) readShards(inputs []captioner.ImageInput, pixels [][]byte) error {
+// readShards copies the records of the inputs that name a place in a shard, and
+// returns the layout of the records of all inputs: that of pixels without any.
+func (p *Predictor) readShards(inputs []captioner.ImageInput, records [][]byte) (layout features.Layout, err error) {
+	layout = features.Pixels(p.pixels)
 	readers := make(map[string]*features.Reader)
 	defer func() {
 		for _, r := range readers {
@@ -233,31 +246,52 @@ func (p *Predictor) readShards(inputs []captioner.ImageInput, pixels [][]byte) e
 		}
 		r := readers[input.Shard]
 		if r == nil {
-			var err error
 			if r, err = features.Open(input.Shard); err != nil {
-				return err
+				return layout, err
 			}
 			readers[input.Shard] = r
+			if err := p.checkLayout(r.Layout()); err != nil {
+				return layout, err
+			}
+			layout = r.Layout()
 		}
-		if r.Side() != p.pixels || input.Index < 0 || input.Index >= r.Len() {
-			return captioner.Errorf(captioner.Invalid,
-				"picture %d of a shard of %d pictures with a side of %d is not one for this model, whose side is %d",
-				input.Index, r.Len(), r.Side(), p.pixels)
+		if input.Index < 0 || input.Index >= r.Len() {
+			return layout, captioner.Errorf(captioner.Invalid, "there is no picture %d in a shard of %d", input.Index, r.Len())
 		}
-		pixels[i] = append([]byte(nil), r.Pixels(input.Index)...)
+		records[i] = slices.Clone(r.Record(input.Index))
 	}
-	return nil
+	for _, input := range inputs {
+		if r := readers[input.Shard]; layout.Type != features.Uint8 && (r == nil || r.Layout() != layout) {
+			return layout, captioner.Errorf(captioner.Invalid, "a request holds pictures beside what an encoder has made of pictures")
+		}
+	}
+	return layout, nil
+}
+
+// checkLayout returns an error unless the model takes records of that layout.
+func (p *Predictor) checkLayout(layout features.Layout) error {
+	if layout == features.Pixels(p.pixels) || layout.Type != features.Uint8 && layout.String() == p.features {
+		return nil
+	}
+	want := features.Pixels(p.pixels).String()
+	if p.features != "" {
+		want += " or " + p.features
+	}
+	return &captioner.Error{
+		Kind: captioner.Invalid, Code: CodeOtherFeatures,
+		Message: fmt.Sprintf("a shard holds %v, and the model takes %s", layout, want),
+	}
 }
 
 // run captions a batch of prepared pictures.
-func (p *Predictor) run(ctx context.Context, pixels [][]byte, options decode.Options) (_ [][]captioner.Hypothesis, t timing, err error) {
-	s, err := p.encode(pixels)
+func (p *Predictor) run(ctx context.Context, records [][]byte, job job) (_ [][]captioner.Hypothesis, t timing, err error) {
+	s, err := p.encode(records, job.layout)
 	if err != nil {
 		return nil, t, err
 	}
 	defer s.release()
 	t.encoded = time.Now()
-	hypotheses, err := decode.Decode(ctx, s, len(pixels), options)
+	hypotheses, err := decode.Decode(ctx, s, len(records), job.Options)
 	t.decoded, t.steps = time.Now(), s.begun
 	if err != nil {
 		return nil, t, err

@@ -24,7 +24,6 @@ import (
 	"github.com/captioner/captioner/ml/features"
 	"github.com/captioner/captioner/ml/predict"
 	"github.com/captioner/captioner/ml/predict/predicttest"
-	"github.com/captioner/captioner/ml/text"
 )
 
 const threads = 2
@@ -134,7 +133,7 @@ func TestSample(t *testing.T) {
 		for _, h := range got {
 			tokens := h.Tokens
 			if len(tokens) < predicttest.MaxTokens-1 {
-				tokens = append(slices.Clone(tokens), text.End)
+				tokens = append(slices.Clone(tokens), 3)
 			}
 			if want := predicttest.LogProbability(shares(red), tokens); math.Abs(h.LogProbability-want) > 1e-4 {
 				t.Errorf("seed %d: %v has log-probability %.5f, want %.5f", seed, h.Tokens, h.LogProbability, want)
@@ -295,7 +294,7 @@ func TestOrientation(t *testing.T) {
 func TestShardInput(t *testing.T) {
 	p := open(t)
 	path := filepath.Join(t.TempDir(), "shard")
-	w, err := features.Create(path, predicttest.Side)
+	w, err := features.Create(path, features.Pixels(predicttest.Side))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package text_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"slices"
@@ -23,8 +24,9 @@ type golden struct {
 		Tokens       []string
 	}
 	Vocabularies map[string]struct {
-		MinWordCount int            `json:"min_word_count"`
-		WordToIndex  map[string]int `json:"word_to_index"`
+		MinWordCount int              `json:"min_word_count"`
+		WordToIndex  map[string]int32 `json:"word_to_index"`
+		Encoded      [][]int32
 	}
 }
 
@@ -52,14 +54,86 @@ func TestCleanAsTheOriginal(t *testing.T) {
 	}
 }
 
-// The original's vocabulary counts start and end as words and has no unknown
-// token; the words themselves must be the same.
-func TestVocabularyHasTheOriginalsWords(t *testing.T) {
-	g := readGolden(t)
+func (g golden) cleaned() []string {
 	var captions []string
 	for _, c := range g.Captions {
 		captions = append(captions, c.Cleaned)
 	}
+	return captions
+}
+
+func TestOriginalVocabulary(t *testing.T) {
+	g := readGolden(t)
+	for name, want := range g.Vocabularies {
+		t.Run("min count "+name, func(t *testing.T) {
+			built := text.BuildOriginalVocabulary(g.cleaned(), want.MinWordCount)
+			if diff := cmp.Diff(want.WordToIndex, built.WordIndex()); diff != "" {
+				t.Errorf("wordtoix (-want +got):\n%s", diff)
+			}
+			again, err := text.NewVocabulary(built.Tokens())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, v := range []*text.Vocabulary{built, again} {
+				for i, c := range g.Captions {
+					if got := v.Encode(c.Cleaned, 0); !slices.Equal(got, want.Encoded[i]) {
+						t.Errorf("Encode(%+q) = %v, want %v", c.Cleaned, got, want.Encoded[i])
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestWordIndex(t *testing.T) {
+	v := text.BuildOriginalVocabulary([]string{"a dog", "a cat"}, 1)
+	wordToIndex, err := json.Marshal(v.WordIndex())
+	if err != nil {
+		t.Fatal(err)
+	}
+	indexToWord, err := json.Marshal(v.IndexWord())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := string(wordToIndex), `{"a":1,"cat":2,"dog":3,"endseq":4,"startseq":5}`; got != want {
+		t.Errorf("wordtoix.json is %s, want %s", got, want)
+	}
+	if got, want := string(indexToWord), `{"1":"a","2":"cat","3":"dog","4":"endseq","5":"startseq"}`; got != want {
+		t.Errorf("ixtoword.json is %s, want %s", got, want)
+	}
+	again, err := text.ReadWordIndex(bytes.NewReader(wordToIndex))
+	if err != nil || !slices.Equal(again.Tokens(), v.Tokens()) {
+		t.Errorf("read back: %v, error %v, want %v", again, err, v.Tokens())
+	}
+	// An older file of the original numbers the words as they came.
+	old, err := text.ReadWordIndex(strings.NewReader(`{"startseq": 1, "a": 2, "dog": 3, "endseq": 4}`))
+	if err != nil || old.Start() != 1 || old.End() != 4 || !slices.Equal(old.Encode("a big dog", 0), []int32{1, 2, 3, 4}) {
+		t.Errorf("%v, error %v", old, err)
+	}
+}
+
+func TestReadWordIndexRefuses(t *testing.T) {
+	for name, content := range map[string]string{
+		"empty":       ``,
+		"a list":      `["a"]`,
+		"a gap":       `{"startseq": 1, "endseq": 2, "a": 4}`,
+		"zero":        `{"startseq": 0, "endseq": 1, "a": 2}`,
+		"twice":       `{"startseq": 1, "endseq": 2, "a": 2}`,
+		"no end":      `{"startseq": 1, "a": 2}`,
+		"fractions":   `{"startseq": 1, "endseq": 2.5}`,
+		"two words":   `{"startseq": 1, "endseq": 2, "a dog": 3}`,
+		"the padding": `{"startseq": 1, "endseq": 2, "<pad>": 3}`,
+	} {
+		if _, err := text.ReadWordIndex(strings.NewReader(content)); captioner.KindOf(err) != captioner.Invalid {
+			t.Errorf("%s: error %v, want kind Invalid", name, err)
+		}
+	}
+}
+
+// The standard vocabulary has the same words.
+func TestVocabularyHasTheOriginalsWords(t *testing.T) {
+	g := readGolden(t)
+	captions := g.cleaned()
 	for name, want := range g.Vocabularies {
 		t.Run("min count "+name, func(t *testing.T) {
 			var words []string
@@ -127,6 +201,38 @@ func TestEncode(t *testing.T) {
 	}
 }
 
+func TestEncodeWithoutUnknown(t *testing.T) {
+	v, err := text.NewVocabulary([]string{"<pad>", "a", "dog", "endseq", "runs", "startseq"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, caption string
+		maxTokens     int
+		want          []int32
+	}{
+		{"known words", "a dog runs", 0, []int32{5, 1, 2, 4, 3}},
+		{"unknown words are dropped", "the cat a <unk> runs", 0, []int32{5, 1, 4, 3}},
+		{"cut after dropping", "the a dog runs", 4, []int32{5, 1, 2, 3}},
+		{"start and end are words", "startseq a <pad> endseq", 0, []int32{5, 5, 1, 3, 3}},
+	} {
+		if got := v.Encode(c.caption, c.maxTokens); !slices.Equal(got, c.want) {
+			t.Errorf("%s: Encode(%q, %d) = %v, want %v", c.name, c.caption, c.maxTokens, got, c.want)
+		}
+	}
+	if got := v.Decode([]int32{5, 1, 2, 3, 4}); got != "a dog" {
+		t.Errorf("decoded %q", got)
+	}
+	for id, want := range []bool{false, true, true, false, true, false, false} {
+		if got := v.IsWord(int32(id)); got != want {
+			t.Errorf("IsWord(%d) = %t, want %t", id, got, want)
+		}
+	}
+	if v.Words() != 3 {
+		t.Errorf("%d words, want 3", v.Words())
+	}
+}
+
 func TestDecode(t *testing.T) {
 	v, err := text.NewVocabulary([]string{"<pad>", "<unk>", "startseq", "endseq", "a", "dog"})
 	if err != nil {
@@ -158,6 +264,8 @@ func TestNewVocabularyRefuses(t *testing.T) {
 		{"none", nil},
 		{"special tokens missing", []string{"a", "dog"}},
 		{"special tokens in another order", []string{"<unk>", "<pad>", "startseq", "endseq"}},
+		{"the original's without end", []string{"<pad>", "a", "startseq"}},
+		{"the original's with an unknown token", []string{"<pad>", "<unk>", "a", "endseq", "startseq"}},
 		{"a word twice", append(slices.Clone(special), "a", "b", "a")},
 		{"an empty word", append(slices.Clone(special), "")},
 		{"two words in one", append(slices.Clone(special), "a dog")},
@@ -191,7 +299,7 @@ func TestProperties(t *testing.T) {
 			}
 			maxTokens := rapid.IntRange(2, 8).Draw(t, "maxTokens")
 			cut := v.Encode(c, maxTokens)
-			if len(cut) > maxTokens || cut[0] != text.Start || cut[len(cut)-1] != text.End {
+			if len(cut) > maxTokens || cut[0] != v.Start() || cut[len(cut)-1] != v.End() {
 				t.Fatalf("Encode(%q, %d) = %v", c, maxTokens, cut)
 			}
 		}

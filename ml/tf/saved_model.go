@@ -38,7 +38,7 @@ type boundSignature struct {
 func LoadSavedModel(dir string, threads int) (*SavedModel, error) {
 	// A decoding step is a chain of small operations: handing them from thread
 	// to thread costs more than what runs side by side saves.
-	options, err := sessionOptions(sessionConfig(threads, callersThread))
+	options, err := sessionOptions(Options{Threads: threads}, callersThread)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func LoadSavedModel(dir string, threads int) (*SavedModel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load SavedModel: %w", err)
 	}
-	m := &SavedModel{session: &Session{loaded.Session}, signatures: make(map[string]boundSignature)}
+	m := &SavedModel{session: &Session{s: loaded.Session}, signatures: make(map[string]boundSignature)}
 	for name, signature := range loaded.Signatures {
 		if strings.HasPrefix(name, "__") {
 			continue // Python's internal ones, such as "__saved_model_init_op"

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 
 	graft "github.com/wamuir/graft/tensorflow"
 	"github.com/wamuir/graft/tensorflow/core/protobuf/for_core_protos_go_proto"
@@ -51,37 +52,47 @@ func checkVersion(version string) error {
 // Session runs a graph and holds its variables. It is safe for concurrent use.
 type Session struct {
 	s *graft.Session
+	// placed is the copy of the graph that runs instead, nil for none.
+	placed *Graph
 }
 
-// NewSession opens a session. threads is the number of CPU threads, 0 for the
-// machine's; the first session of the process decides it for all.
+// Options are how a session computes.
+type Options struct {
+	// Threads is the number of CPU threads, 0 for the machine's; the first
+	// session of the process decides it for all.
+	Threads int
+	// Precision is that of the matrix products: the captioner.Precision…
+	// constants; empty for float32. Float16 is only for graphs on a GPU.
+	Precision string
+	// CPUs is the number of devices that the CPU is split into, 0 for one.
+	CPUs int
+	// Placement, where given, puts operations on devices.
+	Placement Placement
+}
+
+// NewSession opens a session that computes in float32 wherever TensorFlow puts
+// the operations. threads is that of [Options].
 func NewSession(graph *Graph, threads int) (*Session, error) {
-	return newSession(graph, sessionConfig(threads, Threads(threads)))
+	return OpenSession(graph, Options{Threads: threads})
 }
 
-// NewBfloat16Session is [NewSession] for a graph that is to be computed with
-// numbers of 16 bits where that loses little: products and what stands between
-// them, with sums of 32 bits inside. What goes in and comes out stays as it is.
-// It needs a processor with instructions for it, AVX512-BF16 or AMX: another is
-// slower, or ends the process.
-func NewBfloat16Session(graph *Graph, threads int) (*Session, error) {
-	config := sessionConfig(threads, Threads(threads))
-	config.GraphOptions = &for_core_protos_go_proto.GraphOptions{RewriteOptions: &for_core_protos_go_proto.RewriterConfig{
-		AutoMixedPrecisionOnednnBfloat16: for_core_protos_go_proto.RewriterConfig_ON,
-	}}
-	return newSession(graph, config)
-}
-
-func newSession(graph *Graph, config *for_core_protos_go_proto.ConfigProto) (*Session, error) {
-	options, err := sessionOptions(config)
+// OpenSession opens a session.
+func OpenSession(graph *Graph, o Options) (*Session, error) {
+	options, err := sessionOptions(o, Threads(o.Threads))
 	if err != nil {
 		return nil, err
 	}
-	s, err := graft.NewSession(graph, options)
-	if err != nil {
+	session := &Session{}
+	if o.Placement != nil {
+		if session.placed, err = place(graph, o.Placement); err != nil {
+			return nil, err
+		}
+		graph = session.placed
+	}
+	if session.s, err = graft.NewSession(graph, options); err != nil {
 		return nil, fmt.Errorf("open TensorFlow session: %w", err)
 	}
-	return &Session{s}, nil
+	return session, nil
 }
 
 // Threads returns n, or the machine's number of CPUs for 0.
@@ -96,20 +107,37 @@ func Threads(n int) int {
 // Run execute them one by one in its caller's thread.
 const callersThread = -1
 
-// sessionConfig limits the threads within an operation and the number of
-// operations side by side.
-func sessionConfig(threads, operations int) *for_core_protos_go_proto.ConfigProto {
-	return &for_core_protos_go_proto.ConfigProto{
+// sessionOptions limits the threads within an operation and the number of
+// operations side by side, and says how precisely to compute. GPU memory is
+// taken as it is needed: other programs use the GPU too.
+func sessionOptions(o Options, operations int) (*graft.SessionOptions, error) {
+	config := &for_core_protos_go_proto.ConfigProto{
 		// Training computes two halves of a batch side by side, which leaves an
 		// operation half of the threads. All sessions of a process share their
 		// pool, so all ask for the same.
-		IntraOpParallelismThreads: int32(max(1, Threads(threads)/2)),
+		IntraOpParallelismThreads: int32(max(1, Threads(o.Threads)/2)),
 		InterOpParallelismThreads: int32(operations),
 		GpuOptions:                &for_core_protos_go_proto.GPUOptions{AllowGrowth: true},
+		// What a GPU has no kernel for runs on the CPU.
+		AllowSoftPlacement: true,
 	}
-}
-
-func sessionOptions(config *for_core_protos_go_proto.ConfigProto) (*graft.SessionOptions, error) {
+	if o.CPUs > 1 {
+		config.DeviceCount = map[string]int32{"CPU": int32(o.CPUs)}
+	}
+	rewrite := &for_core_protos_go_proto.RewriterConfig{}
+	switch o.Precision {
+	case "", captioner.PrecisionFloat32:
+		rewrite = nil
+	case captioner.PrecisionBfloat16:
+		rewrite.AutoMixedPrecisionOnednnBfloat16 = for_core_protos_go_proto.RewriterConfig_ON
+	case captioner.PrecisionFloat16:
+		rewrite.AutoMixedPrecision = for_core_protos_go_proto.RewriterConfig_ON
+	default:
+		return nil, captioner.Errorf(captioner.Invalid, "there is no precision %q", o.Precision)
+	}
+	if rewrite != nil {
+		config.GraphOptions = &for_core_protos_go_proto.GraphOptions{RewriteOptions: rewrite}
+	}
 	data, err := proto.Marshal(config)
 	if err != nil {
 		return nil, fmt.Errorf("session options: %w", err)
@@ -126,7 +154,16 @@ func (s *Session) Run(feeds Feeds, fetches []Output, targets ...*Operation) ([]*
 	inner := make(map[Output]*graft.Tensor, len(feeds))
 	for o, t := range feeds {
 		t.handle() // panics on a released tensor, where TensorFlow would crash
-		inner[o] = t.t
+		inner[s.output(o)] = t.t
+	}
+	if s.placed != nil {
+		fetches, targets = slices.Clone(fetches), slices.Clone(targets)
+		for i := range fetches {
+			fetches[i] = s.output(fetches[i])
+		}
+		for i := range targets {
+			targets[i] = s.placed.Operation(targets[i].Name())
+		}
 	}
 	results, err := s.s.Run(inner, fetches, targets)
 	runtime.KeepAlive(feeds)
@@ -138,6 +175,14 @@ func (s *Session) Run(feeds Feeds, fetches []Output, targets ...*Operation) ([]*
 		tensors[i] = own(&Tensor{t: r})
 	}
 	return tensors, nil
+}
+
+// output returns what stands for o in the graph that runs.
+func (s *Session) output(o Output) Output {
+	if s.placed == nil {
+		return o
+	}
+	return s.placed.Operation(o.Op.Name()).Output(o.Index)
 }
 
 // Devices returns TensorFlow's names of what the session computes on, such as

@@ -7,7 +7,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/ml/features"
 	"github.com/captioner/captioner/ml/model"
+	"github.com/captioner/captioner/ml/text"
 )
 
 func TestOrder(t *testing.T) {
@@ -67,7 +69,7 @@ func TestTrainBatchCrops(t *testing.T) {
 			pixels[(y*side+x)*3], pixels[(y*side+x)*3+1] = byte(x), byte(y)
 		}
 	}
-	d := &data{side: side, labels: 2}
+	d := &data{layout: features.Pixels(side), labels: 2}
 	e := &example{pixels: pixels, captions: [][]int32{{2, 4, 3}}, labels: []int{1}}
 	config := captioner.TrainingConfig{CaptionsPerImage: 1, Augmentation: true, Seed: 9}
 	seen := map[[2]byte]bool{}
@@ -101,6 +103,10 @@ func TestTrainBatchCrops(t *testing.T) {
 }
 
 func TestLabels(t *testing.T) {
+	vocabulary, err := text.NewVocabulary([]string{"<pad>", "<unk>", "startseq", "endseq", "four", "five", "six", "seven"})
+	if err != nil {
+		t.Fatal(err)
+	}
 	// Of ten pictures with two captions each, word 4 is in both captions of
 	// three and word 5 in one caption of six: people agree on 4 and not on 5.
 	// 6 is in all captions, 7 in one picture only, 1 is the unknown token.
@@ -116,7 +122,7 @@ func TestLabels(t *testing.T) {
 		}
 		examples[i].captions = [][]int32{first, second}
 	}
-	if n := label(examples); n != 1 {
+	if n := label(examples, vocabulary); n != 1 {
 		t.Fatalf("%d labels, want 1: the word 4", n)
 	}
 	for i, e := range examples {
@@ -128,7 +134,7 @@ func TestLabels(t *testing.T) {
 	// With one caption a picture nobody can agree: all words that are neither
 	// rare nor everywhere are taken.
 	single := []example{{captions: [][]int32{{2, 4, 5, 3}}}, {captions: [][]int32{{2, 4, 6, 3}}}, {captions: [][]int32{{2, 4, 5, 3}}}}
-	if n := label(single); n != 1 || len(single[1].labels) != 0 || len(single[2].labels) != 1 {
+	if n := label(single, vocabulary); n != 1 || len(single[1].labels) != 0 || len(single[2].labels) != 1 {
 		t.Errorf("%d labels of single captions, %v; want 1, the word 5", n, single)
 	}
 }

@@ -41,17 +41,21 @@ func (r *run) export() (captioner.TrainResult, error) {
 	if err := os.RemoveAll(filepath.Join(dir, savedModelDir)); err != nil {
 		return result, fmt.Errorf("export: %w", err)
 	}
-	tokens := r.data.vocabulary.Tokens()
-	if err := r.model.Export(filepath.Join(dir, savedModelDir), r.best, tokens); err != nil {
+	if err := r.model.Export(filepath.Join(dir, savedModelDir), r.best); err != nil {
 		return result, err
 	}
+	description := captioner.ModelDescription{
+		Model: r.req.Config.Model, MaxTokens: r.data.maxTokens, Pixels: r.req.Config.Model.StoredSize(),
+		Parameters: result.Parameters, TensorFlow: tf.Version(),
+	}
+	description.Model.Weights = "" // a path; the weights are in the SavedModel
+	if r.data.layout.Source != "" {
+		description.Features = r.data.layout.String()
+	}
 	for name, content := range map[string]any{
-		vocabularyFile: tokens,
-		modelFile: captioner.ModelDescription{
-			Model: r.req.Config.Model, MaxTokens: r.data.maxTokens, Pixels: r.req.Config.Model.StoredSize(),
-			Parameters: result.Parameters, TensorFlow: tf.Version(),
-		},
-		trainingFile: Report{TrainResult: result, History: r.state.History},
+		vocabularyFile: r.data.vocabulary.Tokens(),
+		modelFile:      description,
+		trainingFile:   Report{TrainResult: result, History: r.state.History},
 	} {
 		data, err := json.MarshalIndent(content, "", "  ")
 		if err != nil {

@@ -33,13 +33,13 @@ type usage struct {
 
 // label chooses the auxiliary words of the examples, notes in each which of
 // them its captions hold, and returns how many there are.
-func label(examples []example) int {
+func label(examples []example, vocabulary *text.Vocabulary) int {
 	uses := make(map[int32]usage)
 	captions, pairs := 0, 0
 	for _, e := range examples {
 		captions += len(e.captions)
 		pairs += len(e.captions) * (len(e.captions) - 1)
-		for w, n := range wordsOf(e.captions) {
+		for w, n := range wordsOf(e.captions, vocabulary) {
 			u := uses[w]
 			u.pictures++
 			u.captions += n
@@ -59,7 +59,7 @@ func label(examples []example) int {
 	})
 	chosen = chosen[:min(len(chosen), labelMax)]
 	for i := range examples {
-		held := wordsOf(examples[i].captions)
+		held := wordsOf(examples[i].captions, vocabulary)
 		for j, w := range chosen {
 			if held[w] > 0 {
 				examples[i].labels = append(examples[i].labels, j)
@@ -82,12 +82,12 @@ func (u usage) lift(captions, pairs int) float64 {
 
 // wordsOf returns in how many of the captions each word is, without the
 // special tokens.
-func wordsOf(captions [][]int32) map[int32]int {
+func wordsOf(captions [][]int32, vocabulary *text.Vocabulary) map[int32]int {
 	counts := make(map[int32]int)
 	for _, c := range captions {
 		seen := make(map[int32]bool)
 		for _, token := range c {
-			if token > text.End && !seen[token] {
+			if vocabulary.IsWord(token) && !seen[token] {
 				seen[token] = true
 				counts[token]++
 			}

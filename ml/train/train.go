@@ -20,9 +20,17 @@ import (
 // its state and ended because it was asked to.
 const CodeStopped = "stopped"
 
+// CodeOtherFeatures is the code of the Invalid error of shards that hold what the
+// model does not take: the features of another encoder or of other weights.
+const CodeOtherFeatures = "other_features"
+
 // CodeDiverged is the code of the Invalid error of a training whose loss is no
 // longer a number.
 const CodeDiverged = "diverged"
+
+// minLossScale is the scale of float16's loss below which overflows are no
+// longer taken for its fault.
+const minLossScale = 1e-6
 
 // validationBatch is how many pictures are validated at a time.
 const validationBatch = 32
@@ -32,13 +40,14 @@ type run struct {
 	req      captioner.TrainRequest
 	progress func(captioner.TrainEvent)
 
-	data     *data
-	model    *model.Model
-	graph    *model.Training
-	session  *tf.Session
-	schedule optim.Schedule
+	data    *data
+	model   *model.Model
+	graph   *model.Training
+	session *tf.Session
+	devices devices
 
 	batch         int // pictures a step
+	turns         int // batches that it is computed in, one after another
 	stepsPerEpoch int
 	steps, epochs int
 
@@ -47,16 +56,23 @@ type run struct {
 	order []int                 // of the epoch that is going on
 	saved []string              // the checkpoints in WorkDir, those to go first
 
+	writing *writing // the checkpoint under way, nil for none
+	write   func(path string, tensors map[string]*tf.Tensor, metadata map[string]string) error
+
 	meter meter
 }
 
 // Run trains the model that the request describes, from the seed or from a
 // checkpoint, and exports the best epoch's weights. It calls progress from
-// this goroutine. When stop is closed it saves a checkpoint and returns an
+// this goroutine. Checkpoints are written in the background. When stop is closed it saves a checkpoint and returns an
 // Unavailable error with code "stopped"; when ctx ends it returns ctx's error
 // after at most one step.
 func Run(ctx context.Context, req captioner.TrainRequest, stop <-chan struct{}, progress func(captioner.TrainEvent)) (captioner.TrainResult, error) {
-	r := &run{req: req, progress: progress}
+	r := &run{req: req, progress: progress, write: tf.WriteTensors}
+	return r.run(ctx, stop)
+}
+
+func (r *run) run(ctx context.Context, stop <-chan struct{}) (captioner.TrainResult, error) {
 	defer r.close()
 	if err := r.open(); err != nil {
 		return captioner.TrainResult{}, err
@@ -78,31 +94,39 @@ func (r *run) open() error {
 	if r.data, err = load(r.req); err != nil {
 		return err
 	}
+	if r.devices, err = findDevices(c.Training); err != nil {
+		return err
+	}
 	r.plan()
-	if r.model, err = model.New(c.Model, r.data.vocabulary.Size(), r.data.maxTokens); err != nil {
+	if r.model, err = model.New(c.Model, r.data.vocabulary, r.data.maxTokens); err != nil {
 		return err
 	}
-	if r.graph, err = model.NewTraining(r.model, c.Training, r.data.labels, model.Towers(r.batch)); err != nil {
+	if input := r.model.Input(c.Training); input != r.data.layout {
+		return otherFeatures(r.data.layout, input)
+	}
+	if r.state, err = r.fresh(); err != nil {
 		return err
 	}
-	digest, err := inputs(c, r.data.digest)
-	if err != nil {
-		return err
-	}
-	r.state = state{Inputs: digest, Threads: tf.Threads(c.Training.Threads), Best: -1}
 	var values map[string]*tf.Tensor
-	if r.req.Resume == "" {
-		values = r.graph.Initial()
-	} else {
-		if r.state, values, r.best, err = readCheckpoint(r.req.Resume, digest); err != nil {
+	if r.req.Resume != "" {
+		if values, err = r.resume(); err != nil {
 			return err
 		}
+	}
+	if r.graph, err = model.NewTraining(r.model, c.Training, r.data.labels, r.state.Towers); err != nil {
+		tf.ReleaseMap(values)
+		return err
+	}
+	if values == nil {
+		values = r.graph.Initial()
+	} else if r.state.LossScale.Scale > 0 {
+		r.graph.LossScale = r.state.LossScale
 	}
 	if err := r.findSaved(); err != nil {
 		return err
 	}
 	defer tf.ReleaseMap(values)
-	if r.session, err = tf.NewSession(r.graph.Graph, r.state.Threads); err != nil {
+	if r.session, err = tf.OpenSession(r.graph.Graph, r.devices.options(c.Training, r.state.Threads)); err != nil {
 		return err
 	}
 	if want, have := len(r.graph.Weights.All().All()), len(values); want != have {
@@ -111,10 +135,55 @@ func (r *run) open() error {
 	return r.graph.Weights.All().Assign(r.session, values)
 }
 
+// fresh returns the state before the first step.
+func (r *run) fresh() (state, error) {
+	c := r.req.Config
+	digest, err := inputs(c, r.data.digest, r.model.WeightsDigest())
+	if err != nil {
+		return state{}, err
+	}
+	shared, err := lasting(c, r.data.digest, r.model.WeightsDigest())
+	return state{
+		Inputs: digest, Lasting: shared, LearningRate: c.Training.LearningRate,
+		Threads: tf.Threads(c.Training.Threads), Towers: r.devices.towers(r.batch / r.turns),
+		Best: -1, Plateau: optim.PlateauState{Rate: c.Training.LearningRate},
+	}, err
+}
+
+// resume takes over the state of a checkpoint and returns its variables. One of
+// another training becomes this one's: a new learning rate begins where it is
+// given, and early stopping that has ended the other waits anew.
+func (r *run) resume() (map[string]*tf.Tensor, error) {
+	fresh := r.state
+	st, variables, best, err := readCheckpoint(r.req.Resume, fresh)
+	if err != nil {
+		return nil, err
+	}
+	r.state, r.best = st, best
+	if st.Inputs == fresh.Inputs {
+		return variables, nil
+	}
+	if st.Step >= r.steps {
+		tf.ReleaseMap(variables)
+		return nil, captioner.Errorf(captioner.Invalid,
+			"the training that is continued has taken %d steps in %d epochs already, and this one would take %d: raise training.epochs or training.steps", st.Step, len(st.History), r.steps)
+	}
+	r.state.Inputs, r.state.LearningRate = fresh.Inputs, fresh.LearningRate
+	if st.LearningRate != fresh.LearningRate {
+		r.state.Plateau = optim.PlateauState{Rate: fresh.LearningRate, Best: st.Plateau.Best}
+	}
+	if r.stoppedEarly() {
+		r.state.Patient = len(st.History)
+	}
+	return variables, nil
+}
+
 // plan derives the numbers of steps and epochs.
 func (r *run) plan() {
 	c := r.req.Config.Training
-	r.batch = max(1, min(c.BatchSize, len(r.data.train)))
+	batch := max(1, min(c.BatchSize, len(r.data.train)))
+	r.turns = max(1, min(c.AccumulationSteps, len(r.data.train)/batch))
+	r.batch = batch * r.turns
 	r.stepsPerEpoch = len(r.data.train) / r.batch
 	if c.Epochs > 0 {
 		r.epochs, r.steps = c.Epochs, c.Epochs*r.stepsPerEpoch
@@ -122,16 +191,33 @@ func (r *run) plan() {
 		r.steps = max(1, c.Steps)
 		r.epochs = (r.steps + r.stepsPerEpoch - 1) / r.stepsPerEpoch
 	}
-	r.schedule = optim.Schedule{
-		Peak: c.LearningRate, Warmup: min(c.WarmupSteps, r.steps/2), Steps: r.steps, Floor: c.MinLearningRateRatio,
+}
+
+// rate returns the learning rate of a step.
+func (r *run) rate(step int) float64 {
+	c := r.req.Config.Training
+	switch c.Schedule {
+	case captioner.SchedulePlateau:
+		return optim.Warmup(r.state.Plateau.Rate, step, c.WarmupSteps)
+	case captioner.ScheduleConstant:
+		return optim.Warmup(c.LearningRate, step, c.WarmupSteps)
 	}
+	return optim.Cosine{
+		Peak: c.LearningRate, Warmup: min(c.WarmupSteps, r.steps/2), Steps: r.steps, Floor: c.MinLearningRateRatio,
+	}.Rate(step)
 }
 
 func (r *run) close() {
+	if r.writing != nil {
+		<-r.writing.done // it reads tensors that are released here
+	}
 	if r.session != nil {
 		r.session.Close()
 	}
 	tf.ReleaseMap(r.best)
+	if r.model != nil {
+		r.model.Close()
+	}
 	if r.data != nil {
 		r.data.close()
 	}
@@ -153,13 +239,13 @@ func (r *run) loop(ctx context.Context, stop <-chan struct{}) error {
 		}
 		select {
 		case <-stop:
-			if err := r.save(); err != nil {
+			if err := errors.Join(r.save(), r.finishSave()); err != nil {
 				return err
 			}
 			return &captioner.Error{Kind: captioner.Unavailable, Code: CodeStopped, Message: "training was stopped and can be resumed"}
 		default:
 		}
-		if err := r.step(); err != nil {
+		if err := errors.Join(r.step(), r.noteSave()); err != nil {
 			return err
 		}
 		epochEnds := r.state.Step%r.stepsPerEpoch == 0 || r.state.Step == r.steps
@@ -176,7 +262,7 @@ func (r *run) loop(ctx context.Context, stop <-chan struct{}) error {
 			lastSave = time.Now()
 		}
 	}
-	return nil
+	return r.finishSave()
 }
 
 // step takes the next optimiser step.
@@ -190,51 +276,65 @@ func (r *run) step() error {
 	for i := range examples {
 		examples[i] = &r.data.train[r.order[at*r.batch+i]]
 	}
-	batches := r.data.trainBatches(c, r.model.ImageSize, examples, step, model.Towers(r.batch))
-	loss, err := r.graph.Step(r.session, batches, step, r.schedule.Rate(step))
+	batches := r.data.trainBatches(c, r.model.ImageSize, examples, step, r.turns*r.state.Towers)
+	loss, err := r.graph.Step(r.session, batches, step, r.rate(step))
 	if err != nil {
 		return fmt.Errorf("training step %d: %w", step, err)
 	}
-	if math.IsNaN(loss) || math.IsInf(loss, 0) {
+	skipped := r.graph.LossScale.Skipped > r.state.LossScale.Skipped
+	r.state.Step, r.state.LossScale = step, r.graph.LossScale
+	switch {
+	case !skipped && (math.IsNaN(loss) || math.IsInf(loss, 0)), skipped && r.state.LossScale.Scale < minLossScale:
 		return &captioner.Error{Kind: captioner.Invalid, Code: CodeDiverged, Message: fmt.Sprintf(
 			"the loss is no longer a number at step %d: lower training.learning_rate or training.clip_norm", step)}
+	case skipped:
+		return nil
 	}
-	r.state.Step = step
 	r.state.LossSum += loss
 	r.state.LossSteps++
 	r.meter.add(loss)
 	return nil
 }
 
-// endEpoch validates, compares with the best epoch and notes the history.
+// endEpoch validates, notes what came out and reports it.
 func (r *run) endEpoch(ctx context.Context) error {
 	loss, err := r.validate(ctx)
 	if err != nil {
 		return err
 	}
-	st := &r.state
-	st.History = append(st.History, Epoch{
-		Epoch: len(st.History) + 1, Step: st.Step,
-		TrainLoss: st.LossSum / float64(st.LossSteps), ValidationLoss: loss, LearningRate: r.schedule.Rate(st.Step),
-	})
-	st.LossSum, st.LossSteps = 0, 0
-	epoch := st.History[len(st.History)-1]
-	best := st.Best < 0 || loss < st.History[st.Best].ValidationLoss
-	if best {
-		st.Best = len(st.History) - 1
-		if err := r.keepBest(); err != nil {
-			return err
-		}
+	best, err := r.noteEpoch(loss)
+	if err != nil {
+		return err
 	}
 	samples, err := r.samples()
 	if err != nil {
 		return err
 	}
+	epoch := r.state.History[len(r.state.History)-1]
 	r.emit(captioner.TrainEvent{Epoch: &captioner.TrainEpoch{
 		Epoch: epoch.Epoch, Step: epoch.Step, TrainLoss: epoch.TrainLoss, ValidationLoss: loss, Best: best,
 		Samples: samples,
 	}})
 	return nil
+}
+
+// noteEpoch adds an epoch to the history, keeps its weights if they are the
+// best so far, and lowers the rate where the schedule is to.
+func (r *run) noteEpoch(loss float64) (best bool, err error) {
+	st, c := &r.state, r.req.Config.Training
+	st.History = append(st.History, Epoch{
+		Epoch: len(st.History) + 1, Step: st.Step,
+		TrainLoss: st.LossSum / float64(max(1, st.LossSteps)), ValidationLoss: loss, LearningRate: r.rate(st.Step),
+	})
+	st.LossSum, st.LossSteps = 0, 0
+	if c.Schedule == captioner.SchedulePlateau {
+		st.Plateau = optim.Plateau{Factor: c.PlateauFactor, Patience: c.PlateauPatience, Floor: c.MinLearningRate}.After(st.Plateau, loss)
+	}
+	if best = st.Best < 0 || loss < st.History[st.Best].ValidationLoss; best {
+		st.Best = len(st.History) - 1
+		err = r.keepBest()
+	}
+	return best, err
 }
 
 // validate returns the mean loss over the validation split, nats per token.
@@ -273,5 +373,5 @@ func (r *run) validate(ctx context.Context) (float64, error) {
 // stoppedEarly says whether the validation loss has not fallen for too long.
 func (r *run) stoppedEarly() bool {
 	patience := r.req.Config.Training.EarlyStoppingPatience
-	return patience > 0 && r.state.Best >= 0 && len(r.state.History)-1-r.state.Best >= patience
+	return patience > 0 && r.state.Best >= 0 && len(r.state.History)-max(r.state.Best+1, r.state.Patient) >= patience
 }

@@ -17,7 +17,7 @@ export function sentence(detail) {
 
 // request returns the reply's JSON and its headers, or throws a Problem. A
 // request that was given up throws the AbortError that fetch throws.
-async function request(path, options) {
+async function request(path, options, revive) {
   let response;
   try {
     response = await fetch(path, options);
@@ -25,7 +25,7 @@ async function request(path, options) {
     if (error.name === "AbortError") throw error;
     throw new Problem({ detail: "the server cannot be reached. Is it still running?" });
   }
-  const body = await response.json().catch(() => null);
+  const body = await response.text().then((text) => JSON.parse(text, revive)).catch(() => null);
   if (response.ok && body) return { body, headers: response.headers };
   throw new Problem({
     status: response.status,
@@ -36,8 +36,8 @@ async function request(path, options) {
   });
 }
 
-export async function get(path, signal) {
-  return (await request(path, { signal, headers: { Accept: "application/json" } })).body;
+export async function get(path, signal, revive) {
+  return (await request(path, { signal, headers: { Accept: "application/json" } }, revive)).body;
 }
 
 // post sends a form as it is and everything else as JSON. Headers may be added.

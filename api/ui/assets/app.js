@@ -2,6 +2,7 @@
 
 import { fill, h, text } from "./dom.js";
 import { get } from "./api.js";
+import { ago } from "./format.js";
 import { empty, heading } from "./parts.js";
 import caption from "./views/caption.js";
 import runs from "./views/runs.js";
@@ -92,6 +93,9 @@ button.addEventListener("click", () => {
   text(button, themes[window.theme.get()]);
 });
 text(button, themes[window.theme.get()]);
+
+// How long ago something was changes while it is shown.
+setInterval(() => main.querySelectorAll("time").forEach((time) => text(time, ago(time.dateTime))), 10000);
 
 // What serves: the program's version, and the model's while one is live.
 get("/").then(({ version }) => text(document.getElementById("served"), `captioner ${version}`)).catch(() => {});

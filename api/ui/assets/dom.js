@@ -28,9 +28,17 @@ function append(element, children) {
 
 // fill replaces what is in an element.
 export function fill(element, ...children) {
+  const focused = element !== document.activeElement && element.contains(document.activeElement);
   element.replaceChildren();
   append(element, children);
+  if (focused) refocus();
   return element;
+}
+
+// refocus puts the focus on the heading when what had it is gone: it would be
+// nowhere, and the next tabulator at the top of the page.
+export function refocus() {
+  if (document.activeElement === document.body) document.querySelector("h1")?.focus({ preventScroll: true });
 }
 
 // text changes an element's text only when it differs: what has not changed is
@@ -41,7 +49,11 @@ export function text(element, value) {
 
 // show hides an element or shows it again.
 export function show(element, visible) {
+  const focused = !visible && element.contains(document.activeElement);
   element.hidden = !visible;
+  if (!focused) return;
+  document.activeElement.blur(); // the browser does it later
+  refocus();
 }
 
 const svgSpace = "http://www.w3.org/2000/svg";

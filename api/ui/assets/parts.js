@@ -1,6 +1,6 @@
 // The pieces that several views are made of.
 
-import { announce, fill, h, icon, text } from "./dom.js";
+import { announce, fill, h, icon, refocus, text } from "./dom.js";
 import { ago, exactly, score, short, words } from "./format.js";
 import { path } from "./api.js";
 
@@ -121,7 +121,7 @@ export function ask({ title, detail, confirm, tone = "primary", reason = false, 
     h("h2", { id: "ask-title" }, title), h("p", {}, detail),
     reason && h("div", { class: "field" }, h("label", { for: "reason" }, "Reason"), input),
     error, h("div", { class: "actions end" }, no, yes));
-  const dialog = h("dialog", { class: "dialog", "aria-labelledby": "ask-title", onclose: () => dialog.remove() }, form);
+  const dialog = h("dialog", { class: "dialog", "aria-labelledby": "ask-title", onclose: () => (dialog.remove(), refocus()) }, form);
 
   async function submit(event) {
     event.preventDefault();
@@ -135,6 +135,7 @@ export function ask({ title, detail, confirm, tone = "primary", reason = false, 
       fill(error, failure(problem));
       text(yes, confirm);
       yes.disabled = no.disabled = false;
+      yes.focus();
     }
   }
 

@@ -30,7 +30,7 @@ func (d average) Memory(t *nn.Tower, grid tf.Output) tf.Output {
 func (d average) Words(t *nn.Tower, tokens, memory tf.Output) tf.Output {
 	s := t.Scope
 	pictures, length := nn.Size(s, tokens, 0), nn.Size(s, tokens, 2)
-	x := d.embed(t, nn.Reshape(s, tokens, -1, length)) // [B·C, T, M]
+	x := d.Embed(t, nn.Reshape(s, tokens, -1, length)) // [B·C, T, M]
 
 	sums := tf.Out(s, "Cumsum", nil, x, tf.Int(s, 1))
 	counts := tf.Out(s, "Range", nil, tf.Int(s, 1), nn.Add(s, length, tf.Int(s, 1)), tf.Int(s, 1))
@@ -44,7 +44,7 @@ func (d average) Words(t *nn.Tower, tokens, memory tf.Output) tf.Output {
 // Step is the way of serving: one more token of each hypothesis.
 func (d average) Step(t *nn.Tower, tokens, position, memory, state tf.Output) (logits, seen, next tf.Output) {
 	s := t.Scope
-	x := d.embed(t, tokens) // [K, M]
+	x := d.Embed(t, tokens) // [K, M]
 	next = nn.Add(s, state, x)
 	count := nn.Cast(s, nn.Add(s, position, tf.Int(s, 1)), tf.Float)
 	x = d.remember(t, x, tf.Out(s, "RealDiv", nil, next, count))
@@ -52,11 +52,6 @@ func (d average) Step(t *nn.Tower, tokens, position, memory, state tf.Output) (l
 	y, weights := d.look(t, nn.ExpandDims(s, x, 1), memory) // [K, 1, M] and [K, N, 1, L]
 	x = nn.LayerNorm(t.Sub("norm"), nn.Reshape(s, y, -1, d.Width))
 	return d.Logits(t, x), nn.Mean(s, weights, false, 1, 2), next
-}
-
-// embed gives every token its vector.
-func (d average) embed(t *nn.Tower, tokens tf.Output) tf.Output {
-	return nn.Embedding(t.Sub("words"), tokens, d.Vocabulary, d.Width, nn.Uniform(0.05))
 }
 
 // remember adds to x what the mean of the words so far says.

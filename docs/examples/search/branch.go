@@ -9,7 +9,6 @@ import (
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/ml/decode"
-	"github.com/captioner/captioner/ml/text"
 )
 
 func init() { decode.Register("branch", Branch) }
@@ -35,7 +34,7 @@ func Branch(ctx context.Context, s decode.Stepper, images int, opt decode.Option
 		if position == 0 {
 			width = opt.BeamWidth
 		}
-		next, err := grow(ctx, s, live, position, width)
+		next, err := grow(ctx, s, live, position, width, opt)
 		if err != nil {
 			return nil, err
 		}
@@ -53,10 +52,10 @@ func Branch(ctx context.Context, s decode.Stepper, images int, opt decode.Option
 
 // grow asks for the next token of every branch, and returns a branch for each
 // of the answers.
-func grow(ctx context.Context, s decode.Stepper, live []branch, position, width int) ([]branch, error) {
+func grow(ctx context.Context, s decode.Stepper, live []branch, position, width int, opt decode.Options) ([]branch, error) {
 	var tokens, parents, rows []int32
 	for _, b := range live {
-		token := text.Start
+		token := opt.Start
 		if n := len(b.Tokens); n > 0 {
 			token = b.Tokens[n-1]
 		}
@@ -71,7 +70,7 @@ func grow(ctx context.Context, s decode.Stepper, live []branch, position, width 
 		before := len(next)
 		for m, token := range got.IDs[k] {
 			if logProb := float64(got.LogProbs[k][m]); !math.IsInf(logProb, -1) {
-				next = append(next, b.say(token, logProb, int32(k)))
+				next = append(next, b.say(token, logProb, int32(k), opt.End))
 			}
 		}
 		if len(next) == before { // nothing left to say: cut here
@@ -82,11 +81,12 @@ func grow(ctx context.Context, s decode.Stepper, live []branch, position, width 
 	return next, nil
 }
 
-// say returns the branch with one more token, as the row-th of its step.
-func (b branch) say(token int32, logProb float64, row int32) branch {
+// say returns the branch with one more token, as the row-th of its step; end
+// is the token that ends a caption.
+func (b branch) say(token int32, logProb float64, row, end int32) branch {
 	b.LogProbability += logProb
 	b.row = row
-	if b.ended = token == text.End; !b.ended {
+	if b.ended = token == end; !b.ended {
 		b.Tokens = append(slices.Clone(b.Tokens), token)
 	}
 	return b

@@ -11,8 +11,9 @@ import (
 	"github.com/captioner/captioner"
 	_ "github.com/captioner/captioner/docs/examples/search"
 	"github.com/captioner/captioner/ml/decode"
-	"github.com/captioner/captioner/ml/text"
 )
+
+const start, end int32 = 2, 3
 
 // sentences is a model that knows a few sentences: tokens and probability.
 type sentences struct {
@@ -38,7 +39,7 @@ func (m *sentences) Step(_ context.Context, tokens, parents, rows []int32, posit
 				m.t.Fatalf("hypothesis %d of picture %d goes on from one of picture %d", k, rows[k], m.fromRow[parents[k]])
 			}
 			prefix = append(slices.Clone(m.said[parents[k]]), token)
-		} else if token != text.Start {
+		} else if token != start {
 			m.t.Fatalf("the first token is %d", token)
 		}
 		said = append(said, prefix)
@@ -68,12 +69,12 @@ func (m *sentences) after(picture int32, prefix []int32) (ids []int32, logProbs 
 
 func TestBranch(t *testing.T) {
 	known := map[int32][]sentence{
-		0: {{[]int32{4, 5, text.End}, 0.5}, {[]int32{6, text.End}, 0.3}, {[]int32{7, 8, 9, text.End}, 0.2}},
+		0: {{[]int32{4, 5, end}, 0.5}, {[]int32{6, end}, 0.3}, {[]int32{7, 8, 9, end}, 0.2}},
 		1: {{[]int32{6, 6, 6, 6, 6, 6}, 1}}, // never ends: cut
-		2: {{[]int32{text.End}, 1}},
+		2: {{[]int32{end}, 1}},
 	}
 	got, err := decode.Decode(t.Context(), &sentences{t: t, known: known}, 3, decode.Options{
-		Algorithm: "branch", BeamWidth: 3, NumCaptions: 2, MaxTokens: 5,
+		Algorithm: "branch", BeamWidth: 3, NumCaptions: 2, MaxTokens: 5, Start: start, End: end,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -97,10 +98,10 @@ func TestBranch(t *testing.T) {
 
 // With one branch there is nothing to choose: the algorithm is greedy search.
 func TestBranchOfOneIsGreedy(t *testing.T) {
-	known := map[int32][]sentence{0: {{[]int32{4, 5, 6, text.End}, 0.6}, {[]int32{5, text.End}, 0.4}}}
+	known := map[int32][]sentence{0: {{[]int32{4, 5, 6, end}, 0.6}, {[]int32{5, end}, 0.4}}}
 	var captions [][][]captioner.Hypothesis
 	for _, algorithm := range []string{"greedy", "branch"} {
-		got, err := decode.Decode(t.Context(), &sentences{t: t, known: known}, 1, decode.Options{Algorithm: algorithm, BeamWidth: 1, MaxTokens: 9})
+		got, err := decode.Decode(t.Context(), &sentences{t: t, known: known}, 1, decode.Options{Algorithm: algorithm, BeamWidth: 1, MaxTokens: 9, Start: start, End: end})
 		if err != nil {
 			t.Fatal(err)
 		}

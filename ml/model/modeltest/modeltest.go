@@ -19,16 +19,23 @@ const threads = 2
 // blue, and each has one caption.
 var (
 	words    = []string{"<pad>", "<unk>", "startseq", "endseq", "a", "red", "blue", "dot"}
-	captions = [][]int32{{text.Start, 4, 5, 7, text.End}, {text.Start, 6, 7, text.End}}
+	captions = [][]int32{{start, 4, 5, 7, end}, {start, 6, 7, end}}
 )
 
-const side, maxTokens = 48, 7
+const (
+	start, end      int32 = 2, 3
+	side, maxTokens       = 48, 7
+)
 
 // Run trains a small model with the encoder and the decoder of c on two
 // pictures, exports it, and compares.
 func Run(t *testing.T, c captioner.Config) {
 	c.Model.ImageSize, c.Model.Width, c.Model.Heads, c.Model.FeedForward, c.Model.Layers = side, 16, 2, 32, 2
-	m, err := model.New(c.Model, len(words), maxTokens)
+	vocabulary, err := text.NewVocabulary(words)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := model.New(c.Model, vocabulary, maxTokens)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,12 +95,12 @@ func export(t *testing.T, m *model.Model, g *model.Training, session *tf.Session
 	if bias == nil {
 		t.Fatal("the decoder does not make its logits with Model.Logits")
 	}
-	bias.Float32s()[text.Pad], bias.Float32s()[text.Start] = -100, -100
+	bias.Float32s()[text.Pad], bias.Float32s()[start] = -100, -100
 	if err := g.Weights.All().Assign(session, weights); err != nil {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(t.TempDir(), "saved_model")
-	if err := m.Export(dir, weights, words); err != nil {
+	if err := m.Export(dir, weights); err != nil {
 		t.Fatal(err)
 	}
 	served, err := tf.LoadSavedModel(dir, threads)

@@ -13,7 +13,7 @@ export default function caption(main, { signal }) {
   const preview = h("img", { class: "preview", alt: "The chosen picture", hidden: true });
   const invitation = h("div", { class: "invitation" }, icon("upload"),
     h("p", { class: "empty-title" }, "Drop a picture here, paste one, or choose a file"),
-    h("p", {}, "JPEG, PNG, GIF, BMP or WebP, up to 10 MB"));
+    h("p", {}, "JPEG, PNG, GIF, BMP or WebP"));
   const drop = h("label", { class: "drop", for: "file" }, h("span", { class: "hidden" }, "Picture"), invitation, preview, file);
   const again = h("label", { class: "button", for: "file", hidden: true }, "Another picture");
 

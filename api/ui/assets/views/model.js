@@ -1,6 +1,6 @@
 // One version: its scores, and what it was made from.
 
-import { announce, fill, h } from "../dom.js";
+import { announce, fill, h, show } from "../dom.js";
 import { get, path } from "../api.js";
 import { count, short, words } from "../format.js";
 import { badge, card, copyable, facts, failure, heading, loading, runLink, sampleTable, scoreTable, when } from "../parts.js";
@@ -26,7 +26,7 @@ export default function model(main, { params: [version], signal }) {
   function draw(m) {
     fill(id, copyable(m.version));
     fill(live, m.live ? badge("Live", "good") : badge("Not live", "quiet"));
-    button.hidden = m.live;
+    show(button, !m.live);
     button.onclick = () => promote(m.version, signal, (message) => {
       fill(note, h("p", { class: "notice good" }, message));
       announce(message);

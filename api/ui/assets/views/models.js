@@ -1,6 +1,6 @@
 // Versions, what is live, and the log of what was.
 
-import { announce, fill, h, text } from "../dom.js";
+import { announce, fill, h, show, text } from "../dom.js";
 import { get, path, poll, post, sentence } from "../api.js";
 import { moment, score, short, words } from "../format.js";
 import { ask, badge, card, empty, facts, failure, heading, loading, runLink, table, versionLink, when } from "../parts.js";
@@ -18,11 +18,11 @@ export default function models(main, { signal }) {
 
   async function load() {
     try {
-      const [{ models: list, production }, { deployments }] = await Promise.all([get("/models?limit=200", signal), get("/deployments?limit=200", signal)]);
-      const seen = JSON.stringify([list.map((m) => m.version), production, deployments.length]);
+      const [{ models: list, production }, { deployments, rollback_to: target }] = await Promise.all([get("/models?limit=200", signal), get("/deployments?limit=200", signal)]);
+      const seen = JSON.stringify([list.map((m) => m.version), production, deployments.length, target]);
       if (seen === drawn) return; // nothing has changed
       drawn = seen;
-      current = { list, production, deployments };
+      current = { list, production, deployments, target };
       draw();
     } catch (problem) {
       if (problem.name !== "AbortError") fill(live, failure(problem));
@@ -30,8 +30,8 @@ export default function models(main, { signal }) {
   }
 
   function draw() {
-    const { list, production, deployments } = current;
-    back.hidden = !target(deployments);
+    const { list, production, deployments, target } = current;
+    show(back, Boolean(target));
     if (list.length === 0) {
       fill(live, empty("No versions yet", "Each run that completes leaves one here, with its scores and what it was made from.", h("a", { class: "button primary", href: "/ui/start" }, "Start a run")));
       fill(versions);
@@ -49,12 +49,6 @@ export default function models(main, { signal }) {
     load();
   }
   return "Models";
-}
-
-// target is the version that a rollback goes to: the one that was live before
-// the promotion in effect, or null. The server decides; this only offers.
-function target(deployments) {
-  return deployments[0]?.previous || null;
 }
 
 function liveCard(production, deployments) {
@@ -124,10 +118,10 @@ export function promote(version, signal, done) {
   });
 }
 
-function rollBack({ deployments }, signal, done) {
+function rollBack({ target }, signal, done) {
   ask({
     title: "Roll back?", confirm: "Roll back", tone: "danger", reason: true, working: "Waiting for the servers…",
-    detail: ["The version that was live before, ", h("span", { class: "code" }, short(target(deployments))), ", captions again. Nothing is trained again, and the log keeps both."],
+    detail: ["The version that was live before, ", h("span", { class: "code" }, short(target)), ", captions again. Nothing is trained again, and the log keeps both."],
     act: async (reason) => done(outcome((await post("/models/rollback", { reason }, { signal })).body)),
   });
 }

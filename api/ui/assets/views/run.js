@@ -10,11 +10,12 @@ export default function run(main, { params: [id], signal }) {
   const address = `/runs/${path(id)}`;
   const state = h("span");
   const cancel = h("button", { type: "button", class: "button danger", hidden: true, onclick: confirmCancel }, "Cancel");
+  const again = h("a", { class: "button", href: `/ui/start?like=${path(id)}`, hidden: true }, "Start again");
   const about = h("div");
   const outcome = h("div", {}, loading());
   const stages = stageList();
   const training = trainingView(address, signal);
-  fill(main, heading("Run", cancel), h("p", { class: "subtitle" }, copyable(id), state), about, outcome, stages.element, training.element);
+  fill(main, heading("Run", again, cancel), h("p", { class: "subtitle" }, copyable(id), state), about, outcome, stages.element, training.element);
   show(stages.element, false);
 
   let current = null;
@@ -34,6 +35,7 @@ export default function run(main, { params: [id], signal }) {
     current = run;
     fill(state, stateBadge(run.state));
     show(cancel, run.state === "running");
+    show(again, run.state !== "running");
     fill(about, facts([
       ["Started", when(run.started_at)],
       ["Took", run.finished_at && duration(between(run.started_at, run.finished_at))],
@@ -120,11 +122,14 @@ function result(run) {
     return h("div", { class: "notice bad" }, h("p", {}, h("strong", {}, "The run failed. "), run.error && sentence(run.error)),
       run.problems?.length > 0 && h("ul", {}, run.problems.map((p) => h("li", {}, p.field && h("code", {}, p.field), p.field && ": ", p.message))));
   }
-  const { decision, evaluation, version, deployed, note } = run.result;
+  const { decision, evaluation, version, deployed, note, left_out: leftOut, warnings } = run.result;
   const [label, tone] = outcomes[decision.outcome] ?? [words(decision.outcome), "quiet"];
   return card("Result",
     facts([["Version", versionLink(version)], ["Decision", badge(label, tone)], ["Went live", deployed ? "Yes" : "No"]]),
-    h("ul", { class: "reasons" }, decision.reasons.map((reason) => h("li", {}, sentence(reason))), note && h("li", {}, sentence(note))),
+    h("ul", { class: "reasons" }, decision.reasons.map((reason) => h("li", {}, sentence(reason))), note && h("li", {}, sentence(note)),
+      decision.outcome !== "promote" && h("li", {}, "The version is kept. If you know better, ", h("a", { href: `/ui/models/${path(version)}` }, "promote it by hand"), "."),
+      leftOut && h("li", {}, "Not all of the data was used: ", h("a", { href: `/ui/data/${path(run.id)}` }, leftOut.reasons.map((r) => `${count(r.count)} ${words(r.reason).toLowerCase()}`).join(", ")), ".")),
+    warnings?.map((warning) => h("p", { class: "notice" }, sentence(warning))),
     scoreTable(evaluation),
     evaluation.samples?.length > 0 && h("details", {}, h("summary", {}, "Captions of test pictures"), sampleTable(evaluation.samples)));
 }
@@ -143,9 +148,9 @@ function stageList() {
   function row(name) {
     const parts = {
       mark: h("span", { class: "mark" }), name: h("span", { class: "stage-name" }, words(name)), state: h("span", { class: "hidden" }),
-      bar: h("span", { class: "stage-bar" }), took: h("span", { class: "number fine" }), error: h("p", { class: "stage-error", hidden: true }),
+      bar: h("span", { class: "stage-bar" }), took: h("span", { class: "number fine" }), note: h("p", { class: "stage-note", hidden: true }), error: h("p", { class: "stage-error", hidden: true }),
     };
-    parts.element = h("li", {}, parts.mark, h("span", {}, parts.name, parts.state), h("span", { class: "track", "aria-hidden": "true" }, parts.bar), parts.took, parts.error);
+    parts.element = h("li", {}, parts.mark, h("span", {}, parts.name, parts.state), h("span", { class: "track", "aria-hidden": "true" }, parts.bar), parts.took, parts.note, parts.error);
     list.append(parts.element);
     return parts;
   }
@@ -180,10 +185,12 @@ function stageList() {
         if (parts.element.dataset.state !== stage.state) {
           parts.element.dataset.state = stage.state;
           fill(parts.mark, marks[stage.state] && icon(marks[stage.state]));
-          text(parts.state, `, ${stage.state}`);
         }
-        text(parts.error, stage.error ?? "");
-        show(parts.error, Boolean(stage.error));
+        text(parts.state, over && stage.state === "pending" ? ", not reached" : `, ${stage.state}`);
+        for (const name of ["note", "error"]) {
+          text(parts[name], stage[name] ? sentence(stage[name]) : "");
+          show(parts[name], Boolean(stage[name]));
+        }
       }
       const running = stages.find((s) => s.state === "running");
       if (running && running.name !== told && !over) announce(`Stage ${words(running.name)} has begun`);

@@ -3,22 +3,33 @@
 import { announce, fill, h, show, text } from "../dom.js";
 import { get, path, post, sentence } from "../api.js";
 import { count, many, words } from "../format.js";
-import { failure, heading, loading } from "../parts.js";
+import { failure, heading, loading, runLink } from "../parts.js";
 
 // These come first and open; every other field has a default that will do.
 const first = ["data.images", "data.captions"];
 const labels = { "data.images": "Images folder", "data.captions": "Captions file" };
 
+// With ?like=RUN the form begins with that run's configuration.
 export default function start(main, { signal, go }) {
+  const like = new URLSearchParams(location.search).get("like");
   const body = h("div", {}, loading());
-  fill(main, heading("Start a run"), body);
-  get("/config/schema", signal).then((schema) => fill(body, form(schema, signal, go)), (problem) => {
-    if (problem.name !== "AbortError") fill(body, failure(problem));
-  });
+  fill(main, heading("Start a run"), like && h("p", { class: "subtitle" }, "As in ", runLink(like)), body);
+  load();
+
+  async function load() {
+    try {
+      const [schema, given] = await Promise.all([get("/config/schema", signal), like ? get(`/runs/${path(like)}/config`, signal, digits) : {}]);
+      fill(body, form(schema, given, signal, go));
+    } catch (problem) {
+      if (problem.name !== "AbortError") fill(body, failure(problem));
+    }
+  }
   return "Start a run";
 }
 
-function form(schema, signal, go) {
+// form has a field for each property of the schema, with what the configuration
+// given says, else the default.
+function form(schema, given, signal, go) {
   const fields = new Map(); // by dotted name, in the order of the schema
   const groups = new Map(); // sections and groups of fields, by dotted name
   const sections = Object.entries(schema.properties).map(([name, section]) => sectionOf(name, section));
@@ -29,7 +40,7 @@ function form(schema, signal, go) {
   let key = crypto.randomUUID?.() ?? String(Math.random()); // the same for the same configuration
   const element = h("form", { class: "config", novalidate: true, onsubmit: (event) => (event.preventDefault(), send(true)), oninput: edited, onchange: edited },
     h("section", { class: "card" }, h("h2", {}, "Your pictures"),
-      h("p", { class: "fine muted" }, "Leave both empty to train on the demonstration data set."), first.map((name) => fields.get(name).element)),
+      h("p", { class: "fine muted" }, "Where they are on the machine of this server. Leave both empty to train on the demonstration data set."), first.map((name) => fields.get(name).element)),
     sections, h("div", { class: "submit" }, message, h("div", { class: "actions" }, begin, check, summary)));
   edited();
   return element;
@@ -49,6 +60,7 @@ function form(schema, signal, go) {
       const name = `${prefix}.${key}`;
       if (property.type === "object") return groupOf(name, key, property, group);
       const field = fieldOf(name, key, property);
+      field.put(name.split(".").reduce((config, part) => config?.[part], given));
       fields.set(name, field);
       field.group = group;
       group.names.push(name);
@@ -93,7 +105,7 @@ function form(schema, signal, go) {
         go(`/ui/runs/${path(body.id)}`);
         return;
       }
-      fill(message, h("p", { class: "notice good", role: "status" }, "No problems. This configuration can run."));
+      fill(message, h("p", { class: "notice good", role: "status" }, "No problems: this configuration can run. The run reads the pictures and captions themselves."));
     } catch (problem) {
       if (problem.name !== "AbortError") complain(problem);
     }
@@ -164,6 +176,11 @@ function fieldOf(name, key, property) {
   const changed = () => (isBoolean ? input.checked !== original : input.value.trim() !== String(original));
   return {
     element, input, changed,
+    put(value) {
+      if (value === undefined) return;
+      if (isBoolean) input.checked = value;
+      else input.value = String(value);
+    },
     value: () => (isBoolean ? input.checked : valueOf(input.value.trim(), property.type)),
     accuse(message) {
       text(wrong, message ? sentence(message) : "");
@@ -203,6 +220,9 @@ function valueOf(typed, type) {
   const n = Number(typed);
   return !Number.isSafeInteger(n) && /^\d+$/.test(typed) && JSON.rawJSON ? JSON.rawJSON(typed) : n;
 }
+
+// digits keeps numbers that JavaScript would round as they were written.
+const digits = (_, value, context) => (Number.isInteger(value) && !Number.isSafeInteger(value) && context?.source ? context.source : value);
 
 // collect returns the fields that differ from the defaults.
 function collect(fields) {

@@ -1,0 +1,9 @@
+// Package processor says what the processor of this machine can compute.
+package processor
+
+import "golang.org/x/sys/cpu"
+
+// Bfloat16 reports whether the processor multiplies numbers of 16 bits with the
+// range of float32, by AVX512-BF16 or AMX. Without, TensorFlow's products of
+// them are slow at best, and end the process at worst.
+func Bfloat16() bool { return cpu.X86.HasAVX512BF16 || cpu.X86.HasAMXBF16 }
