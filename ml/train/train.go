@@ -13,6 +13,7 @@ import (
 	"github.com/captioner/captioner/internal/telemetry/span"
 	"github.com/captioner/captioner/ml/model"
 	"github.com/captioner/captioner/ml/optim"
+	"github.com/captioner/captioner/ml/text"
 	"github.com/captioner/captioner/ml/tf"
 )
 
@@ -125,10 +126,15 @@ func (r *run) open() error {
 	} else {
 		r.graph.LossScale = r.state.LossScale
 	}
+	defer tf.ReleaseMap(values)
+	if r.req.Resume == "" && r.req.WordVectors != "" {
+		if err := r.startWords(values); err != nil {
+			return err
+		}
+	}
 	if err := r.findSaved(); err != nil {
 		return err
 	}
-	defer tf.ReleaseMap(values)
 	if r.session, err = tf.OpenSession(r.graph.Graph, r.devices.options(c.Training, r.state.Threads)); err != nil {
 		return err
 	}
@@ -136,6 +142,20 @@ func (r *run) open() error {
 		return captioner.Errorf(captioner.Corrupt, "the checkpoint holds %d variables, and the model has %d", have, want)
 	}
 	return r.graph.Weights.All().Assign(r.session, values)
+}
+
+// startWords starts the words' vectors with those of a file.
+func (r *run) startWords(values map[string]*tf.Tensor) error {
+	tensors, _, err := tf.ReadTensors(r.req.WordVectors)
+	if err != nil {
+		return err
+	}
+	defer tf.ReleaseMap(tensors)
+	vectors := tensors[text.VectorsTensor]
+	if vectors == nil {
+		return captioner.Errorf(captioner.Corrupt, "the file of word vectors has none")
+	}
+	return r.graph.StartWords(values, vectors)
 }
 
 // plan derives the numbers of steps and epochs.
