@@ -3,9 +3,11 @@ package predict_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"image"
 	"image/color"
 	"image/jpeg"
+	"maps"
 	"math"
 	"os"
 	"os/exec"
@@ -21,6 +23,7 @@ import (
 	"github.com/captioner/captioner/internal/registry"
 	"github.com/captioner/captioner/ml/model"
 	"github.com/captioner/captioner/ml/predict"
+	"github.com/captioner/captioner/ml/safetensors"
 	"github.com/captioner/captioner/ml/text"
 	"github.com/captioner/captioner/ml/tf"
 )
@@ -78,6 +81,35 @@ func TestInterchange(t *testing.T) {
 	}
 }
 
+// The weights that are exported are the graph's constants, all of them.
+func TestExportedWeights(t *testing.T) {
+	dir := exportRandom(t, "transformer")
+	weights, err := registry.Weights(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	vocabulary, err := os.ReadFile(filepath.Join(dir, "vocabulary.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "weights.safetensors")
+	if err := safetensors.Write(path, weights, map[string]string{"vocabulary.json": string(vocabulary)}); err != nil {
+		t.Fatal(err)
+	}
+	read, _, err := tf.ReadTensors(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tf.ReleaseMap(read)
+	if shape := read["decoder/words/table"].Shape(); !slices.Equal(shape, []int64{22, 32}) {
+		t.Errorf("the words' table has shape %v, want [22 32]: %v", shape, slices.Sorted(maps.Keys(read)))
+	}
+	out := kerastest.Run(t, "testdata/weights.py", filepath.Join(dir, "saved_model"), path)
+	if got := strings.TrimSpace(string(out)); got != fmt.Sprint(len(read)) || len(read) < 50 {
+		t.Errorf("Python found %s weights, want %d, more than 50", got, len(read))
+	}
+}
+
 // prediction is what TensorFlow Serving would reply for an instance.
 type prediction struct {
 	IDs            []int32 `json:"ids"`
@@ -131,10 +163,7 @@ const maxTokens = 12
 // training begins with: it has much to say, and of each picture something else.
 func exportRandom(t *testing.T, decoder string) string {
 	t.Helper()
-	tokens := []string{"<pad>", "<unk>", "startseq", "endseq"}
-	for _, word := range strings.Fields("a red green blue dog cat runs on the grass with two large balls beside an old house") {
-		tokens = append(tokens, word)
-	}
+	tokens := strings.Fields("<pad> <unk> startseq endseq a red green blue dog cat runs on the grass with two large balls beside an old house")
 	c := captioner.DefaultConfig()
 	c.Model.Decoder, c.Model.ImageSize, c.Model.Width, c.Model.Heads, c.Model.FeedForward = decoder, 48, 32, 2, 64
 	words, err := text.NewVocabulary(tokens)
