@@ -62,6 +62,9 @@ type Lineage struct {
 	Dataset Digest `json:"dataset"`
 	// Config is the digest of the configuration without its paths.
 	Config Digest `json:"config"`
+	// Weights is the digest of the file of weights that the encoder began with;
+	// empty for one that was trained from scratch.
+	Weights Digest `json:"weights,omitempty"`
 	// ResultVersions are the hand-raised versions of the steps that made it.
 	ResultVersions map[string]int `json:"result_versions"`
 	TensorFlow     string         `json:"tensorflow"`
@@ -70,6 +73,11 @@ type Lineage struct {
 		Data     uint64 `json:"data"`
 		Training uint64 `json:"training"`
 	} `json:"seeds"`
+	// Continues is the digest of the checkpoint of another training that this
+	// one went on from; empty for one from the seed.
+	Continues Digest `json:"continues,omitempty"`
+	// Imported are the files of a version that the original system has trained.
+	Imported *Imported `json:"imported,omitempty"`
 }
 
 // ModelVersion is a row of the registry. Its Version is the SHA-256 of the

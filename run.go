@@ -130,6 +130,8 @@ type RunResult struct {
 	Deployment Digest `json:"deployment,omitempty"`
 	// Note says what is worth knowing, such as that no server was running.
 	Note string `json:"note,omitempty"`
+	// Warnings are sentences about what was likely not meant.
+	Warnings []string `json:"warnings,omitempty"`
 	// LeftOut says what of the data was not used; nil when all of it was.
 	LeftOut *LeftOut `json:"left_out,omitempty"`
 	// Reused lists the stages whose result an earlier run had left.

@@ -20,7 +20,10 @@ type ExtractFeaturesInput struct {
 	ImagesDir string                `json:"images_dir"`
 	MaxPixels int                   `json:"max_pixels"`
 	Model     captioner.ModelConfig `json:"model"`
-	Threads   int                   `json:"threads"`
+	// Weights is the blob of a frozen encoder's weights: the shard then keeps its
+	// output. Empty keeps pixels.
+	Weights captioner.Digest `json:"weights,omitempty"`
+	Threads int              `json:"threads"`
 }
 
 // ExtractFeaturesResult is a shard.
@@ -41,8 +44,21 @@ type picture struct {
 	SHA256 captioner.Digest `json:"sha256"`
 }
 
+// frozen is what the output of a frozen encoder depends on beside the pictures.
+type frozen struct {
+	Weights captioner.Digest `json:"weights"`
+	Type    string           `json:"type"`
+}
+
+func frozenBy(in ExtractFeaturesInput) *frozen {
+	if in.Weights == "" {
+		return nil
+	}
+	return &frozen{in.Weights, in.Model.FeatureType}
+}
+
 // ExtractFeatures has the engine decode, orient and resize the pictures of one
-// shard, and stores the shard file. Its key names the pictures by content and
+// shard, and a frozen encoder encode them, and stores the shard file. Its key names the pictures by content and
 // not the data set, so that other captions or another vocabulary find it done.
 func (a *Activities) ExtractFeatures(ctx context.Context, in ExtractFeaturesInput) (ExtractFeaturesResult, error) {
 	ds, err := a.loadDataset(ctx, in.Dataset)
@@ -61,7 +77,8 @@ func (a *Activities) ExtractFeatures(ctx context.Context, in ExtractFeaturesInpu
 			Encoder   string    `json:"encoder"`
 			ImageSize int       `json:"image_size"`
 			Grayscale bool      `json:"grayscale"`
-		}{pictures, in.MaxPixels, in.Model.Encoder, in.Model.ImageSize, in.Model.Grayscale},
+			Features  *frozen   `json:"features,omitempty"`
+		}{pictures, in.MaxPixels, in.Model.Encoder, in.Model.ImageSize, in.Model.Grayscale, frozenBy(in)},
 		Present: func(ctx context.Context, out ExtractFeaturesResult) (bool, error) {
 			if out.Quarantine == "" {
 				return a.present(ctx, out.Shard)
@@ -99,6 +116,9 @@ func (a *Activities) extract(ctx context.Context, key string, in ExtractFeatures
 		ImagesDir: in.ImagesDir, Model: in.Model, MaxPixels: in.MaxPixels, Threads: in.Threads,
 		Output: filepath.Join(dir, "shard"),
 	}
+	if request.Model.Weights, err = a.localWeights(ctx, in.Weights); err != nil {
+		return ExtractFeaturesResult{}, err
+	}
 	for _, p := range pictures {
 		request.Images = append(request.Images, p.Image)
 	}
@@ -121,6 +141,14 @@ func (a *Activities) extract(ctx context.Context, key string, in ExtractFeatures
 		out.Quarantine, err = a.putJSON(ctx, extracted.Quarantine)
 	}
 	return out, err
+}
+
+// localWeights returns the file of an encoder's weights; empty without any.
+func (a *Activities) localWeights(ctx context.Context, weights captioner.Digest) (string, error) {
+	if weights == "" {
+		return "", nil
+	}
+	return a.Blobs.Local(ctx, weights)
 }
 
 // checkUnchanged compares the pictures with the digests that PrepareData took.

@@ -38,7 +38,8 @@ var notForClients = map[string]string{
 	"tensorflow_version": "is internal",
 	"training_stalled":   "fails a run",
 	"not_the_original":   "a file of the command line's",
-	"weights_mismatch":   "no configuration names weights yet",
+	"other_features":     "fails a run",
+	"weights_mismatch":   "fails a run",
 	"unknown_tokenizer":  "a flag of the command line's",
 	"invalid_split":      "its problems are told as invalid_config or unusable_data",
 }

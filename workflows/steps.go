@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -21,8 +22,10 @@ func (r *run) validateConfig(ctx workflow.Context) error {
 	return r.stage(ctx, activities.StepValidateConfig, func() (bool, error) {
 		var err error
 		r.valid, err = do(ctx, validateOptions, act.ValidateConfig, activities.ValidateConfigInput{
-			Config: r.input, RunID: r.id, Actor: r.actor,
+			Config: r.input, RunID: r.id, Actor: r.actor, Resume: r.resume,
 		})
+		r.result.Warnings = r.valid.Warnings
+		r.find(activities.StepValidateConfig).Note = strings.Join(r.valid.Warnings, "; ")
 		return false, err
 	})
 }
@@ -39,12 +42,17 @@ func (r *run) prepareData(ctx workflow.Context) error {
 	})
 }
 
-// extractOptions: a shard of the default size takes half a minute.
-var extractOptions = onEngine(2 * time.Hour)
+// extractOptions: a shard of the default size takes half a minute, and ten with a
+// frozen encoder; hours on a slow machine.
+var extractOptions = onEngine(12 * time.Hour)
 
 func (r *run) extractFeatures(ctx workflow.Context) error {
 	return r.stage(ctx, activities.StepExtractFeatures, func() (bool, error) {
-		shards, cached, err := r.extract(ctx, r.valid.Config.Model, func(done, total int) {
+		weights := r.valid.Weights
+		if !r.valid.Config.Frozen() {
+			weights = "" // training encodes the pictures, again and again
+		}
+		shards, cached, err := r.extract(ctx, r.valid.Config.Model, weights, func(done, total int) {
 			r.shards(activities.StepExtractFeatures, done, total)
 		})
 		if err != nil {
@@ -62,15 +70,16 @@ func (r *run) extractFeatures(ctx workflow.Context) error {
 type shards struct{ blobs, quarantine []captioner.Digest }
 
 // extract prepares the data set's pictures for a model, shard by shard, as many
-// at a time as there are engines.
-func (r *run) extract(ctx workflow.Context, model captioner.ModelConfig, progress func(done, total int)) (out shards, cached bool, err error) {
+// at a time as there are engines. With the weights of a frozen encoder it goes on
+// to the encoder's output.
+func (r *run) extract(ctx workflow.Context, model captioner.ModelConfig, weights captioner.Digest, progress func(done, total int)) (out shards, cached bool, err error) {
 	cfg := r.valid.Config
 	total := (r.prepared.Images + cfg.Data.ShardSize - 1) / cfg.Data.ShardSize
 	var started []future[activities.ExtractFeaturesResult]
 	for shard := range total {
 		started = append(started, start(ctx, extractOptions, act.ExtractFeatures, activities.ExtractFeaturesInput{
 			Dataset: r.prepared.Dataset, Shard: shard, ShardSize: cfg.Data.ShardSize,
-			ImagesDir: cfg.Data.Images, MaxPixels: cfg.Data.MaxPixels, Model: model, Threads: cfg.Training.Threads,
+			ImagesDir: cfg.Data.Images, MaxPixels: cfg.Data.MaxPixels, Model: model, Weights: weights, Threads: cfg.Training.Threads,
 		}))
 	}
 	results, err := collect(ctx, started, progress)
@@ -112,7 +121,7 @@ var trainOptions = onEngine(30 * 24 * time.Hour)
 
 func (r *run) train(ctx workflow.Context) error {
 	return r.stage(ctx, activities.StepTrain, func() (bool, error) {
-		in := activities.TrainInput{Dataset: r.data.Dataset, Shards: r.pixels, Config: r.valid.Config, RunID: r.id}
+		in := activities.TrainInput{Dataset: r.data.Dataset, Shards: r.pixels, Config: r.valid.Config, Weights: r.valid.Weights, Continues: r.valid.Continues, RunID: r.id}
 		// A pure function, and only the query shows what it gives.
 		key, err := activities.TrainKey(in) //workflowcheck:ignore
 		if err != nil {
@@ -184,7 +193,8 @@ func (r *run) registerVersion(ctx workflow.Context) error {
 	return r.stage(ctx, activities.StepRegisterVersion, func() (bool, error) {
 		out, err := do(ctx, registerOptions, act.RegisterVersion, activities.RegisterVersionInput{
 			RunID: r.id, Model: r.model.Model, Training: r.model.Training, Evaluation: r.result.Evaluation,
-			Dataset: r.data.Dataset, Config: r.valid.Config, ConfigDigest: r.valid.Digest, ResultVersions: r.versions,
+			Dataset: r.data.Dataset, Config: r.valid.Config, ConfigDigest: r.valid.Digest, Weights: r.valid.Weights, ResultVersions: r.versions,
+			Continues: r.valid.Continues,
 		})
 		r.result.Version = out.Version
 		return r.made(out.Provenance, activities.StepRegisterVersion), err
@@ -242,7 +252,7 @@ func (r *run) decidePromotion(ctx workflow.Context) error {
 // rescore scores the live version on this run's test split, decoded as the
 // candidate was.
 func (r *run) rescore(ctx workflow.Context, live activities.Rescore) (*activities.RescoredVersion, error) {
-	pixels, _, err := r.extract(ctx, live.Model, nil)
+	pixels, _, err := r.extract(ctx, live.Model, "", nil)
 	if err != nil {
 		return nil, err
 	}

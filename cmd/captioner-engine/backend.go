@@ -9,6 +9,7 @@ import (
 	"github.com/captioner/captioner/ml/model"
 	"github.com/captioner/captioner/ml/predict"
 	"github.com/captioner/captioner/ml/tf"
+	"github.com/captioner/captioner/ml/train"
 )
 
 // newBackend joins the packages that do the work to the server.
@@ -17,15 +18,31 @@ func newBackend(o options, logger *slog.Logger) server.Backend {
 		Threads: o.threads,
 		Open:    func() (server.Loaded, error) { return open(o, logger) },
 		ExtractFeatures: func(ctx context.Context, req captioner.ExtractRequest, progress func(int)) (captioner.ExtractResult, error) {
-			p, err := model.NewPreprocessor(req.Model, o.threads)
-			if err != nil {
-				return captioner.ExtractResult{}, err
-			}
-			defer p.Close()
-			return predict.ExtractFeatures(ctx, p, p.Side(), req, progress)
+			return extract(ctx, o, req, progress)
 		},
-		Train: fit,
+		Train:       fit,
+		ImportModel: train.Import,
 	}
+}
+
+// extract writes a shard: of a frozen encoder's output where the request names its
+// weights, of pixels otherwise. Weights that do not fit are found before any
+// picture is read.
+func extract(ctx context.Context, o options, req captioner.ExtractRequest, progress func(int)) (result captioner.ExtractResult, err error) {
+	p, err := model.NewPreprocessor(req.Model, o.threads)
+	if err != nil {
+		return result, err
+	}
+	defer p.Close()
+	if req.Model.Weights == "" {
+		return predict.ExtractFeatures(ctx, p, predict.Squares(p.Side()), req, progress)
+	}
+	e, err := model.NewExtractor(req.Model, o.threads)
+	if err != nil {
+		return result, err
+	}
+	defer e.Close()
+	return predict.ExtractFeatures(ctx, p, e, req, progress)
 }
 
 // open checks the library and loads the model, if there is one to load.

@@ -204,6 +204,9 @@ func printResult(w io.Writer, r captioner.RunResult) error {
 	if r.Note != "" {
 		fmt.Fprintf(w, "note      %s\n", r.Note)
 	}
+	for _, warning := range r.Warnings {
+		fmt.Fprintf(w, "warning   %s\n", warning)
+	}
 	if r.LeftOut != nil {
 		printLeftOut(w, *r.LeftOut)
 	}

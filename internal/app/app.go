@@ -130,7 +130,7 @@ func New(o Options) (*App, error) {
 		return nil, err
 	}
 	if o.Worker || o.API {
-		if o.EngineBinary, err = findProgram(o.EngineBinary, "captioner-engine", "CAPTIONER_ENGINE", "build it with `make engine`, or name it with --engine"); err != nil {
+		if o.EngineBinary, err = findEngine(o.EngineBinary); err != nil {
 			return nil, err
 		}
 	}

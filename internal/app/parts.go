@@ -74,7 +74,7 @@ func (a *App) dialTemporal(ctx context.Context) error {
 func (a *App) startWorker(ctx context.Context) error {
 	jobs := engine.NewJobs(engine.Options{
 		Binary: a.opts.EngineBinary, Nice: jobNiceness, Logger: a.log.With("process", "job engine"),
-		TracerProvider: a.telemetry.TracerProvider, Relay: a.telemetry.Relay(),
+		Relay:     a.telemetry.Relay(),
 		Restarted: a.telemetry.Metrics.JobEngineRestarted,
 	})
 	a.onStop("job engine", func(context.Context) error { return jobs.Close() })
@@ -150,7 +150,7 @@ func scoreDemonstration(imagesDir string, hypotheses map[string]string, referenc
 func (a *App) startEngine(ctx context.Context, modelDir string) (serving.Engine, error) {
 	return engine.OpenModel(ctx, engine.Options{
 		Binary: a.opts.EngineBinary, Threads: a.opts.ServeThreads, Logger: a.log.With("process", "serving engine"),
-		TracerProvider: a.telemetry.TracerProvider, Relay: a.telemetry.Relay(),
+		Relay: a.telemetry.Relay(),
 	}, modelDir)
 }
 

@@ -121,10 +121,7 @@ func fieldOf(v reflect.Value, key string) (reflect.Value, bool) {
 }
 
 // keyOf returns a field's name in files.
-func keyOf(f reflect.StructField) string {
-	key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-	return key
-}
+func keyOf(f reflect.StructField) string { return f.Tag.Get("json") }
 
 var durationType = reflect.TypeFor[captioner.Duration]()
 

@@ -2,7 +2,6 @@ package config_test
 
 import (
 	"encoding/json"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -46,15 +45,14 @@ func TestSchemaHasEveryField(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// What JSON leaves out when it is zero.
-	zeros := map[string]map[string]any{"model": {"weights": ""}, "training": {"fine_tune_blocks": 0.0}}
 	var defaults map[string]any
 	if err := json.Unmarshal(data, &defaults); err != nil {
 		t.Fatal(err)
 	}
-	for section, fields := range zeros {
-		maps.Copy(defaults[section].(map[string]any), fields)
+	if p := root.Properties["preset"]; p.Type != "string" || p.Default != "" || len(p.Enum) != 1+len(config.Presets()) || p.Description == "" {
+		t.Errorf("preset = %+v", p)
 	}
+	delete(root.Properties, "preset") // which no configuration keeps
 	fields := 0
 	var compare func(name string, p property, want any)
 	compare = func(name string, p property, want any) {

@@ -33,6 +33,8 @@ type summary struct {
 	Deployed      bool                `json:"deployed"`
 	Scores        []captioner.Scores  `json:"scores,omitempty"`
 	Demonstration map[string]float64  `json:"demonstration,omitempty"`
+	// Warnings are sentences about what was likely not meant.
+	Warnings []string `json:"warnings,omitempty"`
 	// Reused are the stages whose result an earlier run had left.
 	Reused []string `json:"reused,omitempty"`
 	// Files lists what lies beside this one.
@@ -67,6 +69,7 @@ func summarise(r captioner.RunRecord, hash captioner.Digest, c *curves) summary 
 	}
 	if result := r.Result; result != nil {
 		s.Version, s.Decision, s.Deployed, s.Reused = result.Version, &result.Decision, result.Deployed, result.Reused
+		s.Warnings = result.Warnings
 		s.Scores, s.Demonstration = result.Evaluation.Scores, result.Evaluation.Demonstration
 	}
 	return s

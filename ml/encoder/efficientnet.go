@@ -38,6 +38,7 @@ var efficientStages = []struct {
 // Keras model that is built without a fixed side pads as if all were even, which
 // leaves 9 × 9 locations. Ours has the side fixed, in training and in serving.
 func buildEfficientNetB3(n *network, pixels tf.Output) value {
+	n.block()
 	x := n.efficientInput(n.pixels(pixels))
 	x = n.swish("stem_activation", n.convNorm("stem_conv", "stem_bn", x, nn.Kernel{Height: 3, Width: 3, Stride: 2}, 40, true))
 	for i, stage := range efficientStages {
@@ -46,9 +47,11 @@ func buildEfficientNetB3(n *network, pixels tf.Output) value {
 			if j > 0 {
 				stride = 1
 			}
+			n.block()
 			x = n.invertedResidual(fmt.Sprintf("block%d%c_", i+1, 'a'+j), x, stage.kernel, stride, stage.expand, stage.channels)
 		}
 	}
+	n.block()
 	return n.swish("top_activation", n.convNorm("top_conv", "top_bn", x, nn.Kernel{Height: 1, Width: 1}, 1536, true))
 }
 

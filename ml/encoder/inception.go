@@ -21,6 +21,7 @@ type unit struct {
 }
 
 func buildInceptionV3(n *network, pixels tf.Output) value {
+	n.block()
 	x := n.pixels(inceptionInput(n.t.Scope, pixels))
 	valid := nn.Kernel{Height: 3, Width: 3, Valid: true}
 	shrink := nn.Kernel{Height: 3, Width: 3, Stride: 2, Valid: true}
@@ -87,6 +88,7 @@ func (n *network) branch(name string, x value, units []unit) value {
 // mixed joins branches and one of pooled locations, of that many channels; 0
 // halves the sides, and the locations are pooled with them.
 func (n *network) mixed(name string, x value, pooled int, branches ...[]unit) value {
+	n.block()
 	var ends []value
 	for i, units := range branches {
 		ends = append(ends, n.branch(fmt.Sprintf("%s/branch%d", name, i+1), x, units))
@@ -99,6 +101,7 @@ func (n *network) mixed(name string, x value, pooled int, branches ...[]unit) va
 
 // mixedWide is the last two blocks, whose branches end in two each.
 func (n *network) mixedWide(name string, x value) value {
+	n.block()
 	fork := func(branch string, x value) value {
 		return n.concat(branch,
 			n.branch(branch+"/row", x, []unit{{384, 1, 3, false}}),

@@ -14,7 +14,12 @@ import (
 type network struct {
 	t      *nn.Tower
 	layers []keras.Layer
+	// blocks are the places of the layers that each block begins with.
+	blocks []int
 }
+
+// block begins the next block: a part that is fine-tuned as one.
+func (n *network) block() { n.blocks = append(n.blocks, len(n.layers)) }
 
 // value is a layer's output, and its place among the layers.
 type value struct {

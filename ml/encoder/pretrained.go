@@ -2,6 +2,7 @@ package encoder
 
 import (
 	"fmt"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -82,16 +83,35 @@ func (p Pretrained) layers() (*network, error) {
 	return n, nil
 }
 
+// LastBlocks returns what tells the weights of the encoder's last blocks, as many
+// as blocks says; -1, or more than there are, stands for all. The names are
+// those that a tower with the encoder alone has.
+func (p Pretrained) LastBlocks(blocks int) (func(weight string) bool, error) {
+	n, err := p.layers()
+	if err != nil {
+		return nil, err
+	}
+	first := 0
+	if blocks >= 0 && blocks < len(n.blocks) {
+		first = append(n.blocks, len(n.layers))[len(n.blocks)-blocks]
+	}
+	last := make(map[string]bool)
+	for _, layer := range n.layers[first:] {
+		last[layer.Name] = true
+	}
+	return func(weight string) bool { return last[path.Dir(weight)] }, nil
+}
+
 // Read reads weights that Keras has written and returns them under the names
 // that a tower with the encoder alone has for them, with the file's digest. The
 // caller releases them. A file of another network is Invalid and has every
 // difference among its problems.
-func (p Pretrained) Read(path string) (map[string]*tf.Tensor, captioner.Digest, error) {
+func (p Pretrained) Read(file string) (map[string]*tf.Tensor, captioner.Digest, error) {
 	n, err := p.layers()
 	if err != nil {
 		return nil, "", err
 	}
-	weights, err := keras.Read(path, n.layers)
+	weights, err := keras.Read(file, n.layers)
 	if err != nil {
 		return nil, "", err
 	}
@@ -121,14 +141,14 @@ func (p Pretrained) Convert(source, target string) (captioner.Digest, error) {
 
 // Load reads weights that Convert has written, and the digest of the file that
 // they came from. The caller releases them. Those of another encoder are Invalid.
-func (p Pretrained) Load(path string) (map[string]*tf.Tensor, captioner.Digest, error) {
-	tensors, metadata, err := tf.ReadTensors(path)
+func (p Pretrained) Load(file string) (map[string]*tf.Tensor, captioner.Digest, error) {
+	tensors, metadata, err := tf.ReadTensors(file)
 	if err != nil {
 		return nil, "", err
 	}
 	if metadata[metadataEncoder] != p.Name {
 		tf.ReleaseMap(tensors)
-		return nil, "", captioner.Errorf(captioner.Invalid, "%s has the weights of another encoder than %s", filepath.Base(path), p.Name)
+		return nil, "", captioner.Errorf(captioner.Invalid, "%s has the weights of another encoder than %s", filepath.Base(file), p.Name)
 	}
 	return tensors, captioner.Digest(metadata[metadataSource]), nil
 }

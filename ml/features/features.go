@@ -83,6 +83,20 @@ type Layout struct {
 // Pixels is the layout of square pictures of the side in pixels, RGB.
 func Pixels(side int) Layout { return Layout{Type: Uint8, Height: side, Width: side, Channels: 3} }
 
+// String says what the records are: "pixels of 72 × 72", or "features of" and the
+// source.
+func (l Layout) String() string {
+	switch l.Type {
+	case Uint8:
+		return fmt.Sprintf("pixels of %d × %d", l.Height, l.Width)
+	case Float16:
+		return "float16 features of " + l.Source
+	case Float32:
+		return "float32 features of " + l.Source
+	}
+	return fmt.Sprintf("records of the unknown type %d", l.Type)
+}
+
 // Size returns the bytes of a record.
 func (l Layout) Size() int { return l.Height * l.Width * l.Channels * l.Type.size() }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/ml/encoder"
+	"github.com/captioner/captioner/ml/features"
 	"github.com/captioner/captioner/ml/nn"
 	"github.com/captioner/captioner/ml/text"
 	"github.com/captioner/captioner/ml/tf"
@@ -26,14 +27,20 @@ type Model struct {
 	Vocabulary int
 	// MaxTokens is the longest token sequence, start and end included.
 	MaxTokens int
+	// SeesPadding has lstm-pooled go on through padding up to MaxTokens-1 tokens
+	// at each step, and look at it, as models of the original do that were
+	// trained so. Such a model can be exported and not trained.
+	SeesPadding bool
 
-	words  *text.Vocabulary
-	encode encoder.Encoder
-	decode Decoder
+	words      *text.Vocabulary
+	encode     encoder.Encoder
+	decode     Decoder
+	pretrained *pretrained // the encoder's weights; nil without any
 }
 
 // New returns the model of the configuration that says the words of a
-// vocabulary. What cannot be built is an Invalid error.
+// vocabulary. What cannot be built is an Invalid error, and so are weights of
+// another network. The caller closes it.
 func New(config captioner.ModelConfig, words *text.Vocabulary, maxTokens int) (*Model, error) {
 	encode, err := encoder.Named(config.Encoder)
 	switch {
@@ -52,9 +59,34 @@ func New(config captioner.ModelConfig, words *text.Vocabulary, maxTokens int) (*
 	case words.Words() < 1 || maxTokens < 3:
 		return nil, captioner.Errorf(captioner.Invalid, "a vocabulary of %d words and captions of %d tokens leave nothing to say", words.Words(), maxTokens)
 	}
-	m := &Model{ModelConfig: config, Vocabulary: words.Size(), MaxTokens: maxTokens, words: words, encode: encode}
+	weights, err := readPretrained(config)
+	if err != nil {
+		return nil, err
+	}
+	m := &Model{ModelConfig: config, Vocabulary: words.Size(), MaxTokens: maxTokens, words: words, encode: encode, pretrained: weights}
 	m.decode = decoders[config.Decoder](m)
 	return m, nil
+}
+
+// Close frees the weights that the encoder was given.
+func (m *Model) Close() { m.pretrained.release() }
+
+// WeightsDigest is that of the file of weights that the encoder was given; empty
+// without one.
+func (m *Model) WeightsDigest() captioner.Digest {
+	if m.pretrained == nil {
+		return ""
+	}
+	return m.pretrained.digest
+}
+
+// Input is the layout of what the model is trained on: the output of an encoder
+// that is frozen, or else pixels.
+func (m *Model) Input(c captioner.TrainingConfig) features.Layout {
+	if m.pretrained != nil && c.FineTuneBlocks == 0 {
+		return m.pretrained.layout(m.FeatureType)
+	}
+	return features.Pixels(m.StoredSize())
 }
 
 // The weights' initial limits that are not the layers' own.
@@ -63,13 +95,17 @@ var (
 	positionInit  = nn.Uniform(0.05)
 )
 
-// grid turns pixels into the vectors that the decoder attends to.
+// grid turns pixels, or what a frozen encoder has made of them, into the vectors
+// that the decoder attends to.
 //
-//	pixels  [B, P, P, 3] or [B, S, S, 3] uint8
+//	x       [B, P, P, 3] or [B, S, S, 3] uint8, or records of the layout
 //	result  [B, L, M]
-func (m *Model) grid(t *nn.Tower, pixels tf.Output) tf.Output {
+func (m *Model) grid(t *nn.Tower, x tf.Output, layout features.Layout) tf.Output {
 	t = t.Sub("encoder")
-	return m.project(t, m.features(t, pixels))
+	if layout.Type == features.Uint8 {
+		return m.project(t, m.features(t, x))
+	}
+	return m.project(t, locations(t.Scope, x, layout))
 }
 
 // features turns pixels into the encoder's output. t is the encoder's part of

@@ -41,8 +41,7 @@ func (g *Training) Greedy(session *tf.Session, pixels []byte, images int) ([][]i
 
 // encode returns the grid of the pictures, which the caller releases.
 func (g *Training) encode(session *tf.Session, pixels []byte, images int) (*tf.Tensor, error) {
-	side := int64(g.model.StoredSize())
-	feeds := tf.Feeds{g.validation.pixels: tf.FromBytes(pixels, int64(images), side, side, 3)}
+	feeds := tf.Feeds{g.validation.pixels: Records(g.records(g.model.StoredSize()), pixels, images)}
 	defer release(feeds)
 	results, err := session.Run(feeds, []tf.Output{g.grid})
 	if err != nil {

@@ -5,8 +5,10 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/ml/features"
 	"github.com/captioner/captioner/ml/nn"
 	"github.com/captioner/captioner/ml/optim"
 	"github.com/captioner/captioner/ml/tf"
@@ -16,7 +18,8 @@ import (
 // tokens whose next word counts; padding is left out before the logits, the
 // widest product of all.
 type Batch struct {
-	// Pixels is [B, S, S, 3] for a training step and [B, P, P, 3] for validation.
+	// Pixels is [B, S, S, 3] for a training step and [B, P, P, 3] for validation;
+	// where the encoder is frozen, its output, as [Model.Input] says.
 	Pixels []byte
 	// Tokens is [B, C, T], from the start token.
 	Tokens []int32
@@ -40,6 +43,7 @@ type Training struct {
 	LossScale optim.LossScale
 
 	model  *Model
+	input  features.Layout // of what is trained on
 	labels int
 	adam   *optim.Adam
 	sums   *optim.Sums // of the gradients of a step's batches; nil where one Run is a step
@@ -91,8 +95,15 @@ func Placement(devices []string) tf.Placement {
 // no auxiliary loss.
 func NewTraining(m *Model, c captioner.TrainingConfig, labels, towers int) (*Training, error) {
 	s := tf.NewScope()
-	g := &Training{model: m, labels: labels, Weights: nn.NewVariables(s, c.Seed), step: tf.Placeholder(s.SubScope("step"), tf.Int64)}
+	g := &Training{
+		model: m, input: m.Input(c), labels: labels,
+		Weights: nn.NewVariables(s, c.Seed), step: tf.Placeholder(s.SubScope("step"), tf.Int64),
+	}
 	g.rows, g.images = tf.Placeholder(s.SubScope("rows"), tf.Float), tf.Placeholder(s.SubScope("images"), tf.Float)
+	source, err := g.source(c.FineTuneBlocks)
+	if err != nil {
+		return nil, err
+	}
 	if c.AuxiliaryWeight == 0 {
 		g.labels = 0
 	}
@@ -108,7 +119,8 @@ func NewTraining(m *Model, c captioner.TrainingConfig, labels, towers int) (*Tra
 	g.training = make([]side, towers)
 	for i := range g.training {
 		t := &nn.Tower{
-			Scope: s.SubScope(fmt.Sprint(towerScope, i)), Weights: g.Weights, Training: true, Seed: c.Seed + uint64(i), Step: g.step,
+			Scope: s.SubScope(fmt.Sprint(towerScope, i)), Weights: source, Training: true, Seed: c.Seed + uint64(i), Step: g.step,
+			FrozenAverages: m.pretrained != nil,
 		}
 		var loss tf.Output
 		loss, gradients[i] = g.tower(t, &g.training[i], c)
@@ -132,16 +144,16 @@ func NewTraining(m *Model, c captioner.TrainingConfig, labels, towers int) (*Tra
 			together[i] = tf.Out(s, "RealDiv", nil, together[i], g.scale)
 		}
 	}
-	g.adam = optim.NewAdam(s, optim.Options{Beta1: c.Beta1, Beta2: c.Beta2, Epsilon: c.Epsilon, ClipNorm: c.ClipNorm},
-		g.Weights.All(), weights, together)
+	g.adam = optim.NewAdam(s, optim.Options{
+		Beta1: c.Beta1, Beta2: c.Beta2, Epsilon: c.Epsilon, ClipNorm: c.ClipNorm, Share: g.share(c.EncoderLearningRateRatio),
+	}, g.Weights.All(), weights, together)
 
 	// The tower that validates with the same weights.
-	v := &nn.Tower{Scope: s.SubScope("validation"), Weights: g.Weights}
+	v := &nn.Tower{Scope: s.SubScope("validation"), Weights: source}
 	g.grid, g.next = g.forward(v, &g.validation, m.StoredSize())
 	loss, _ := nn.CrossEntropy(v.Scope, g.next, g.validation.targets, 0)
 	g.total = nn.Sum(v.Scope, loss, 0)
 
-	var err error
 	if g.Graph, err = s.Finalize(); err != nil {
 		return nil, captioner.Wrap(captioner.Internal, err, "build the training graph")
 	}
@@ -191,22 +203,66 @@ func column(lists []tf.OutputList, i int) []tf.Output {
 //	logits  [R, V]
 func (g *Training) forward(t *nn.Tower, in *side, pixels int) (grid, logits tf.Output) {
 	m, s := g.model, t.Scope
-	in.pixels = tf.Placeholder(s.SubScope("pixels"), tf.Uint8, -1, int64(pixels), int64(pixels), 3)
+	in.pixels = records(s.SubScope("pixels"), g.records(pixels))
 	in.tokens = tf.Placeholder(s.SubScope("tokens"), tf.Int32, -1, -1, -1)
 	in.rows = tf.Placeholder(s.SubScope("rows"), tf.Int32, -1)
 	in.targets = tf.Placeholder(s.SubScope("targets"), tf.Int32, -1)
 
-	grid = m.grid(t, in.pixels)
+	grid = m.grid(t, in.pixels, g.input)
 	d := t.Sub("decoder")
 	x := m.decode.Words(d, in.tokens, m.decode.Memory(d, grid)) // [B·C, T, M]
 	x = nn.Gather(s, nn.Reshape(s, x, -1, m.Width), in.rows)
 	return grid, m.Logits(d, x)
 }
 
+// share returns the share of the learning rate that each weight gets.
+func (g *Training) share(encoder float64) func(weight string) float64 {
+	given := g.model.pretrained
+	return func(weight string) float64 {
+		if given != nil && given.values[weight] != nil {
+			return encoder
+		}
+		return 1
+	}
+}
+
+// records is the layout of a side's input, for squares of that many pixels.
+func (g *Training) records(pixels int) features.Layout {
+	if g.input.Type == features.Uint8 {
+		return features.Pixels(pixels)
+	}
+	return g.input
+}
+
+// source is where the towers take their weights from: variables, and constants
+// for what an encoder was given and is not fine-tuned.
+func (g *Training) source(blocks int) (nn.Weights, error) {
+	given := g.model.pretrained
+	if given == nil || g.input.Type != features.Uint8 {
+		return g.Weights, nil
+	}
+	last, err := given.LastBlocks(blocks)
+	if err != nil {
+		return nil, err
+	}
+	return tuned{
+		Weights: g.Weights, constants: nn.NewConstants(given.values), values: given.values,
+		trains: func(weight string) bool { return last(strings.TrimPrefix(weight, encoderPrefix)) },
+	}, nil
+}
+
 // Initial returns the values of all variables before the first step. The
 // caller releases them.
 func (g *Training) Initial() map[string]*tf.Tensor {
 	values := g.Weights.Initial()
+	if given := g.model.pretrained; given != nil {
+		for name, drawn := range values {
+			if value := given.values[name]; value != nil {
+				drawn.Release()
+				values[name] = tf.FromFloat32(value.Float32s(), value.Shape()...)
+			}
+		}
+	}
 	for name, moment := range g.adam.Initial() {
 		values[name] = moment
 	}
@@ -335,8 +391,8 @@ func (g *Training) Validate(session *tf.Session, b Batch) (float64, error) {
 }
 
 func (g *Training) feed(feeds tf.Feeds, in *side, b Batch, pixels int) {
-	images, side := int64(b.Images), int64(pixels)
-	feeds[in.pixels] = tf.FromBytes(b.Pixels, images, side, side, 3)
+	images := int64(b.Images)
+	feeds[in.pixels] = Records(g.records(pixels), b.Pixels, b.Images)
 	feeds[in.tokens] = tf.FromInt32(b.Tokens, images, int64(b.Captions), int64(b.Length))
 	feeds[in.rows] = tf.FromInt32(b.Rows, int64(len(b.Rows)))
 	feeds[in.targets] = tf.FromInt32(b.Targets, int64(len(b.Targets)))

@@ -21,13 +21,25 @@ func (n Norm) add(x tf.Output) tf.Output {
 	return BatchNormUnscaled(n.Tower, x)
 }
 
+// constants returns the constants that the tower's weight of that name is one of,
+// nil where it is not: weights of which a part is constant say which.
+func (t *Tower) constants(name string) *Constants {
+	w, ok := t.Weights.(interface {
+		Constant(name string) *Constants
+	})
+	if !ok {
+		return nil
+	}
+	return w.Constant(t.path + name)
+}
+
 // ConvolveNorm is [Convolve] with a batch normalisation. Where the weights are
 // [Constants] the kernel is scaled as the normalisation would scale its
 // results, and a bias is left of it (Jacob et al. 2018, section 3.2): the same
 // function, apart from rounding, in fewer passes over the picture.
 func ConvolveNorm(t *Tower, norm Norm, x tf.Output, k Kernel, filters int) tf.Output {
-	c, ok := t.Weights.(*Constants)
-	if !ok {
+	c := t.constants("kernel")
+	if c == nil {
 		return norm.add(Convolve(t, x, k, filters))
 	}
 	kernel, bias := c.fold(t, norm, filters, int64(k.Height), int64(k.Width), int64(width(t.Scope, x)), int64(filters))
@@ -37,8 +49,8 @@ func ConvolveNorm(t *Tower, norm Norm, x tf.Output, k Kernel, filters int) tf.Ou
 // ConvolveDepthwiseNorm is [ConvolveDepthwise] with a batch normalisation, as
 // [ConvolveNorm] is Convolve with one.
 func ConvolveDepthwiseNorm(t *Tower, norm Norm, x tf.Output, k Kernel) tf.Output {
-	c, ok := t.Weights.(*Constants)
-	if !ok {
+	c := t.constants("kernel")
+	if c == nil {
 		return norm.add(ConvolveDepthwise(t, x, k))
 	}
 	kernel, bias := c.fold(t, norm, width(t.Scope, x), int64(k.Height), int64(k.Width), int64(width(t.Scope, x)), 1)

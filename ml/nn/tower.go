@@ -221,6 +221,9 @@ func NewConstants(values map[string]*tf.Tensor) *Constants {
 	return &Constants{values: values, made: make(map[string]tf.Output), folded: make(map[string]folding)}
 }
 
+// Constant returns c: all of its weights are constants.
+func (c *Constants) Constant(string) *Constants { return c }
+
 // Weight implements [Weights]. A missing name is an error in the scope.
 func (c *Constants) Weight(s *tf.Scope, name string, _ Init, shape ...int64) tf.Output {
 	if out, ok := c.made[name]; ok {

@@ -22,6 +22,9 @@ type Options struct {
 	Beta1, Beta2, Epsilon float64
 	// ClipNorm bounds the norm of all gradients taken as one vector; 0 does not.
 	ClipNorm float64
+	// Share returns the share of the learning rate that a weight gets; nil gives
+	// all of it to each.
+	Share func(weight string) float64
 }
 
 // NewAdam adds to s the operations that move the weights against the
@@ -46,12 +49,20 @@ func NewAdam(s *tf.Scope, o Options, variables *tf.Variables, weights []*tf.Vari
 		gradients = clipped
 	}
 	beta1, beta2, epsilon := tf.Scalar(s, float32(o.Beta1)), tf.Scalar(s, float32(o.Beta2)), tf.Scalar(s, float32(o.Epsilon))
+	rates := map[float64]tf.Output{1: a.rate}
 	for i, w := range weights {
+		share := 1.0
+		if o.Share != nil {
+			share = o.Share(w.Name)
+		}
+		if _, made := rates[share]; !made {
+			rates[share] = nn.Scale(s, a.rate, float32(share))
+		}
 		m := variables.Get("adam/m/"+w.Name, w.Shape...)
 		v := variables.Get("adam/v/"+w.Name, w.Shape...)
 		a.moments = append(a.moments, m, v)
 		a.updates = append(a.updates, tf.Add(s, "ResourceApplyAdam", nil,
-			w.Handle, m.Handle, v.Handle, a.power1, a.power2, a.rate, beta1, beta2, epsilon, gradients[i]))
+			w.Handle, m.Handle, v.Handle, a.power1, a.power2, rates[share], beta1, beta2, epsilon, gradients[i]))
 	}
 	return a
 }

@@ -10,14 +10,23 @@ import (
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/ml/decode"
+	"github.com/captioner/captioner/ml/features"
 )
 
 // maxBatch is how many pictures are decoded together: enough to keep the
 // matrix products busy, few enough that a beam of 10 over them stays small.
 const maxBatch = 32
 
+// job is how pictures are captioned; those with equal ones can share a batch.
+type job struct {
+	decode.Options
+	// layout is that of the pictures' records: of pixels, or of what the model's
+	// encoder has made of them already.
+	layout features.Layout
+}
+
 // captionFunc captions a batch of prepared pictures.
-type captionFunc func(ctx context.Context, pixels [][]byte, options decode.Options) ([][]captioner.Hypothesis, timing, error)
+type captionFunc func(ctx context.Context, records [][]byte, job job) ([][]captioner.Hypothesis, timing, error)
 
 // batcher runs one batch at a time, with whatever has come in while the last
 // one ran: a lone request waits for nothing, and many at once share the steps.
@@ -31,8 +40,8 @@ type batcher struct {
 type work struct {
 	ctx     context.Context
 	queued  time.Time
-	pixels  [][]byte
-	options decode.Options
+	records [][]byte
+	job     job
 	reply   chan workReply // has room for the one reply
 }
 
@@ -56,8 +65,8 @@ func (b *batcher) close() {
 }
 
 // caption returns the hypotheses of each picture, at most maxBatch of them.
-func (b *batcher) caption(ctx context.Context, pixels [][]byte, options decode.Options) (workReply, error) {
-	w := &work{ctx: ctx, queued: time.Now(), pixels: pixels, options: options, reply: make(chan workReply, 1)}
+func (b *batcher) caption(ctx context.Context, records [][]byte, job job) (workReply, error) {
+	w := &work{ctx: ctx, queued: time.Now(), records: records, job: job, reply: make(chan workReply, 1)}
 	select {
 	case b.queue <- w:
 	case <-ctx.Done():
@@ -91,17 +100,17 @@ func (b *batcher) loop() {
 
 // gather adds to first what waits, as long as it has the same options and room.
 func (b *batcher) gather(first *work) (batch []*work, next *work) {
-	batch, size := []*work{first}, len(first.pixels)
+	batch, size := []*work{first}, len(first.records)
 	for size < maxBatch {
 		select {
 		case w, open := <-b.queue:
 			if !open {
 				return batch, nil
 			}
-			if w.options != first.options || size+len(w.pixels) > maxBatch {
+			if w.job != first.job || size+len(w.records) > maxBatch {
 				return batch, w
 			}
-			batch, size = append(batch, w), size+len(w.pixels)
+			batch, size = append(batch, w), size+len(w.records)
 		default:
 			return batch, nil
 		}
@@ -113,17 +122,17 @@ func (b *batcher) gather(first *work) (batch []*work, next *work) {
 func (b *batcher) process(batch []*work) {
 	ctx, cancel := untilAllEnd(batch)
 	defer cancel()
-	var pixels [][]byte
+	var records [][]byte
 	for _, w := range batch {
-		pixels = append(pixels, w.pixels...)
+		records = append(records, w.records...)
 	}
 	begun := time.Now()
-	hypotheses, times, err := b.guarded(ctx, pixels, batch[0].options)
+	hypotheses, times, err := b.guarded(ctx, records, batch[0].job)
 	times.begun = begun
 	for _, w := range batch {
-		r := workReply{batch: len(pixels), timing: times, err: err}
+		r := workReply{batch: len(records), timing: times, err: err}
 		if err == nil {
-			r.hypotheses, hypotheses = hypotheses[:len(w.pixels)], hypotheses[len(w.pixels):]
+			r.hypotheses, hypotheses = hypotheses[:len(w.records)], hypotheses[len(w.records):]
 		}
 		w.reply <- r
 	}
@@ -131,13 +140,13 @@ func (b *batcher) process(batch []*work) {
 
 // guarded turns a panic into an error of this batch: it runs on a goroutine of
 // its own, where a panic would end the process.
-func (b *batcher) guarded(ctx context.Context, pixels [][]byte, options decode.Options) (_ [][]captioner.Hypothesis, _ timing, err error) {
+func (b *batcher) guarded(ctx context.Context, records [][]byte, job job) (_ [][]captioner.Hypothesis, _ timing, err error) {
 	defer func() {
 		if reason := recover(); reason != nil {
 			err = captioner.Wrap(captioner.Internal, fmt.Errorf("panic: %v\n%s", reason, debug.Stack()), "captioning failed")
 		}
 	}()
-	return b.run(ctx, pixels, options)
+	return b.run(ctx, records, job)
 }
 
 // untilAllEnd returns a context that ends when nobody waits for the batch any

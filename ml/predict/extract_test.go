@@ -7,7 +7,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -61,7 +65,7 @@ func TestExtractFeatures(t *testing.T) {
 			ImagesDir: dir, Images: names, MaxPixels: 1000, Threads: threads, Output: filepath.Join(t.TempDir(), "shard"),
 		}
 		var progress []int
-		got, err := predict.ExtractFeatures(t.Context(), stamp{}, 2, req, func(done int) { progress = append(progress, done) })
+		got, err := predict.ExtractFeatures(t.Context(), stamp{}, predict.Squares(2), req, func(done int) { progress = append(progress, done) })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -107,6 +111,97 @@ func checkShard(t *testing.T, path string, want []string) {
 	}
 }
 
+// doubler is an Encoder of batches of 7 that says for how many pictures at a time
+// it was asked. What it makes of a picture is its stamp, twice.
+type doubler struct {
+	mu    sync.Mutex
+	asked []int
+	fail  error
+	hold  chan struct{} // where there is one, Encode waits until it is closed
+}
+
+func (*doubler) Layout() features.Layout {
+	return features.Layout{Type: features.Float16, Height: 1, Width: 1, Channels: 1, Source: "a test"}
+}
+
+func (*doubler) Batch() int { return 7 }
+
+func (d *doubler) Encode(squares [][]byte) ([][]byte, error) {
+	if d.hold != nil {
+		<-d.hold
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.asked = append(d.asked, len(squares))
+	records := make([][]byte, len(squares))
+	for i, square := range squares {
+		records[i] = bytes.Repeat(square[:1], 2)
+	}
+	return records, d.fail
+}
+
+// A frozen encoder gets the pictures in batches, and its output is kept in the
+// order of the request.
+func TestExtractFeaturesEncodes(t *testing.T) {
+	dir, names := writePictures(t, 40)
+	for _, threads := range []int{1, 3} {
+		req := captioner.ExtractRequest{
+			ImagesDir: dir, Images: names, MaxPixels: 1000, Threads: threads, Output: filepath.Join(t.TempDir(), "shard"),
+		}
+		e := &doubler{}
+		got, err := predict.ExtractFeatures(t.Context(), stamp{}, e, req, nil)
+		if err != nil || len(got.Quarantine) != 4 {
+			t.Fatalf("%d in quarantine, %v", len(got.Quarantine), err)
+		}
+		slices.Sort(e.asked)
+		if !slices.Equal(e.asked, []int{5, 5, 7, 7, 7, 7}) { // two of the first seven are no pictures, two of the last
+			t.Errorf("batches of %v", e.asked)
+		}
+		checkShard(t, req.Output, got.Images)
+	}
+}
+
+// However many pictures a shard has, a few are in memory: those that are prepared
+// wait for the encoder.
+func TestExtractFeaturesWaits(t *testing.T) {
+	const pictures, threads = 200, 2
+	dir, names := writePictures(t, pictures)
+	out := filepath.Join(t.TempDir(), "shard")
+	synctest.Test(t, func(t *testing.T) {
+		var prepared atomic.Int64
+		e := &doubler{hold: make(chan struct{})}
+		finished := make(chan error, 1)
+		go func() {
+			req := captioner.ExtractRequest{ImagesDir: dir, Images: names, MaxPixels: 1000, Threads: threads, Output: out}
+			_, err := predict.ExtractFeatures(t.Context(), stamp{before: func() { prepared.Add(1) }}, e, req, nil)
+			finished <- err
+		}()
+		synctest.Wait() // until nothing goes on
+		// Two batches with the encoder, one that waits for it, one that is being
+		// put together, and what each thread has prepared.
+		if got := prepared.Load(); got < 7 || got > 4*7+4*threads {
+			t.Errorf("%d pictures were prepared while the encoder took none", got)
+		}
+		close(e.hold)
+		if err := <-finished; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestExtractFeaturesEncoderFails(t *testing.T) {
+	dir, names := writePictures(t, 40)
+	out := t.TempDir()
+	req := captioner.ExtractRequest{ImagesDir: dir, Images: names, MaxPixels: 1000, Threads: 2, Output: filepath.Join(out, "shard")}
+	broken := errors.New("out of memory")
+	if _, err := predict.ExtractFeatures(t.Context(), stamp{}, &doubler{fail: broken}, req, nil); !errors.Is(err, broken) {
+		t.Errorf("error %v, want the encoder's", err)
+	}
+	if left, _ := os.ReadDir(out); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
 func TestExtractFeaturesCancelled(t *testing.T) {
 	dir, names := writePictures(t, 40)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -114,7 +209,7 @@ func TestExtractFeaturesCancelled(t *testing.T) {
 	req := captioner.ExtractRequest{
 		ImagesDir: dir, Images: names, MaxPixels: 1000, Threads: 2, Output: filepath.Join(out, "shard"),
 	}
-	_, err := predict.ExtractFeatures(ctx, stamp{before: cancel}, 2, req, nil)
+	_, err := predict.ExtractFeatures(ctx, stamp{before: cancel}, predict.Squares(2), req, nil)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want context.Canceled", err)
 	}
@@ -125,7 +220,7 @@ func TestExtractFeaturesCancelled(t *testing.T) {
 
 func TestExtractFeaturesWithoutFolder(t *testing.T) {
 	req := captioner.ExtractRequest{ImagesDir: filepath.Join(t.TempDir(), "none"), Output: filepath.Join(t.TempDir(), "shard")}
-	if _, err := predict.ExtractFeatures(t.Context(), stamp{}, 2, req, nil); captioner.KindOf(err) != captioner.NotFound {
+	if _, err := predict.ExtractFeatures(t.Context(), stamp{}, predict.Squares(2), req, nil); captioner.KindOf(err) != captioner.NotFound {
 		t.Errorf("got %v, want NotFound", err)
 	}
 }

@@ -12,9 +12,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -37,13 +39,18 @@ const (
 	manifestFile    = "manifest.json"
 )
 
+// CodeOtherFeatures is the code of the Invalid error of a shard that holds what
+// the model does not take: the features of another encoder or of other weights.
+const CodeOtherFeatures = "other_features"
+
 // Predictor is a loaded model. It implements captioner.Captioner and is safe
 // for concurrent use.
 type Predictor struct {
 	model      *tf.SavedModel
 	vocabulary *text.Vocabulary
 	info       captioner.ModelInfo
-	pixels     int // side of the squares that encode takes
+	pixels     int    // side of the squares that encode takes
+	features   string // what encode_features takes; empty without it
 	maxPixels  int
 	// preparing bounds how many pictures are decoded at a time: each can take
 	// three bytes a pixel, and more would not be faster.
@@ -101,7 +108,7 @@ func (p *Predictor) readDescription(dir string) error {
 	if description.MaxTokens < 2 || description.Pixels < 1 {
 		return captioner.Errorf(captioner.Corrupt, "the model's description names %d tokens and %d pixels", description.MaxTokens, description.Pixels)
 	}
-	p.pixels = description.Pixels
+	p.pixels, p.features = description.Pixels, description.Features
 	p.info = captioner.ModelInfo{
 		VocabularySize: p.vocabulary.Size(),
 		MaxTokens:      description.MaxTokens,
@@ -163,22 +170,22 @@ func (p *Predictor) Caption(ctx context.Context, req captioner.CaptionRequest) (
 		return captioner.CaptionReply{}, err // before any picture is looked at
 	}
 	reply := captioner.CaptionReply{Results: make([]captioner.CaptionResult, len(req.Images))}
-	pixels, err := p.prepareAll(ctx, req.Images, reply.Results)
+	records, err := p.prepareAll(ctx, req.Images, reply.Results)
 	if err != nil {
 		return captioner.CaptionReply{}, err
 	}
 
-	var usable [][]byte
+	var usable []record
 	var owners []int // usable[i] belongs to reply.Results[owners[i]]
-	for i, square := range pixels {
-		if square != nil {
-			usable, owners = append(usable, square), append(owners, i)
+	for i, r := range records {
+		if r.data != nil {
+			usable, owners = append(usable, r), append(owners, i)
 		}
 	}
-	for start := 0; start < len(usable); start += maxBatch {
-		end := min(start+maxBatch, len(usable))
+	for start := 0; start < len(usable); {
+		batch, layout := nextBatch(usable[start:])
 		queued := time.Now()
-		r, err := p.batches.caption(ctx, usable[start:end], options)
+		r, err := p.batches.caption(ctx, batch, job{options, layout})
 		if err != nil {
 			return captioner.CaptionReply{}, err
 		}
@@ -186,16 +193,37 @@ func (p *Predictor) Caption(ctx context.Context, req captioner.CaptionRequest) (
 		for i, h := range r.hypotheses {
 			reply.Results[owners[start+i]].Hypotheses = h
 		}
+		start += len(batch)
 	}
 	return reply, nil
 }
 
-// prepareAll turns each input into pixels; nil where its result has an error.
-func (p *Predictor) prepareAll(ctx context.Context, inputs []captioner.ImageInput, results []captioner.CaptionResult) (pixels [][]byte, err error) {
+// record is a prepared picture: its pixels, or what a shard has of it.
+type record struct {
+	data   []byte
+	layout features.Layout
+}
+
+// nextBatch returns the first of the records, as many as share a batch, and
+// their layout.
+func nextBatch(records []record) (batch [][]byte, layout features.Layout) {
+	layout = records[0].layout
+	for _, r := range records[:min(maxBatch, len(records))] {
+		if r.layout != layout {
+			break
+		}
+		batch = append(batch, r.data)
+	}
+	return batch, layout
+}
+
+// prepareAll turns each input into pixels, or finds what a shard has of it;
+// without data where its result has an error.
+func (p *Predictor) prepareAll(ctx context.Context, inputs []captioner.ImageInput, results []captioner.CaptionResult) (records []record, err error) {
 	ctx, preprocess := span.Start(ctx, "preprocess", trace.WithAttributes(attribute.Int("captioner.images", len(inputs))))
 	defer func() { span.End(preprocess, err) }()
-	pixels = make([][]byte, len(inputs))
-	if err := p.readShards(inputs, pixels); err != nil {
+	records = make([]record, len(inputs))
+	if err := p.readShards(inputs, records); err != nil {
 		return nil, err
 	}
 	group, ctx := errgroup.WithContext(ctx)
@@ -213,15 +241,15 @@ func (p *Predictor) prepareAll(ctx context.Context, inputs []captioner.ImageInpu
 			}
 			square, info, err := prepare(signatures{p.model}, input.Data, p.maxPixels)
 			results[i].Width, results[i].Height = info.Oriented()
-			pixels[i], results[i].Err = square, err
+			records[i], results[i].Err = record{square, features.Pixels(p.pixels)}, err
 			return nil
 		})
 	}
-	return pixels, group.Wait()
+	return records, group.Wait()
 }
 
-// readShards copies the pixels of the inputs that name a place in a shard.
-func (p *Predictor) readShards(inputs []captioner.ImageInput, pixels [][]byte) error {
+// readShards copies the records of the inputs that name a place in a shard.
+func (p *Predictor) readShards(inputs []captioner.ImageInput, records []record) error {
 	readers := make(map[string]*features.Reader)
 	defer func() {
 		for _, r := range readers {
@@ -239,26 +267,42 @@ func (p *Predictor) readShards(inputs []captioner.ImageInput, pixels [][]byte) e
 				return err
 			}
 			readers[input.Shard] = r
+			if err := p.checkLayout(r.Layout()); err != nil {
+				return err
+			}
 		}
-		if r.Layout() != features.Pixels(p.pixels) || input.Index < 0 || input.Index >= r.Len() {
-			return captioner.Errorf(captioner.Invalid,
-				"picture %d of a shard of %d pictures with a side of %d is not one for this model, whose side is %d",
-				input.Index, r.Len(), r.Layout().Height, p.pixels)
+		if input.Index < 0 || input.Index >= r.Len() {
+			return captioner.Errorf(captioner.Invalid, "there is no picture %d in a shard of %d", input.Index, r.Len())
 		}
-		pixels[i] = append([]byte(nil), r.Record(input.Index)...)
+		records[i] = record{slices.Clone(r.Record(input.Index)), r.Layout()}
 	}
 	return nil
 }
 
+// checkLayout returns an error unless the model takes records of that layout.
+func (p *Predictor) checkLayout(layout features.Layout) error {
+	if layout == features.Pixels(p.pixels) || layout.Type != features.Uint8 && layout.String() == p.features {
+		return nil
+	}
+	want := features.Pixels(p.pixels).String()
+	if p.features != "" {
+		want += " or " + p.features
+	}
+	return &captioner.Error{
+		Kind: captioner.Invalid, Code: CodeOtherFeatures,
+		Message: fmt.Sprintf("a shard holds %v, and the model takes %s", layout, want),
+	}
+}
+
 // run captions a batch of prepared pictures.
-func (p *Predictor) run(ctx context.Context, pixels [][]byte, options decode.Options) (_ [][]captioner.Hypothesis, t timing, err error) {
-	s, err := p.encode(pixels)
+func (p *Predictor) run(ctx context.Context, records [][]byte, job job) (_ [][]captioner.Hypothesis, t timing, err error) {
+	s, err := p.encode(records, job.layout)
 	if err != nil {
 		return nil, t, err
 	}
 	defer s.release()
 	t.encoded = time.Now()
-	hypotheses, err := decode.Decode(ctx, s, len(pixels), options)
+	hypotheses, err := decode.Decode(ctx, s, len(records), job.Options)
 	t.decoded, t.steps = time.Now(), s.begun
 	if err != nil {
 		return nil, t, err

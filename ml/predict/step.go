@@ -8,6 +8,8 @@ import (
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/ml/decode"
+	"github.com/captioner/captioner/ml/features"
+	"github.com/captioner/captioner/ml/model"
 	"github.com/captioner/captioner/ml/tf"
 )
 
@@ -16,6 +18,7 @@ const (
 	signaturePreprocess       = "preprocess"
 	signaturePreprocessPixels = "preprocess_pixels"
 	signatureEncode           = "encode"
+	signatureEncodeFeatures   = "encode_features"
 	signatureStep             = "step"
 )
 
@@ -30,19 +33,20 @@ type stepper struct {
 	begun         []time.Time // of each step
 }
 
-// encode gives the stepper of a batch of pictures of [P, P, 3] bytes each.
-func (p *Predictor) encode(pixels [][]byte) (*stepper, error) {
-	side := int64(p.pixels)
-	batch := tf.NewTensor(tf.Uint8, int64(len(pixels)), side, side, 3)
-	defer batch.Release()
-	data, size := batch.Bytes(), int(side*side*3)
-	for i, square := range pixels {
-		if len(square) != size {
-			return nil, captioner.Errorf(captioner.Internal, "a prepared picture has %d bytes instead of %d", len(square), size)
+// encode gives the stepper of a batch of records of the layout.
+func (p *Predictor) encode(records [][]byte, layout features.Layout) (*stepper, error) {
+	for _, record := range records {
+		if len(record) != layout.Size() {
+			return nil, captioner.Errorf(captioner.Internal, "a prepared picture has %d bytes instead of %d", len(record), layout.Size())
 		}
-		copy(data[i*size:], square)
 	}
-	out, err := p.model.Run(signatureEncode, map[string]*tf.Tensor{"pixels": batch}, "memory", "state")
+	batch := model.Records(layout, slices.Concat(records...), len(records))
+	defer batch.Release()
+	signature, name := signatureEncode, "pixels"
+	if layout.Type != features.Uint8 {
+		signature, name = signatureEncodeFeatures, "features"
+	}
+	out, err := p.model.Run(signature, map[string]*tf.Tensor{name: batch}, "memory", "state")
 	if err != nil {
 		return nil, err
 	}

@@ -36,6 +36,7 @@ type (
 // Data types in use.
 const (
 	Float  = graft.Float
+	Half   = graft.Half
 	Int32  = graft.Int32
 	Int64  = graft.Int64
 	Uint8  = graft.Uint8

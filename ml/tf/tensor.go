@@ -108,6 +108,17 @@ func ReleaseAll(tensors []*Tensor) {
 // no shape makes a scalar.
 func FromBytes(data []byte, shape ...int64) *Tensor { return from(Uint8, data, shape) }
 
+// FromMemory returns a tensor of any type but string with a copy of data, which
+// is what Bytes gives. It panics as the other constructors do.
+func FromMemory(kind DataType, data []byte, shape ...int64) *Tensor {
+	if elements(shape)*elementSize(kind) != len(data) {
+		panic(fmt.Sprintf("tf: %d bytes for shape %v", len(data), shape))
+	}
+	t := NewTensor(kind, shape...)
+	copy(t.Bytes(), data)
+	return t
+}
+
 // FromInt32 returns an int32 tensor with a copy of data.
 func FromInt32(data []int32, shape ...int64) *Tensor { return from(Int32, data, shape) }
 
@@ -207,6 +218,8 @@ func elementSize(kind DataType) int {
 	switch kind {
 	case Uint8, Bool:
 		return 1
+	case Half:
+		return 2
 	case Int32, Float:
 		return 4
 	case Int64:

@@ -12,9 +12,9 @@ import (
 	"github.com/captioner/captioner/ml/text"
 )
 
-// example is a picture, in memory-mapped pixels, with its captions as tokens.
+// example is a picture, as a memory-mapped record, with its captions as tokens.
 type example struct {
-	pixels   []byte // P·P·3
+	pixels   []byte // P·P·3, or what a frozen encoder has made of them
 	captions [][]int32
 	labels   []int // the auxiliary words that its captions hold
 
@@ -26,7 +26,7 @@ type data struct {
 	digest     captioner.Digest
 	vocabulary *text.Vocabulary
 	maxTokens  int
-	side       int // P
+	layout     features.Layout // of the records
 
 	train, validation []example
 	labels            int // the number of auxiliary words, A
@@ -36,7 +36,7 @@ type data struct {
 
 // load opens the data set and the shards. The caller closes the result.
 func load(req captioner.TrainRequest) (_ *data, err error) {
-	d := &data{side: req.Config.Model.StoredSize()}
+	d := &data{}
 	defer func() {
 		if err != nil {
 			d.close()
@@ -88,7 +88,7 @@ func load(req captioner.TrainRequest) (_ *data, err error) {
 	return d, nil
 }
 
-// open maps the shards into memory and returns each picture's pixels by name.
+// open maps the shards into memory and returns each picture's record by name.
 func (d *data) open(paths []string) (map[string][]byte, error) {
 	pixels := make(map[string][]byte)
 	for _, path := range paths {
@@ -100,14 +100,23 @@ func (d *data) open(paths []string) (map[string][]byte, error) {
 		if err := shard.Verify(); err != nil {
 			return nil, err
 		}
-		if layout := shard.Layout(); layout != features.Pixels(d.side) {
-			return nil, captioner.Errorf(captioner.Internal, "a shard holds squares of %d pixels, and the model takes %d", layout.Height, d.side)
+		if first := d.shards[0].Layout(); shard.Layout() != first {
+			return nil, otherFeatures(shard.Layout(), first)
 		}
 		for i := range shard.Len() {
 			pixels[shard.Image(i)] = shard.Record(i)
 		}
+		d.layout = shard.Layout()
 	}
 	return pixels, nil
+}
+
+// otherFeatures is the error of a shard whose records are of no use to a model.
+func otherFeatures(got, want features.Layout) error {
+	return &captioner.Error{
+		Kind: captioner.Invalid, Code: CodeOtherFeatures,
+		Message: fmt.Sprintf("a shard holds %v, and the model takes %v", got, want),
+	}
 }
 
 func (d *data) close() {
@@ -157,17 +166,14 @@ func (d *data) trainBatch(r *rand.Rand, c captioner.TrainingConfig, side int, ex
 	captions := make([][][]int32, len(examples))
 	b := model.Batch{
 		Images: len(examples),
-		Pixels: make([]byte, 0, len(examples)*side*side*3),
+		Pixels: make([]byte, 0, len(examples)*d.layout.Size()),
 		Labels: make([]float32, len(examples)*d.labels),
 	}
 	for i, e := range examples {
-		margin := d.side - side
-		top, left := margin/2, margin/2
-		if c.Augmentation {
-			top, left = int(r.Uint64()%uint64(margin+1)), int(r.Uint64()%uint64(margin+1))
-		}
-		for y := top; y < top+side; y++ {
-			b.Pixels = append(b.Pixels, e.pixels[(y*d.side+left)*3:(y*d.side+left+side)*3]...)
+		if d.layout.Type == features.Uint8 {
+			b.Pixels = d.appendCrop(b.Pixels, r, c.Augmentation, side, e.pixels)
+		} else {
+			b.Pixels = append(b.Pixels, e.pixels...)
 		}
 		captions[i] = draw(r, e.captions, c.CaptionsPerImage)
 		for _, l := range e.labels {
@@ -176,6 +182,21 @@ func (d *data) trainBatch(r *rand.Rand, c captioner.TrainingConfig, side int, ex
 	}
 	fill(&b, captions)
 	return b
+}
+
+// appendCrop appends a square of the side, from anywhere in the picture or from
+// its centre.
+func (d *data) appendCrop(to []byte, r *rand.Rand, anywhere bool, side int, pixels []byte) []byte {
+	stored := d.layout.Width
+	margin := stored - side
+	top, left := margin/2, margin/2
+	if anywhere {
+		top, left = int(r.Uint64()%uint64(margin+1)), int(r.Uint64()%uint64(margin+1))
+	}
+	for y := top; y < top+side; y++ {
+		to = append(to, pixels[(y*stored+left)*3:(y*stored+left+side)*3]...)
+	}
+	return to
 }
 
 // draw returns n of the captions at random, none twice while there are enough.

@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/ml/features"
 	"github.com/captioner/captioner/ml/model"
 	"github.com/captioner/captioner/ml/text"
 )
@@ -68,7 +69,7 @@ func TestTrainBatchCrops(t *testing.T) {
 			pixels[(y*side+x)*3], pixels[(y*side+x)*3+1] = byte(x), byte(y)
 		}
 	}
-	d := &data{side: side, labels: 2}
+	d := &data{layout: features.Pixels(side), labels: 2}
 	e := &example{pixels: pixels, captions: [][]int32{{2, 4, 3}}, labels: []int{1}}
 	config := captioner.TrainingConfig{CaptionsPerImage: 1, Augmentation: true, Seed: 9}
 	seen := map[[2]byte]bool{}

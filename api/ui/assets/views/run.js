@@ -15,7 +15,7 @@ export default function run(main, { params: [id], signal }) {
   const outcome = h("div", {}, loading());
   const stages = stageList();
   const training = trainingView(address, signal);
-  fill(main, heading("Run", again, cancel), h("p", { class: "subtitle" }, copyable(id), state), about, outcome, stages.element, training.element);
+  fill(main, heading("Run", again, cancel), h("p", { class: "subtitle" }, copyable("run ID", id), state), about, outcome, stages.element, training.element);
   show(stages.element, false);
 
   let current = null;
@@ -39,7 +39,7 @@ export default function run(main, { params: [id], signal }) {
     fill(about, facts([
       ["Started", when(run.started_at)],
       ["Took", run.finished_at && duration(between(run.started_at, run.finished_at))],
-      ["Trace", run.trace_id && copyable(run.trace_id, run.trace_id.slice(0, 12))],
+      ["Trace", run.trace_id && copyable("trace ID", run.trace_id, run.trace_id.slice(0, 12))],
       ["Data set", run.dataset && h("a", { href: `/ui/data/${path(id)}` }, "Splits, words, quarantine")],
       ["Workflow", run.temporal_url && h("a", { href: run.temporal_url, rel: "noreferrer", target: "_blank" }, "Temporal Web UI ", icon("link"))],
       ["Tracking", run.mlflow_url && h("a", { href: run.mlflow_url, rel: "noreferrer", target: "_blank" }, "MLflow ", icon("link"))],
@@ -123,13 +123,14 @@ function result(run) {
     return h("div", { class: "notice bad" }, h("p", {}, h("strong", {}, "The run failed. "), run.error && sentence(run.error)),
       run.problems?.length > 0 && h("ul", {}, run.problems.map((p) => h("li", {}, p.field && h("code", {}, p.field), p.field && ": ", p.message))));
   }
-  const { decision, evaluation, version, deployed, note, left_out: leftOut } = run.result;
+  const { decision, evaluation, version, deployed, note, left_out: leftOut, warnings } = run.result;
   const [label, tone] = outcomes[decision.outcome] ?? [words(decision.outcome), "quiet"];
   return card("Result",
     facts([["Version", versionLink(version)], ["Decision", badge(label, tone)], ["Went live", deployed ? "Yes" : "No"]]),
     h("ul", { class: "reasons" }, decision.reasons.map((reason) => h("li", {}, sentence(reason))), note && h("li", {}, sentence(note)),
       decision.outcome !== "promote" && h("li", {}, "The version is kept. If you know better, ", h("a", { href: `/ui/models/${path(version)}` }, "promote it by hand"), "."),
       leftOut && h("li", {}, "Not all of the data was used: ", h("a", { href: `/ui/data/${path(run.id)}` }, leftOut.reasons.map((r) => `${count(r.count)} ${words(r.reason).toLowerCase()}`).join(", ")), ".")),
+    warnings?.map((warning) => h("p", { class: "notice" }, sentence(warning))),
     scoreTable(evaluation),
     evaluation.samples?.length > 0 && h("details", {}, h("summary", {}, "Captions of test pictures"), sampleTable(evaluation.samples)));
 }
