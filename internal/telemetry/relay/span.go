@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -93,6 +94,18 @@ func (s *recorded) AddEvent(name string, options ...trace.EventOption) {
 	s.change(func(m *tracepb.Span) { m.Events = append(m.Events, event) })
 }
 
+// AddEvents adds an event for each of the times; see span.Events.
+func (s *recorded) AddEvents(name string, at []time.Time) {
+	events := make([]tracepb.Span_Event, len(at)) // one allocation
+	s.change(func(m *tracepb.Span) {
+		m.Events = slices.Grow(m.Events, len(at))
+		for i := range events {
+			events[i].Name, events[i].TimeUnixNano = name, nanoseconds(at[i])
+			m.Events = append(m.Events, &events[i])
+		}
+	})
+}
+
 // SetStatus sets whether what the span stands for has failed.
 func (s *recorded) SetStatus(code codes.Code, description string) {
 	status := &tracepb.Status{}
@@ -127,19 +140,24 @@ func nanoseconds(t time.Time) uint64 {
 // text.
 func keyValues(attributes []attribute.KeyValue) []*commonpb.KeyValue {
 	converted := make([]*commonpb.KeyValue, len(attributes))
+	pairs := make([]struct { // one allocation
+		attribute commonpb.KeyValue
+		value     commonpb.AnyValue
+	}, len(attributes))
 	for i, a := range attributes {
-		value := &commonpb.AnyValue{}
+		p := &pairs[i]
 		switch a.Value.Type() {
 		case attribute.BOOL:
-			value.Value = &commonpb.AnyValue_BoolValue{BoolValue: a.Value.AsBool()}
+			p.value.Value = &commonpb.AnyValue_BoolValue{BoolValue: a.Value.AsBool()}
 		case attribute.INT64:
-			value.Value = &commonpb.AnyValue_IntValue{IntValue: a.Value.AsInt64()}
+			p.value.Value = &commonpb.AnyValue_IntValue{IntValue: a.Value.AsInt64()}
 		case attribute.FLOAT64:
-			value.Value = &commonpb.AnyValue_DoubleValue{DoubleValue: a.Value.AsFloat64()}
+			p.value.Value = &commonpb.AnyValue_DoubleValue{DoubleValue: a.Value.AsFloat64()}
 		default:
-			value.Value = &commonpb.AnyValue_StringValue{StringValue: a.Value.Emit()}
+			p.value.Value = &commonpb.AnyValue_StringValue{StringValue: a.Value.String()}
 		}
-		converted[i] = &commonpb.KeyValue{Key: string(a.Key), Value: value}
+		p.attribute.Key, p.attribute.Value = string(a.Key), &p.value
+		converted[i] = &p.attribute
 	}
 	return converted
 }

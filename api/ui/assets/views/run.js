@@ -42,6 +42,7 @@ export default function run(main, { params: [id], signal }) {
       ["Trace", run.trace_id && copyable("trace ID", run.trace_id, run.trace_id.slice(0, 12))],
       ["Data set", run.dataset && h("a", { href: `/ui/data/${path(id)}` }, "Splits, words, quarantine")],
       ["Workflow", run.temporal_url && h("a", { href: run.temporal_url, rel: "noreferrer", target: "_blank" }, "Temporal Web UI ", icon("link"))],
+      ["Tracking", run.mlflow_url && h("a", { href: run.mlflow_url, rel: "noreferrer", target: "_blank" }, "MLflow ", icon("link"))],
     ]));
     if (run.stages) stages.update(run.stages, run.state);
   }
