@@ -29,7 +29,7 @@ type DataConfig struct {
 	// Flickr8k (image,caption); "token", Flickr8k.token.txt; "results",
 	// Flickr30k's results.csv; "karpathy", dataset_….json with its splits;
 	// "coco", captions_….json. "auto" tells them apart.
-	Format string `json:"format" yaml:"format" digest:"omitdefault"`
+	Format string `json:"format" yaml:"format"`
 	// SplitFiles name files with one image name a line. All three or none:
 	// without them the pictures are split as the captions file says, else by
 	// SplitRatios.
@@ -40,7 +40,7 @@ type DataConfig struct {
 	// contents and Seed, equal pictures together, whatever their names;
 	// "original" as the original system does, by Python's seeded shuffle of
 	// their order in the captions file.
-	SplitMethod string `json:"split_method" yaml:"split_method" digest:"omitdefault"`
+	SplitMethod string `json:"split_method" yaml:"split_method"`
 	// Seed makes the split by ratios repeatable.
 	Seed uint64 `json:"seed" yaml:"seed"`
 	// MinWordCount is how often a word must occur in the training captions to
@@ -49,7 +49,7 @@ type DataConfig struct {
 	// Vocabulary is "standard", in which rarer words become the unknown token,
 	// or "original", the original system's, which has no such token and drops
 	// them.
-	Vocabulary string `json:"vocabulary" yaml:"vocabulary" digest:"omitdefault"`
+	Vocabulary string `json:"vocabulary" yaml:"vocabulary"`
 	// MaxTokens is the longest caption in tokens, start and end included;
 	// longer ones are cut for training. 0 takes it from the data, by
 	// MaxTokensPercentile.
@@ -57,7 +57,7 @@ type DataConfig struct {
 	// MaxTokensPercentile is the share in percent of the training captions that
 	// are not cut where MaxTokens is 0. 100 takes the longest, as the original
 	// system does, which also looks at the captions of the other splits.
-	MaxTokensPercentile float64 `json:"max_tokens_percentile" yaml:"max_tokens_percentile" digest:"omitdefault"`
+	MaxTokensPercentile float64 `json:"max_tokens_percentile" yaml:"max_tokens_percentile"`
 	// MinUsable is the share of the pictures that must be usable, in (0, 1].
 	MinUsable float64 `json:"min_usable" yaml:"min_usable"`
 	// ShardSize is how many pictures one ExtractFeatures or CaptionShard
@@ -68,7 +68,7 @@ type DataConfig struct {
 	// GloVe is a text file of word vectors (Pennington, Socher and Manning 2014):
 	// a word and its numbers a line. The words' vectors start with them; their
 	// size is model.embedding_dim. Empty starts them at random.
-	GloVe string `json:"glove" yaml:"glove" digest:"omitdefault"`
+	GloVe string `json:"glove" yaml:"glove"`
 }
 
 // SplitFiles are paths of files with one image name a line.
@@ -94,10 +94,10 @@ type ModelConfig struct {
 	// Weights is the file of the encoder's weights that Keras publishes (the
 	// applications' *_notop.h5) or writes (*.weights.h5). Without one the encoder
 	// is trained from random weights.
-	Weights string `json:"weights" yaml:"weights" digest:"omitdefault"`
+	Weights string `json:"weights" yaml:"weights"`
 	// FeatureType is how a frozen encoder's output is kept: "float16", or
 	// "float32" in twice the space.
-	FeatureType string `json:"feature_type" yaml:"feature_type" digest:"omitdefault"`
+	FeatureType string `json:"feature_type" yaml:"feature_type"`
 	// Decoder names the caption decoder: "transformer"; "lstm-attention", an
 	// LSTM that looks at the picture before each word; or "lstm-pooled", the
 	// original system's, in which one vector of the whole picture looks at the
@@ -124,13 +124,13 @@ type ModelConfig struct {
 	// RecurrentDropout is the share of the LSTM's hidden state that each of its
 	// gates drops in training, in [0, 1): the same of it at every word of a
 	// caption. Used by lstm-pooled alone.
-	RecurrentDropout float64 `json:"recurrent_dropout" yaml:"recurrent_dropout" digest:"omitdefault"`
+	RecurrentDropout float64 `json:"recurrent_dropout" yaml:"recurrent_dropout"`
 	// EmbeddingDim is the size of the words' vectors; 0 takes Width. A decoder
 	// that needs them as wide as Width widens them by a learned projection.
-	EmbeddingDim int `json:"embedding_dim" yaml:"embedding_dim" digest:"omitdefault"`
+	EmbeddingDim int `json:"embedding_dim" yaml:"embedding_dim"`
 	// EmbeddingFrozen keeps the words' vectors as data.glove has them; false
 	// trains them further.
-	EmbeddingFrozen bool `json:"embedding_frozen" yaml:"embedding_frozen" digest:"omitdefault"`
+	EmbeddingFrozen bool `json:"embedding_frozen" yaml:"embedding_frozen"`
 }
 
 // EmbeddingSize returns the size of the words' vectors.
@@ -174,7 +174,7 @@ type TrainingConfig struct {
 	// AccumulationSteps is how many batches make a step: their gradients are
 	// added up, one batch after another, before the weights move once. It is for
 	// large steps in the memory of a small batch.
-	AccumulationSteps int `json:"accumulation_steps" yaml:"accumulation_steps" digest:"omitdefault"`
+	AccumulationSteps int `json:"accumulation_steps" yaml:"accumulation_steps"`
 	// LearningRate is the highest rate of Adam, reached after WarmupSteps and
 	// then lowered as Schedule says.
 	LearningRate float64 `json:"learning_rate" yaml:"learning_rate"`
@@ -182,15 +182,15 @@ type TrainingConfig struct {
 	// Schedule lowers the rate: "cosine" along half a cosine over all steps, to
 	// MinLearningRateRatio of LearningRate; "plateau" when the validation loss no
 	// longer falls; "constant" not at all.
-	Schedule             string  `json:"schedule" yaml:"schedule" digest:"omitdefault"`
+	Schedule             string  `json:"schedule" yaml:"schedule"`
 	MinLearningRateRatio float64 `json:"min_learning_rate_ratio" yaml:"min_learning_rate_ratio"`
 	// PlateauFactor multiplies the rate after PlateauPatience epochs in a row
 	// whose validation loss is not at least 1e-4 below the best, down to
 	// MinLearningRate, as Keras' ReduceLROnPlateau does. Only the schedule
 	// "plateau" reads the three.
-	PlateauFactor   float64 `json:"plateau_factor" yaml:"plateau_factor" digest:"omitdefault"`
-	PlateauPatience int     `json:"plateau_patience" yaml:"plateau_patience" digest:"omitdefault"`
-	MinLearningRate float64 `json:"min_learning_rate" yaml:"min_learning_rate" digest:"omitdefault"`
+	PlateauFactor   float64 `json:"plateau_factor" yaml:"plateau_factor"`
+	PlateauPatience int     `json:"plateau_patience" yaml:"plateau_patience"`
+	MinLearningRate float64 `json:"min_learning_rate" yaml:"min_learning_rate"`
 	// Beta1, Beta2 and Epsilon are Adam's (Kingma and Ba 2015).
 	Beta1   float64 `json:"beta1" yaml:"beta1"`
 	Beta2   float64 `json:"beta2" yaml:"beta2"`
@@ -206,10 +206,10 @@ type TrainingConfig struct {
 	// FineTuneBlocks is how many of the last blocks of an encoder with Weights are
 	// trained; 0 freezes it, so that its output is computed once a picture and
 	// kept, and -1 trains all. The statistics of its batch normalisations stay.
-	FineTuneBlocks int `json:"fine_tune_blocks" yaml:"fine_tune_blocks" digest:"omitdefault"`
+	FineTuneBlocks int `json:"fine_tune_blocks" yaml:"fine_tune_blocks"`
 	// EncoderLearningRateRatio is the learning rate of those blocks as a share of
 	// LearningRate.
-	EncoderLearningRateRatio float64 `json:"encoder_learning_rate_ratio" yaml:"encoder_learning_rate_ratio" digest:"omitdefault"`
+	EncoderLearningRateRatio float64 `json:"encoder_learning_rate_ratio" yaml:"encoder_learning_rate_ratio"`
 	// Augmentation shifts each training picture of the encoder conv by a random
 	// crop. Pictures are never mirrored: left and right are words.
 	Augmentation bool `json:"augmentation" yaml:"augmentation"`
@@ -227,11 +227,22 @@ type TrainingConfig struct {
 	// processors that compute it (AVX512-BF16 or AMX), or "float16" on a GPU, with
 	// the loss scaled so that small gradients survive. Weights and Adam stay
 	// float32.
-	Precision string `json:"precision" yaml:"precision" digest:"omitdefault"`
+	Precision string `json:"precision" yaml:"precision"`
 	// Devices is how many devices of the machine share each batch. 0 takes all
 	// GPUs, or the CPU where there is none. Without a GPU a higher number than 1
 	// splits the CPU in so many, which serves to try it.
-	Devices int `json:"devices" yaml:"devices" digest:"omitdefault"`
+	Devices int `json:"devices" yaml:"devices"`
+}
+
+// Lasting returns what a training must share with one that it continues: all
+// fields but those that say how long it takes, how fast and on what, which are
+// zero.
+func (c TrainingConfig) Lasting() TrainingConfig {
+	c.Steps, c.Epochs, c.EarlyStoppingPatience = 0, 0, 0
+	c.LearningRate, c.WarmupSteps, c.Schedule, c.MinLearningRateRatio = 0, 0, "", 0
+	c.PlateauFactor, c.PlateauPatience, c.MinLearningRate = 0, 0, 0
+	c.CheckpointInterval, c.Precision, c.Devices = 0, "", 0
+	return c
 }
 
 // The values of TrainingConfig.Schedule and Precision.
@@ -258,7 +269,7 @@ type EvaluationConfig struct {
 	NoRepeatNGram int `json:"no_repeat_ngram" yaml:"no_repeat_ngram"`
 	// SamplePictures is how many pictures of the test split are captioned and
 	// scored, always the same ones of the same split; 0 takes all.
-	SamplePictures int `json:"sample_pictures" yaml:"sample_pictures" digest:"omitdefault"`
+	SamplePictures int `json:"sample_pictures" yaml:"sample_pictures"`
 	// SampleCaptions is how many test pictures' captions the report shows, and
 	// how many validation pictures, at most 32, are captioned after each epoch
 	// to watch the model learn.

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"reflect"
 )
 
 // Digest is a SHA-256 sum in lower-case hexadecimal, 64 characters. Blobs,
@@ -40,53 +39,6 @@ func DigestJSON(v any) (Digest, error) {
 		return "", fmt.Errorf("digest of a %T: %w", v, err)
 	}
 	return DigestOf(data), nil
-}
-
-// Essential returns a configuration, or a section of one, as digests and
-// bundles see it: a struct without the fields tagged digest:"omitdefault" whose
-// value is the default's. Fields that came after others were digested have that
-// tag, so that whoever does not use them keeps the digests of before. The
-// default of such a field cannot change any more.
-func Essential(section any) any {
-	v := reflect.ValueOf(section)
-	return essential(v, defaultOf(v.Type(), reflect.ValueOf(DefaultConfig()))).Interface()
-}
-
-// defaultOf finds the part of the defaults that has the type; there is one.
-func defaultOf(t reflect.Type, defaults reflect.Value) reflect.Value {
-	if defaults.Type() == t {
-		return defaults
-	}
-	for i := range defaults.NumField() {
-		if defaults.Field(i).Kind() != reflect.Struct {
-			continue
-		}
-		if found := defaultOf(t, defaults.Field(i)); found.IsValid() {
-			return found
-		}
-	}
-	return reflect.Value{}
-}
-
-func essential(v, defaults reflect.Value) reflect.Value {
-	var fields []reflect.StructField
-	var values []reflect.Value
-	for i := range v.NumField() {
-		field, value := v.Type().Field(i), v.Field(i)
-		switch {
-		case field.Tag.Get("digest") == "omitdefault" && value.Equal(defaults.Field(i)):
-			continue
-		case value.Kind() == reflect.Struct:
-			value = essential(value, defaults.Field(i))
-			field.Type = value.Type()
-		}
-		fields, values = append(fields, reflect.StructField{Name: field.Name, Type: field.Type, Tag: field.Tag}), append(values, value)
-	}
-	out := reflect.New(reflect.StructOf(fields)).Elem()
-	for i, value := range values {
-		out.Field(i).Set(value)
-	}
-	return out
 }
 
 // Short returns the first 12 characters, or all of a shorter string.

@@ -34,8 +34,26 @@ type CaptionRequest struct {
 	LengthPenalty float64
 	NoRepeatNGram int
 	// NumCaptions is how many hypotheses each picture gets, best first; at
-	// most the beam width. 0 means 1.
+	// most the beam width, where there is one. 0 means 1.
 	NumCaptions int
+	Sampling
+}
+
+// Sampling says how the algorithm "sample" draws a caption: equal values draw
+// the same one again. Other algorithms take only the zero value.
+type Sampling struct {
+	// Temperature divides log-probabilities: close to 0 the likeliest tokens
+	// are all that is drawn, above 1 unlikely ones come more often than the
+	// model has them. 0 means 1.
+	Temperature float64
+	// TopK is how many of the likeliest tokens may be drawn; 0 means as many
+	// as ml/decode looks at.
+	TopK int
+	// TopP is the probability that the likeliest of these tokens must reach
+	// together before the others are left out. 0 means 1.
+	TopP float64
+	// Seed decides what is drawn.
+	Seed uint64
 }
 
 // ImageInput is one picture: exactly one of its fields is set.
@@ -126,7 +144,12 @@ type TrainRequest struct {
 	// shard files, which name the pictures that they hold.
 	Dataset string
 	Shards  []string
-	// Resume is the path of a checkpoint, empty to start from the seed.
+	// WordVectors is the path of what PutWordVectors has made, empty to start
+	// the words' vectors at random.
+	WordVectors string
+	// Resume is the path of a checkpoint, empty to start from the seed. It is one
+	// of this training, or of one that this continues: then the two share what
+	// TrainingConfig.Lasting returns, and Config says what is new.
 	Resume string
 	// WorkDir is a folder for checkpoints; OutputDir gets the results: the
 	// folder saved_model/ and the files vocabulary.json, model.json and
@@ -190,6 +213,45 @@ type TrainResult struct {
 	TensorFlow string `json:"tensorflow_version"`
 }
 
+// ModelImporter makes a model of one that the original system has trained.
+type ModelImporter interface {
+	// ImportModel writes OutputDir as Trainer does. A file that is no model of
+	// the original is Invalid, with every difference among its problems.
+	ImportModel(ctx context.Context, req ImportRequest) (ImportResult, error)
+}
+
+// ImportRequest names the files of a caption model that the original system has
+// trained.
+type ImportRequest struct {
+	// Model is the path of Keras' archive (*.keras) or of a file of weights, and
+	// Vocabulary that of the original's wordtoix.json.
+	Model      string `json:"model"`
+	Vocabulary string `json:"vocabulary"`
+	// EncoderWeights is the path of the encoder's weights; which encoder it is,
+	// the model's width says.
+	EncoderWeights string `json:"encoder_weights"`
+	// MaxLength is how many tokens a model of a file of weights reads, and
+	// MasksPadding whether it leaves out the padding behind them. An archive says
+	// so itself.
+	MaxLength    int    `json:"max_length"`
+	MasksPadding bool   `json:"masks_padding"`
+	OutputDir    string `json:"output_dir"`
+}
+
+// ImportResult is the imported model.
+type ImportResult struct {
+	Model    ModelConfig `json:"model"`
+	Training TrainResult `json:"training"`
+	Imported Imported    `json:"imported"`
+}
+
+// Imported are the digests of the files that a version was imported from.
+type Imported struct {
+	Model          Digest `json:"model"`
+	Vocabulary     Digest `json:"vocabulary"`
+	EncoderWeights Digest `json:"encoder_weights"`
+}
+
 // ModelDescription is the content of a bundle's model.json: what a program
 // must know to drive the SavedModel beside it.
 type ModelDescription struct {
@@ -198,9 +260,17 @@ type ModelDescription struct {
 	MaxTokens int `json:"max_tokens"`
 	// Pixels is the side of the squares that preprocess gives and encode takes.
 	Pixels int `json:"pixels"`
+	// SeesPadding says that step goes on through padding up to MaxTokens-1
+	// tokens, as some models of the original system do.
+	SeesPadding bool `json:"sees_padding,omitempty"`
 	// Features says what encode_features takes, where the encoder was frozen: of
 	// which encoder with which weights. Others mean nothing to the model.
 	Features   string `json:"features,omitempty"`
 	Parameters int    `json:"parameters"`
 	TensorFlow string `json:"tensorflow"`
 }
+
+// NoRepeatNGramNode is the constant in an exported graph that is to its
+// signature serving_default what EvaluationConfig.NoRepeatNGram is to a search:
+// training gives it the default, registering a version the version's own.
+const NoRepeatNGramNode = "serving_default/no_repeat_ngram/Const/Const"

@@ -73,6 +73,11 @@ type Lineage struct {
 		Data     uint64 `json:"data"`
 		Training uint64 `json:"training"`
 	} `json:"seeds"`
+	// Continues is the digest of the checkpoint of another training that this
+	// one went on from; empty for one from the seed.
+	Continues Digest `json:"continues,omitempty"`
+	// Imported are the files of a version that the original system has trained.
+	Imported *Imported `json:"imported,omitempty"`
 }
 
 // ModelVersion is a row of the registry. Its Version is the SHA-256 of the

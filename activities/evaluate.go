@@ -38,11 +38,11 @@ func (a *Activities) Evaluate(ctx context.Context, in EvaluateInput) (EvaluateRe
 	return step[EvaluateResult, *EvaluateResult]{
 		Name: StepEvaluate,
 		Inputs: struct {
-			Dataset    captioner.Digest   `json:"dataset"`
-			Captions   []captioner.Digest `json:"captions"`
-			Evaluation any                `json:"evaluation"`
-			Metrics    []string           `json:"metrics,omitempty"`
-		}{in.Dataset, in.Captions, captioner.Essential(in.Evaluation), metrics.Others()},
+			Dataset    captioner.Digest           `json:"dataset"`
+			Captions   []captioner.Digest         `json:"captions"`
+			Evaluation captioner.EvaluationConfig `json:"evaluation"`
+			Metrics    []string                   `json:"metrics,omitempty"`
+		}{in.Dataset, in.Captions, in.Evaluation, metrics.Others()},
 		Compute: func(ctx context.Context, _ string) (EvaluateResult, error) {
 			evaluation, err := a.evaluate(ctx, in)
 			return EvaluateResult{Evaluation: evaluation}, err

@@ -27,10 +27,10 @@ func (a *Activities) ExcludeImages(ctx context.Context, in ExcludeImagesInput) (
 	out, err := step[ExcludeImagesResult, *ExcludeImagesResult]{
 		Name: StepExcludeImages,
 		Inputs: struct {
-			Dataset    captioner.Digest   `json:"dataset"`
-			Quarantine []captioner.Digest `json:"quarantine"`
-			Data       any                `json:"data"`
-		}{in.Dataset, in.Quarantine, captioner.Essential(withoutPaths(in.Data))},
+			Dataset    captioner.Digest     `json:"dataset"`
+			Quarantine []captioner.Digest   `json:"quarantine"`
+			Data       captioner.DataConfig `json:"data"`
+		}{in.Dataset, in.Quarantine, withoutPaths(in.Data)},
 		Present: func(ctx context.Context, out ExcludeImagesResult) (bool, error) {
 			return a.present(ctx, out.Dataset)
 		},

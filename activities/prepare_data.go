@@ -44,9 +44,9 @@ func (a *Activities) PrepareData(ctx context.Context, in PrepareDataInput) (Prep
 	out, err := step[PrepareDataResult, *PrepareDataResult]{
 		Name: StepPrepareData,
 		Inputs: struct {
-			Files captioner.Digest `json:"files"`
-			Data  any              `json:"data"`
-		}{files, captioner.Essential(withoutPaths(in.Data))},
+			Files captioner.Digest     `json:"files"`
+			Data  captioner.DataConfig `json:"data"`
+		}{files, withoutPaths(in.Data)},
 		Present: func(ctx context.Context, out PrepareDataResult) (bool, error) {
 			return a.present(ctx, out.Dataset)
 		},

@@ -34,6 +34,9 @@ type TrainInput struct {
 	Config captioner.Config `json:"config"`
 	// Weights is the blob of the encoder's weights; empty without any.
 	Weights captioner.Digest `json:"weights,omitempty"`
+	// Continues is the checkpoint of another training that this one goes on from;
+	// empty for one from the seed.
+	Continues captioner.Digest `json:"continues,omitempty"`
 	// RunID is the run whose record is told where its metrics are; part of no key.
 	RunID string `json:"run_id,omitempty"`
 }
@@ -67,12 +70,13 @@ func TrainKey(in TrainInput) (string, error) {
 	cfg := config.Portable(in.Config)
 	cfg.Training.CheckpointInterval = 0 // changes no result
 	return stepKey(StepTrain, struct {
-		Dataset    captioner.Digest `json:"dataset"`
-		Extraction int              `json:"extraction"`
-		Model      any              `json:"model"`
-		Weights    captioner.Digest `json:"weights,omitempty"`
-		Training   any              `json:"training"`
-	}{in.Dataset, resultVersions[StepExtractFeatures], captioner.Essential(cfg.Model), in.Weights, captioner.Essential(cfg.Training)})
+		Dataset    captioner.Digest         `json:"dataset"`
+		Extraction int                      `json:"extraction"`
+		Model      captioner.ModelConfig    `json:"model"`
+		Weights    captioner.Digest         `json:"weights,omitempty"`
+		Training   captioner.TrainingConfig `json:"training"`
+		Continues  captioner.Digest         `json:"continues,omitempty"`
+	}{in.Dataset, resultVersions[StepExtractFeatures], cfg.Model, in.Weights, cfg.Training, in.Continues})
 }
 
 // Train fits the model in the engine and stores what it exports. It goes on
@@ -115,6 +119,11 @@ func (a *Activities) train(ctx context.Context, key string, in TrainInput) (Trai
 	if request.Resume, t.checkpoint, err = a.resumePoint(ctx, key); err != nil {
 		return TrainResult{}, err
 	}
+	if request.Resume == "" && in.Continues != "" {
+		if request.Resume, err = a.continued(ctx, in.Continues); err != nil {
+			return TrainResult{}, err
+		}
+	}
 
 	result, err := t.run(ctx, request)
 	if err != nil {
@@ -124,7 +133,7 @@ func (a *Activities) train(ctx context.Context, key string, in TrainInput) (Trai
 	if err != nil {
 		return TrainResult{}, err
 	}
-	a.forget(ctx, t.checkpoint.Blob) // nobody resumes what is done
+	// The last checkpoint stays: another training can go on from it.
 	return TrainResult{Model: tree, Training: result}, nil
 }
 
@@ -175,6 +184,17 @@ func (a *Activities) resumePoint(ctx context.Context, key string) (string, capti
 	default:
 		return "", captioner.Checkpoint{}, err
 	}
+}
+
+// continued returns the file of another training's checkpoint; Invalid where it
+// is gone.
+func (a *Activities) continued(ctx context.Context, blob captioner.Digest) (string, error) {
+	path, err := a.Blobs.Local(ctx, blob)
+	switch captioner.KindOf(err) {
+	case captioner.NotFound, captioner.Corrupt:
+		return "", captioner.Wrap(captioner.Invalid, err, "the checkpoint that the run goes on from is gone: start it anew")
+	}
+	return path, err
 }
 
 // explainTraining decides what the end of an attempt means.

@@ -27,6 +27,9 @@ const (
 	maxFieldBytes = 1 << 10
 	// maxParts bounds the parts of a form.
 	maxParts = 32
+	// maxTemperature bounds the temperature of sampling: long before it every
+	// token is as likely as any other.
+	maxTemperature = 100
 	// noCaption stands for a caption without a word, as in the original.
 	noCaption = "Unable to generate caption"
 )
@@ -51,10 +54,12 @@ type predictForm struct {
 	algorithm   string
 	beamWidth   int
 	numCaptions int
+	sampling    captioner.Sampling
 }
 
 // predict answers POST /predict: a multipart form with a picture in "file" and,
-// optionally, "algorithm" (beam, greedy, ...), "beam_width" and "num_captions".
+// optionally, "algorithm" (beam, greedy, sample, ...), "beam_width" and
+// "num_captions", and for sample "temperature", "top_k", "top_p" and "seed".
 func (s *Server) predict(c *gin.Context) error {
 	begun := time.Now()
 	if err := s.predicts.enter(); err != nil {
@@ -115,6 +120,7 @@ func (s *Server) caption(ctx context.Context, form predictForm) (
 		Algorithm:   form.algorithm,
 		BeamWidth:   form.beamWidth,
 		NumCaptions: form.numCaptions,
+		Sampling:    form.sampling,
 	})
 	if err != nil {
 		return result, "", err
@@ -208,6 +214,14 @@ func (s *Server) readPart(part *multipart.Part, form *predictForm) (err error) {
 		form.beamWidth, err = readCount(part, "invalid_beam_width", s.opts.MaxBeamWidth)
 	case "num_captions":
 		form.numCaptions, err = readCount(part, "invalid_num_captions", s.opts.MaxBeamWidth)
+	case "temperature":
+		form.sampling.Temperature, err = readPositive(part, maxTemperature)
+	case "top_k":
+		form.sampling.TopK, err = readCount(part, "invalid_sampling", decode.MaxTopK)
+	case "top_p":
+		form.sampling.TopP, err = readPositive(part, 1)
+	case "seed":
+		form.sampling.Seed, err = readSeed(part)
 	}
 	return err
 }
@@ -232,4 +246,30 @@ func readCount(part *multipart.Part, code string, limit int) (int, error) {
 		return 0, invalid(code, part.FormName(), fmt.Sprintf("must be a whole number from 1 to %d", limit))
 	}
 	return n, nil
+}
+
+// readPositive reads a number above 0, up to limit.
+func readPositive(part *multipart.Part, limit float64) (float64, error) {
+	text, err := readField(part)
+	if err != nil {
+		return 0, err
+	}
+	x, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(x > 0 && x <= limit) {
+		return 0, invalid("invalid_sampling", part.FormName(), fmt.Sprintf("must be a number above 0, up to %v", limit))
+	}
+	return x, nil
+}
+
+// readSeed reads a whole number of 63 bits.
+func readSeed(part *multipart.Part) (uint64, error) {
+	text, err := readField(part)
+	if err != nil {
+		return 0, err
+	}
+	seed, err := strconv.ParseUint(text, 10, 63)
+	if err != nil {
+		return 0, invalid("invalid_sampling", "seed", fmt.Sprintf("must be a whole number from 0 to %d", math.MaxInt64))
+	}
+	return seed, nil
 }

@@ -119,6 +119,14 @@ func (c *apiClient) Start(ctx context.Context, cfg captioner.Config) (captioner.
 	return run, err
 }
 
+// Resume starts a run that goes on from another, with what differs, and returns
+// it.
+func (c *apiClient) Resume(ctx context.Context, id string, changes []byte) (captioner.Run, error) {
+	var run captioner.Run
+	err := c.do(ctx, http.MethodPost, "/runs?resume="+url.QueryEscape(id), "application/json", bytes.NewReader(changes), &run)
+	return run, err
+}
+
 // Describe returns where a run stands.
 func (c *apiClient) Describe(ctx context.Context, id string) (captioner.Run, error) {
 	var run captioner.Run
@@ -214,16 +222,12 @@ type prediction struct {
 	WhatWentWrong string                 `json:"error,omitempty"`
 }
 
-// Predict captions one picture.
-func (c *apiClient) Predict(ctx context.Context, name string, data []byte, algorithm string, beamWidth, captions int) (prediction, error) {
-	fields := url.Values{"algorithm": {algorithm}, "num_captions": {fmt.Sprint(captions)}}
-	if beamWidth > 0 {
-		fields.Set("beam_width", fmt.Sprint(beamWidth))
-	}
+// Predict captions one picture; fields are those of the form besides the file.
+func (c *apiClient) Predict(ctx context.Context, name string, data []byte, fields map[string]string) (prediction, error) {
 	var body bytes.Buffer
 	form := multipart.NewWriter(&body)
-	for field, values := range fields {
-		if err := form.WriteField(field, values[0]); err != nil {
+	for field, value := range fields {
+		if err := form.WriteField(field, value); err != nil {
 			return prediction{}, err
 		}
 	}

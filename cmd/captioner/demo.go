@@ -36,7 +36,7 @@ func captionHeldOut(ctx context.Context, client *apiClient, a *app.App, run capt
 			return nil, err
 		}
 		reply, err := onceReady(ctx, func(ctx context.Context) (prediction, error) {
-			return client.Predict(ctx, sample.Image, picture, "beam", 0, 1)
+			return client.Predict(ctx, sample.Image, picture, nil)
 		})
 		if err != nil {
 			return nil, err

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/app"
@@ -16,8 +17,6 @@ import (
 
 func newPredictCommand(g *global) *cobra.Command {
 	o := app.Options{API: true}
-	var algorithm string
-	var beamWidth, captions int
 	cmd := &cobra.Command{
 		Use:   "predict IMAGE...",
 		Short: "Caption pictures, via the API or with one bundle",
@@ -43,7 +42,7 @@ func newPredictCommand(g *global) *cobra.Command {
 			}
 			return predictFiles(cmd, g, args, func(ctx context.Context, name string, data []byte) (prediction, error) {
 				predict := func(ctx context.Context) (prediction, error) {
-					return client.Predict(ctx, name, data, algorithm, beamWidth, captions)
+					return client.Predict(ctx, name, data, decodingFields(cmd.Flags()))
 				}
 				if o.Bundle == "" {
 					return predict(ctx)
@@ -53,12 +52,34 @@ func newPredictCommand(g *global) *cobra.Command {
 		},
 	}
 	addEngineFlags(cmd, &o)
-	flags := cmd.Flags()
-	flags.StringVar(&o.Bundle, "bundle", "", "folder of a bundle to caption with, instead of the server")
-	flags.StringVar(&algorithm, "algorithm", "beam", strings.Join(decode.Algorithms(), " or "))
-	flags.IntVar(&beamWidth, "beam-width", 0, "number of hypotheses that beam search keeps (default: the version's)")
-	flags.IntVar(&captions, "num-captions", 1, "captions for each picture, best first")
+	cmd.Flags().StringVar(&o.Bundle, "bundle", "", "folder of a bundle to caption with, instead of the server")
+	addDecodingFlags(cmd.Flags())
 	return cmd
+}
+
+// decodingFlags are the flags that become fields of the form of POST /predict.
+// Those that are not given are left to the server.
+var decodingFlags = []string{"algorithm", "beam-width", "num-captions", "temperature", "top-k", "top-p", "seed"}
+
+func addDecodingFlags(flags *pflag.FlagSet) {
+	flags.String("algorithm", "beam", strings.Join(decode.Algorithms(), " or "))
+	flags.Int("beam-width", 0, "number of hypotheses that beam search keeps (default: the version's)")
+	flags.Int("num-captions", 1, "captions for each picture, best first")
+	flags.Float64("temperature", 1, "of sample: below 1 likely words come more often, above 1 unlikely ones")
+	flags.Int("top-k", decode.MaxTopK, "of sample: draw from so many of the likeliest words")
+	flags.Float64("top-p", 1, "of sample: draw from the likeliest words that together have this probability")
+	flags.Uint64("seed", 0, "of sample: the same one draws the same caption again")
+}
+
+// decodingFields returns the fields of the form, by name.
+func decodingFields(flags *pflag.FlagSet) map[string]string {
+	fields := make(map[string]string)
+	for _, name := range decodingFlags {
+		if flag := flags.Lookup(name); flag.Changed {
+			fields[strings.ReplaceAll(name, "-", "_")] = flag.Value.String()
+		}
+	}
+	return fields
 }
 
 // predictFiles captions each file and prints a line for each; those that fail

@@ -109,8 +109,14 @@ func newRunsCancelCommand(g *global) *cobra.Command {
 func printRun(w io.Writer, run captioner.Run) error {
 	fmt.Fprintf(w, "run       %s\nstate     %s\nstarted   %s\ntook      %s\n", run.ID, run.State,
 		run.StartedAt.Local().Format(time.DateTime), took(run.StartedAt, run.FinishedAt))
+	if run.TraceID != "" {
+		fmt.Fprintf(w, "trace     %s\n", run.TraceID)
+	}
 	if run.TemporalURL != "" {
 		fmt.Fprintf(w, "Temporal  %s\n", run.TemporalURL)
+	}
+	if run.MLflowURL != "" {
+		fmt.Fprintf(w, "MLflow    %s\n", run.MLflowURL)
 	}
 	fmt.Fprintln(w)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -192,6 +198,9 @@ func printResult(w io.Writer, r captioner.RunResult) error {
 		live = "yes"
 	}
 	fmt.Fprintf(w, "live      %s\n", live)
+	if r.Decision.Outcome == captioner.Hold {
+		fmt.Fprintf(w, "          captioner models promote %s makes it live all the same\n", r.Version.Short())
+	}
 	if r.Note != "" {
 		fmt.Fprintf(w, "note      %s\n", r.Note)
 	}

@@ -540,12 +540,12 @@ func TestMarshal(t *testing.T) {
 	golden := filepath.Join("testdata", "default.yaml")
 	want, err := os.ReadFile(golden)
 	if os.Getenv("UPDATE_GOLDEN") != "" {
-		want, err = config.MarshalPortable(c), os.WriteFile(golden, config.MarshalPortable(c), 0o644)
+		want, err = config.Marshal(c), os.WriteFile(golden, config.Marshal(c), 0o644)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(string(want), string(config.MarshalPortable(c))); diff != "" {
+	if diff := cmp.Diff(string(want), string(config.Marshal(c))); diff != "" {
 		t.Errorf("it is part of every bundle (-want +got):\n%s", diff)
 	}
 

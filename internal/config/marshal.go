@@ -19,14 +19,6 @@ func Marshal(c captioner.Config) []byte {
 	return []byte(b.String())
 }
 
-// MarshalPortable writes what is essential of what Portable leaves. The bytes
-// depend on the values alone, since they become part of a bundle.
-func MarshalPortable(c captioner.Config) []byte {
-	var b strings.Builder
-	writeSection(&b, reflect.ValueOf(captioner.Essential(Portable(c))), "")
-	return []byte(b.String())
-}
-
 // writeSection writes the fields of a struct, indented.
 func writeSection(b *strings.Builder, v reflect.Value, indent string) {
 	for i := range v.NumField() {

@@ -2,11 +2,13 @@ package config_test
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/config"
+	"github.com/captioner/captioner/ml/metrics"
 )
 
 // property is a member of the schema as a reader sees it.
@@ -47,6 +49,10 @@ func TestSchemaHasEveryField(t *testing.T) {
 	if err := json.Unmarshal(data, &defaults); err != nil {
 		t.Fatal(err)
 	}
+	if p := root.Properties["preset"]; p.Type != "string" || p.Default != "" || len(p.Enum) != 1+len(config.Presets()) || p.Description == "" {
+		t.Errorf("preset = %+v", p)
+	}
+	delete(root.Properties, "preset") // which no configuration keeps
 	fields := 0
 	var compare func(name string, p property, want any)
 	compare = func(name string, p property, want any) {
@@ -86,7 +92,7 @@ func TestSchemaOfSomeFields(t *testing.T) {
 	if p := training["checkpoint_interval"]; p.Type != "string" || p.Default != "1m0s" {
 		t.Errorf("training.checkpoint_interval = %+v", p)
 	}
-	if p := root.Properties["promotion"].Properties["metric"]; strings.Join(p.Enum, " ") != "bleu1 bleu2 bleu3 bleu4" {
+	if p := root.Properties["promotion"].Properties["metric"]; !slices.Equal(p.Enum, metrics.Names()) {
 		t.Errorf("promotion.metric = %+v", p)
 	}
 	for name, want := range map[string]string{

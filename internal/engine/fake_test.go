@@ -68,13 +68,19 @@ func serveFake(mode string) error {
 		},
 		ExtractFeatures: fakeExtract,
 		Train:           fakeTrain,
+		ImportModel: func(_ context.Context, req captioner.ImportRequest) (captioner.ImportResult, error) {
+			if req.Model == "" {
+				return captioner.ImportResult{}, &captioner.Error{Kind: captioner.Invalid, Code: "not_the_original", Message: "no model"}
+			}
+			return captioner.ImportResult{Imported: captioner.Imported{Model: captioner.DigestOf([]byte(req.Model))}}, nil
+		},
 	}
 	traced, flush, err := server.Traced(ctx, *traces, "test")
 	if err != nil {
 		return err
 	}
 	defer flush()
-	return server.New(backend, logger, traced).Run(ctx, *socket)
+	return server.New(backend, logger, traced...).Run(ctx, *socket)
 }
 
 // fakeModel captions a picture with its size, and obeys what some of them say.

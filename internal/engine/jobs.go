@@ -17,6 +17,7 @@ import (
 	"github.com/captioner/captioner"
 	pb "github.com/captioner/captioner/internal/engine/enginepb"
 	"github.com/captioner/captioner/internal/engine/wire"
+	"github.com/captioner/captioner/internal/telemetry/span"
 )
 
 const (
@@ -93,6 +94,27 @@ func (j *Jobs) Train(ctx context.Context, req captioner.TrainRequest, progress f
 	err = j.do(ctx, stop.c, req.Config.Training.Threads, func(e *engine) error {
 		result, err = e.train(ctx, message, stop.c, progress)
 		return err
+	})
+	return result, err
+}
+
+// ImportModel makes a model of one that the original system has trained; see
+// captioner.ModelImporter.
+func (j *Jobs) ImportModel(ctx context.Context, req captioner.ImportRequest) (captioner.ImportResult, error) {
+	data, err := json.Marshal(req)
+	if err != nil {
+		return captioner.ImportResult{}, captioner.Wrap(captioner.Internal, err, "write the request")
+	}
+	var result captioner.ImportResult
+	err = j.do(ctx, nil, j.options.Threads, func(e *engine) error {
+		reply, err := e.client.ImportModel(ctx, &pb.ImportModelRequest{RequestJson: data})
+		if err != nil {
+			return e.explain(ctx, err)
+		}
+		if err := json.Unmarshal(reply.GetResultJson(), &result); err != nil {
+			return captioner.Wrap(captioner.Internal, err, "cannot read the engine's result")
+		}
+		return nil
 	})
 	return result, err
 }
@@ -331,7 +353,9 @@ func errStopped() error {
 }
 
 // extract runs one extraction on the engine.
-func (e *engine) extract(ctx context.Context, req *pb.ExtractFeaturesRequest, progress func(done int)) (captioner.ExtractResult, error) {
+func (e *engine) extract(ctx context.Context, req *pb.ExtractFeaturesRequest, progress func(done int)) (_ captioner.ExtractResult, err error) {
+	ctx, s := call(ctx, pb.Engine_ExtractFeatures_FullMethodName)
+	defer func() { span.End(s, err) }()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := e.client.ExtractFeatures(ctx, req)
@@ -355,7 +379,9 @@ func (e *engine) extract(ctx context.Context, req *pb.ExtractFeaturesRequest, pr
 // train runs one training on the engine. The stream outlives ctx until the
 // engine has confirmed that it stopped: afterwards nothing writes to the
 // training's folders any more.
-func (e *engine) train(ctx context.Context, start *pb.TrainRequest, stop <-chan struct{}, progress func(captioner.TrainEvent)) (captioner.TrainResult, error) {
+func (e *engine) train(ctx context.Context, start *pb.TrainRequest, stop <-chan struct{}, progress func(captioner.TrainEvent)) (_ captioner.TrainResult, err error) {
+	ctx, s := call(ctx, pb.Engine_Train_FullMethodName)
+	defer func() { span.End(s, err) }()
 	streamCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	stream, err := e.client.Train(streamCtx)

@@ -20,6 +20,8 @@ var (
 	errNoEngine    = &captioner.Error{Kind: captioner.Unavailable, Code: "engine_unavailable", Message: "the model's engine is being restarted"}
 	errGreedyOne   = &captioner.Error{Kind: captioner.Invalid, Code: "too_many_captions", Message: "greedy search gives one caption; ask for more with beam search"}
 	errGreedyWidth = &captioner.Error{Kind: captioner.Invalid, Code: "invalid_beam_width", Message: "greedy search has no beam width"}
+	errSampleWidth = &captioner.Error{Kind: captioner.Invalid, Code: "invalid_beam_width", Message: "sampling has no beam width"}
+	errNotSampled  = &captioner.Error{Kind: captioner.Invalid, Code: "invalid_sampling", Message: "temperature, top_k, top_p and seed are for the algorithm sample"}
 )
 
 // Caption captions the request's pictures with the live version and names it in
@@ -64,18 +66,21 @@ func (s *Server) captionOnce(ctx context.Context, req captioner.CaptionRequest, 
 
 // complete fills in what the version decides.
 func complete(req captioner.CaptionRequest, decoding captioner.EvaluationConfig) (captioner.CaptionRequest, error) {
-	if req.Algorithm == "greedy" {
-		if req.NumCaptions > 1 {
-			return req, errGreedyOne
-		}
-		if req.BeamWidth > 1 {
-			return req, errGreedyWidth
-		}
+	sampled := req.Algorithm == "sample"
+	switch {
+	case req.Algorithm == "greedy" && req.NumCaptions > 1:
+		return req, errGreedyOne
+	case req.Algorithm == "greedy" && req.BeamWidth > 1:
+		return req, errGreedyWidth
+	case sampled && req.BeamWidth > 0:
+		return req, errSampleWidth
+	case !sampled && req.Sampling != captioner.Sampling{}:
+		return req, errNotSampled
 	}
 	if req.BeamWidth == 0 {
 		req.BeamWidth = decoding.BeamWidth
 	}
-	if req.NumCaptions > req.BeamWidth {
+	if !sampled && req.NumCaptions > req.BeamWidth {
 		return req, &captioner.Error{
 			Kind: captioner.Invalid, Code: "too_many_captions",
 			Message: "num_captions is larger than the beam width",

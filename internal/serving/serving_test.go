@@ -407,6 +407,8 @@ func TestDecodingSettings(t *testing.T) {
 			captioner.CaptionRequest{Algorithm: "beam", BeamWidth: 2, NumCaptions: 2, LengthPenalty: 0.6, NoRepeatNGram: 3}, ""},
 		{"more captions than beams", captioner.CaptionRequest{Algorithm: "beam", NumCaptions: 5}, captioner.CaptionRequest{}, "too_many_captions"},
 		{"greedy with two", captioner.CaptionRequest{Algorithm: "greedy", NumCaptions: 2}, captioner.CaptionRequest{}, "too_many_captions"},
+		{"sample with a width", captioner.CaptionRequest{Algorithm: "sample", BeamWidth: 3}, captioner.CaptionRequest{}, "invalid_beam_width"},
+		{"beam with a seed", captioner.CaptionRequest{Algorithm: "beam", Sampling: captioner.Sampling{Seed: 7}}, captioner.CaptionRequest{}, "invalid_sampling"},
 		{"greedy with a width", captioner.CaptionRequest{Algorithm: "greedy", BeamWidth: 3}, captioner.CaptionRequest{}, "invalid_beam_width"},
 	}
 	w := newWorld(t, one)

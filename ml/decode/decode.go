@@ -1,5 +1,5 @@
 // Package decode turns a model's next-token probabilities into captions:
-// greedy and beam search, for a batch of pictures at once. It knows a model
+// greedy search, beam search and sampling, for a batch of pictures at once. It knows a model
 // only as a [Stepper]; ml/predict fills that with TensorFlow, the tests with
 // small tables.
 //
@@ -68,8 +68,10 @@ type Options struct {
 	// MaxTokens is the longest sequence, start and end included; at least 2.
 	MaxTokens int
 	// NumCaptions is how many hypotheses each picture gets, at most the beam
-	// width. 0 means 1.
+	// width, or MaxDraws where they are drawn. 0 means 1.
 	NumCaptions int
+	// Sampling is how [Sample] draws.
+	captioner.Sampling
 }
 
 // Algorithm decodes a batch of pictures. It returns for each picture between
@@ -80,7 +82,7 @@ type Algorithm func(ctx context.Context, s Stepper, images int, opt Options) ([]
 var registry = struct {
 	sync.RWMutex
 	byName map[string]Algorithm
-}{byName: map[string]Algorithm{"greedy": Greedy, "beam": Beam}}
+}{byName: map[string]Algorithm{"greedy": Greedy, "beam": Beam, "sample": Sample}}
 
 // Register adds an algorithm under a name, which must be new: it panics
 // otherwise. Call it from an init function.
@@ -101,12 +103,13 @@ func Algorithms() []string {
 }
 
 // Others returns the names of the algorithms beside greedy and beam, which
-// every run scores first, sorted.
+// every run scores first, and sampling, which looks for no best caption that a
+// score could be of; sorted.
 func Others() []string {
-	return slices.DeleteFunc(Algorithms(), func(name string) bool { return name == "greedy" || name == "beam" })
+	return slices.DeleteFunc(Algorithms(), func(name string) bool { return name == "greedy" || name == "beam" || name == "sample" })
 }
 
-// Scored returns the names of all algorithms in the order of a run's scores.
+// Scored returns the names of the algorithms in the order of a run's scores.
 func Scored() []string { return append([]string{"greedy", "beam"}, Others()...) }
 
 // Decode captions a batch of pictures with the algorithm that opt names. It
@@ -146,16 +149,27 @@ func (o Options) check() error {
 		return captioner.Errorf(captioner.Invalid, "the length penalty must be 0 or more, not %v", o.LengthPenalty)
 	case o.NoRepeatNGram < 0:
 		return captioner.Errorf(captioner.Invalid, "the order of the n-grams that are not repeated must be 0 or more, not %d", o.NoRepeatNGram)
+	case o.Algorithm != "sample" && o.Sampling != captioner.Sampling{}:
+		return captioner.Errorf(captioner.Invalid, "temperature, top_k, top_p and seed are for the algorithm sample, not for %s", o.Algorithm)
+	case !(o.Temperature >= 0) || math.IsInf(o.Temperature, 0):
+		return captioner.Errorf(captioner.Invalid, "the temperature must be a positive number, or 0 for 1, not %v", o.Temperature)
+	case o.TopK < 0 || o.TopK > MaxTopK:
+		return captioner.Errorf(captioner.Invalid, "top_k must be between 1 and %d, or 0 for that, not %d", MaxTopK, o.TopK)
+	case !(o.TopP >= 0 && o.TopP <= 1):
+		return captioner.Errorf(captioner.Invalid, "top_p must be a probability, or 0 for 1, not %v", o.TopP)
 	case o.NumCaptions < 0 || o.NumCaptions > max(1, o.width()):
-		return captioner.Errorf(captioner.Invalid, "the number of captions must be between 1 and %d, the beam width, not %d", max(1, o.width()), o.NumCaptions)
+		return captioner.Errorf(captioner.Invalid, "the number of captions must be between 1 and %d, as many as are kept, not %d", max(1, o.width()), o.NumCaptions)
 	}
 	return nil
 }
 
 // width returns how many hypotheses of a picture the algorithm keeps.
 func (o Options) width() int {
-	if o.Algorithm == "greedy" {
+	switch o.Algorithm {
+	case "greedy":
 		return 1
+	case "sample":
+		return MaxDraws
 	}
 	return o.BeamWidth
 }

@@ -491,7 +491,7 @@ func TestFinishedLeaveTheBatch(t *testing.T) {
 func TestEdges(t *testing.T) {
 	nothing := func(int32, []int32) []float32 { return logs(make([]float64, 6), 1) }
 	endOnly := func(int32, []int32) []float32 { return logs([]float64{0, 0, 0, 1, 0}, 1) }
-	for _, algorithm := range []string{"greedy", "beam"} {
+	for _, algorithm := range []string{"greedy", "beam", "sample"} {
 		opt := decode.Options{Algorithm: algorithm, BeamWidth: 2, MaxTokens: 5}
 		for _, c := range []struct {
 			name string
@@ -527,6 +527,12 @@ func TestErrors(t *testing.T) {
 		{"penalty NaN", func(o *decode.Options) { o.LengthPenalty = math.NaN() }, "invalid"},
 		{"negative order", func(o *decode.Options) { o.NoRepeatNGram = -1 }, "invalid"},
 		{"more captions than beams", func(o *decode.Options) { o.NumCaptions = 4 }, "invalid"},
+		{"seed of beam search", func(o *decode.Options) { o.Seed = 1 }, "invalid"},
+		{"temperature below 0", func(o *decode.Options) { o.Algorithm, o.Temperature = "sample", -1 }, "invalid"},
+		{"temperature without end", func(o *decode.Options) { o.Algorithm, o.Temperature = "sample", math.Inf(1) }, "invalid"},
+		{"top_k too large", func(o *decode.Options) { o.Algorithm, o.TopK = "sample", decode.MaxTopK+1 }, "invalid"},
+		{"top_p NaN", func(o *decode.Options) { o.Algorithm, o.TopP = "sample", math.NaN() }, "invalid"},
+		{"too many draws", func(o *decode.Options) { o.Algorithm, o.NumCaptions = "sample", decode.MaxDraws+1 }, "invalid"},
 		{"several captions of greedy", func(o *decode.Options) { o.Algorithm, o.NumCaptions = "greedy", 2 }, "invalid"},
 	} {
 		opt := valid
@@ -561,8 +567,10 @@ func TestRegister(t *testing.T) {
 	decode.Register("silent", func(_ context.Context, _ decode.Stepper, images int, _ decode.Options) ([][]captioner.Hypothesis, error) {
 		return make([][]captioner.Hypothesis, images), nil
 	})
-	if want := []string{"beam", "greedy", "silent"}; !slices.Equal(decode.Algorithms(), want) {
-		t.Errorf("Algorithms() = %v, want %v", decode.Algorithms(), want)
+	for _, name := range []string{"beam", "greedy", "sample", "silent"} {
+		if !slices.Contains(decode.Algorithms(), name) {
+			t.Errorf("Algorithms() = %v, want %s among them", decode.Algorithms(), name)
+		}
 	}
 	if got := run(t, nil, 3, decode.Options{Algorithm: "silent", MaxTokens: 2}); len(got) != 3 {
 		t.Errorf("the registered algorithm gave %v", got)
@@ -593,7 +601,7 @@ func (constant) Step(_ context.Context, tokens, _, _ []int32, position, candidat
 }
 
 func BenchmarkDecode(b *testing.B) {
-	for _, algorithm := range []string{"greedy", "beam"} {
+	for _, algorithm := range []string{"greedy", "beam", "sample"} {
 		for _, images := range []int{1, 32} {
 			b.Run(fmt.Sprintf("%s/%d pictures", algorithm, images), func(b *testing.B) {
 				opt := decode.Options{Algorithm: algorithm, BeamWidth: 3, LengthPenalty: 0.7, NoRepeatNGram: 3, MaxTokens: 20, Start: start, End: end}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/cpu"
+
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/kerastest"
 	"github.com/captioner/captioner/ml/encoder"
@@ -69,7 +71,7 @@ func TestKerasParity(t *testing.T) {
 				t.Errorf("the source's digest is %q, recorded is %q", digest, source)
 			}
 			reference := filepath.Join(dir, test.reference+"_reference.h5")
-			features, pooled := run(t, p, weights, dataset(t, reference, "pictures"))
+			features, pooled := run(t, p, weights, dataset(t, reference, "pictures"), captioner.PrecisionFloat32)
 			near(t, "feature map", features, dataset(t, reference, "features"))
 			near(t, "pooled", pooled, dataset(t, reference, "pooled"))
 		})
@@ -98,8 +100,57 @@ func dataset(t *testing.T, path, name string) []float32 {
 	return values
 }
 
-// run encodes pictures, 0…255, as an exported graph does.
-func run(t *testing.T, p encoder.Pretrained, weights map[string]*tf.Tensor, pictures []float32) (features, pooled []float32) {
+// Numbers of 16 bits change the features less than noise of a single grey level
+// in the pictures does. (The random weights of the reference make much of both:
+// in a trained network what stands beside the features is far less.)
+func TestBfloat16(t *testing.T) {
+	dir := kerastest.Folder(t, "testdata/reference.py")
+	if !cpu.X86.HasAVX512BF16 {
+		t.Log("this processor has no instructions for bfloat16: nothing to compare")
+		return
+	}
+	for _, p := range encoder.Pretraineds() {
+		file := filepath.Join(dir, strings.ToLower(p.Name))
+		weights, _, err := p.Read(file + "_notop.h5")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tf.ReleaseMap(weights)
+		pictures := dataset(t, file+"_reference.h5", "pictures")
+		noisy := slices.Clone(pictures)
+		for i := range noisy {
+			noisy[i] = min(255, max(0, noisy[i]+float32(i*2654435761>>7%3)-1))
+		}
+		features, pooled := run(t, p, weights, pictures, captioner.PrecisionBfloat16)
+		noisyFeatures, noisyPooled := run(t, p, weights, noisy, captioner.PrecisionFloat32)
+		for _, c := range []struct {
+			what       string
+			got, noisy []float32
+		}{{"features", features, noisyFeatures}, {"pooled", pooled, noisyPooled}} {
+			want := dataset(t, file+"_reference.h5", c.what)
+			got, noise := distance(c.got, want), distance(c.noisy, want)
+			t.Logf("%s, %s: differ by %.2f %% of their length, after noise by %.2f %%", p.Name, c.what, 100*got, 100*noise)
+			if !(got < noise) || got == 0 {
+				t.Errorf("%s, %s: differ by %.2f %% of their length, want some and less than %.2f %%", p.Name, c.what, 100*got, 100*noise)
+			}
+		}
+	}
+}
+
+// distance returns the length of the difference as a share of want's.
+func distance(got, want []float32) float64 {
+	difference, length := 0.0, 0.0
+	for i := range want {
+		difference += math.Pow(float64(got[i]-want[i]), 2)
+		length += math.Pow(float64(want[i]), 2)
+	}
+	return math.Sqrt(difference / length)
+}
+
+// run encodes pictures, 0…255, as an exported graph does, in the session that
+// open gives.
+func run(t *testing.T, p encoder.Pretrained, weights map[string]*tf.Tensor, pictures []float32,
+	precision string) (features, pooled []float32) {
 	t.Helper()
 	s := tf.NewScope()
 	side := int64(p.Side)
@@ -113,7 +164,7 @@ func run(t *testing.T, p encoder.Pretrained, weights map[string]*tf.Tensor, pict
 	if err != nil {
 		t.Fatal(err)
 	}
-	session, err := tf.NewSession(graph, 2)
+	session, err := tf.OpenSession(graph, tf.Options{Threads: 2, Precision: precision})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,8 +22,11 @@ func scoreOne() (captioner.Scores, error) {
 }
 
 func TestRegister(t *testing.T) {
-	if want := []string{"bleu1", "bleu2", "bleu3", "bleu4", "faulty"}; !slices.Equal(metrics.Names(), want) {
-		t.Errorf("Names() = %v, want %v", metrics.Names(), want)
+	names := metrics.Names()
+	for _, name := range []string{"bleu1", "bleu2", "bleu3", "bleu4", "faulty"} {
+		if !slices.Contains(names, name) {
+			t.Errorf("Names() = %v, want %s among them", names, name)
+		}
 	}
 	s, err := scoreOne()
 	if err != nil {

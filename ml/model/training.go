@@ -99,11 +99,11 @@ func NewTraining(m *Model, c captioner.TrainingConfig, labels, towers int) (*Tra
 		model: m, input: m.Input(c), labels: labels,
 		Weights: nn.NewVariables(s, c.Seed), step: tf.Placeholder(s.SubScope("step"), tf.Int64),
 	}
+	g.rows, g.images = tf.Placeholder(s.SubScope("rows"), tf.Float), tf.Placeholder(s.SubScope("images"), tf.Float)
 	source, err := g.source(c.FineTuneBlocks)
 	if err != nil {
 		return nil, err
 	}
-	g.rows, g.images = tf.Placeholder(s.SubScope("rows"), tf.Float), tf.Placeholder(s.SubScope("images"), tf.Float)
 	if c.AuxiliaryWeight == 0 {
 		g.labels = 0
 	}

@@ -164,6 +164,7 @@ func (p *Predictor) Caption(ctx context.Context, req captioner.CaptionRequest) (
 		Algorithm: req.Algorithm, BeamWidth: req.BeamWidth, LengthPenalty: req.LengthPenalty,
 		NoRepeatNGram: req.NoRepeatNGram, NumCaptions: req.NumCaptions, MaxTokens: p.info.MaxTokens,
 		Start: p.vocabulary.Start(), End: p.vocabulary.End(),
+		Sampling: req.Sampling,
 	}
 	if _, err := decode.Decode(ctx, nil, 0, options); err != nil {
 		return captioner.CaptionReply{}, err // before any picture is looked at

@@ -13,6 +13,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -103,6 +104,45 @@ func TestGreedy(t *testing.T) {
 		if diff := cmp.Diff(want, r.Hypotheses[0], approximately(1e-5)); diff != "" {
 			t.Errorf("result %d (-want +got):\n%s", test.i, diff)
 		}
+	}
+}
+
+// A seed draws the same captions again, alone and among other pictures, with
+// the probability that the model's arithmetic gives to their tokens.
+func TestSample(t *testing.T) {
+	p := open(t)
+	texts := map[string]bool{}
+	for seed := range uint64(20) {
+		request := captioner.CaptionRequest{
+			Algorithm: "sample", NumCaptions: 2, Sampling: captioner.Sampling{Temperature: 2, TopK: 6, Seed: seed},
+			Images: inputs(plain(t, red)),
+		}
+		alone, err := p.Caption(t.Context(), request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Images = inputs(plain(t, blue), plain(t, red))
+		among, err := p.Caption(t.Context(), request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := among.Results[1].Hypotheses
+		if diff := cmp.Diff(alone.Results[0].Hypotheses, got, approximately(1e-5)); diff != "" {
+			t.Fatalf("seed %d, alone (-) and among others (+):\n%s", seed, diff)
+		}
+		for _, h := range got {
+			tokens := h.Tokens
+			if len(tokens) < predicttest.MaxTokens-1 {
+				tokens = append(slices.Clone(tokens), 3)
+			}
+			if want := predicttest.LogProbability(shares(red), tokens); math.Abs(h.LogProbability-want) > 1e-4 {
+				t.Errorf("seed %d: %v has log-probability %.5f, want %.5f", seed, h.Tokens, h.LogProbability, want)
+			}
+			texts[h.Text] = true
+		}
+	}
+	if len(texts) < 10 {
+		t.Errorf("20 seeds drew %d captions, want more: %v", len(texts), texts)
 	}
 }
 

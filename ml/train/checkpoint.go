@@ -19,6 +19,10 @@ import (
 type state struct {
 	// Inputs names what is trained on what: a checkpoint of other inputs is refused.
 	Inputs captioner.Digest `json:"inputs"`
+	// Lasting names the part of them that a training which continues this one
+	// must share; LearningRate is what it may have changed.
+	Lasting      captioner.Digest `json:"lasting"`
+	LearningRate float64          `json:"learning_rate"`
 	// Threads computed all steps so far.
 	Threads int `json:"threads"`
 	// Towers is the number that each batch was shared by.
@@ -34,6 +38,9 @@ type state struct {
 	Best int `json:"best"`
 	// LossScale is that of float16.
 	LossScale optim.LossScale `json:"loss_scale"`
+	// Patient is the number of epochs that early stopping does not look at: it
+	// has stopped a training there that is continued.
+	Patient int `json:"patient,omitempty"`
 	// Plateau is where the schedule of that name stands.
 	Plateau optim.PlateauState `json:"plateau"`
 }
@@ -55,20 +62,32 @@ const bestPrefix = "best/"
 
 // inputs digests all that decides the result of a training but the threads.
 func inputs(c captioner.Config, dataset, weights captioner.Digest) (captioner.Digest, error) {
-	model, training := c.Model, c.Training
-	model.Weights = "" // a path
-	training.CheckpointInterval, training.Threads = 0, 0
+	c.Training.CheckpointInterval, c.Training.Threads = 0, 0
+	return digestOf(c, dataset, weights)
+}
+
+// lasting digests what a training that continues another shares with it.
+func lasting(c captioner.Config, dataset, weights captioner.Digest) (captioner.Digest, error) {
+	c.Training = c.Training.Lasting()
+	c.Training.Threads = 0
+	return digestOf(c, dataset, weights)
+}
+
+func digestOf(c captioner.Config, dataset, weights captioner.Digest) (captioner.Digest, error) {
+	c.Model.Weights = "" // a path
 	return captioner.DigestJSON(struct {
-		Model      any
-		Training   any
+		Model      captioner.ModelConfig
+		Training   captioner.TrainingConfig
 		Dataset    captioner.Digest
 		Weights    captioner.Digest `json:",omitempty"`
 		TensorFlow string
-	}{captioner.Essential(model), captioner.Essential(training), dataset, weights, tf.Version()})
+	}{c.Model, c.Training, dataset, weights, tf.Version()})
 }
 
-// readCheckpoint reads a checkpoint: its state, the variables and the best weights.
-func readCheckpoint(path string, want captioner.Digest) (st state, variables, best map[string]*tf.Tensor, err error) {
+// readCheckpoint reads a checkpoint of the training that fresh is the first
+// state of, or of one that it continues: its state, the variables and the best
+// weights.
+func readCheckpoint(path string, fresh state) (st state, variables, best map[string]*tf.Tensor, err error) {
 	tensors, metadata, err := tf.ReadTensors(path)
 	if err != nil {
 		return st, nil, nil, err
@@ -77,7 +96,7 @@ func readCheckpoint(path string, want captioner.Digest) (st state, variables, be
 		tf.ReleaseMap(tensors)
 		return st, nil, nil, captioner.Wrap(captioner.Corrupt, err, "checkpoint %s has no readable state", filepath.Base(path))
 	}
-	if st.Inputs != want {
+	if st.Inputs != fresh.Inputs && st.Lasting != fresh.Lasting {
 		tf.ReleaseMap(tensors)
 		return st, nil, nil, captioner.Errorf(captioner.Invalid, "checkpoint %s belongs to another training: its data, configuration or TensorFlow differ", filepath.Base(path))
 	}
@@ -114,34 +133,94 @@ func (r *run) findSaved() error {
 	return nil
 }
 
-// save writes a checkpoint and removes all but the last two.
+// writing is a checkpoint that is being written, in the background.
+type writing struct {
+	path string
+	step int
+	done chan struct{} // closed at its end
+	err  error         // set by then
+}
+
+// save takes the state as it is and has it written while training goes on. One
+// checkpoint is written at a time: one that is due waits for the one before.
 func (r *run) save() error {
-	variables, err := r.graph.Weights.All().Read(r.session)
-	if err != nil {
-		return err
+	if r.writing != nil && r.writing.step == r.state.Step {
+		return nil
 	}
-	defer tf.ReleaseMap(variables)
-	tensors := maps.Clone(variables)
-	for name, t := range r.best {
-		tensors[bestPrefix+name] = t
+	if err := r.finishSave(); err != nil {
+		return err
 	}
 	text, err := json.Marshal(r.state)
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(r.req.WorkDir, fmt.Sprintf(checkpointName, r.state.Step))
-	if err := tf.WriteTensors(path, tensors, map[string]string{"state": string(text)}); err != nil {
+	variables, err := r.graph.Weights.All().Read(r.session)
+	if err != nil {
 		return err
 	}
-	r.saved = append(slices.DeleteFunc(r.saved, func(s string) bool { return s == path }), path)
+	defer tf.ReleaseMap(variables)
+	// The best weights stay as they are: keepBest waits before it lets go of them.
+	own := copied(variables)
+	tensors := maps.Clone(own)
+	for name, t := range r.best {
+		tensors[bestPrefix+name] = t
+	}
+	w := &writing{
+		path: filepath.Join(r.req.WorkDir, fmt.Sprintf(checkpointName, r.state.Step)), step: r.state.Step, done: make(chan struct{}),
+	}
+	r.writing = w
+	go func() {
+		defer close(w.done)
+		defer tf.ReleaseMap(own)
+		w.err = r.write(w.path, tensors, map[string]string{"state": string(text)})
+	}()
+	return nil
+}
+
+// finishSave waits until the checkpoint under way, if there is one, is whole,
+// reports it, and removes all but the last two.
+func (r *run) finishSave() error {
+	w := r.writing
+	if w == nil {
+		return nil
+	}
+	r.writing = nil
+	<-w.done
+	if w.err != nil {
+		return w.err
+	}
+	r.saved = append(slices.DeleteFunc(r.saved, func(s string) bool { return s == w.path }), w.path)
 	for len(r.saved) > 2 {
 		if err := os.Remove(r.saved[0]); err != nil && !os.IsNotExist(err) {
 			return fmt.Errorf("remove old checkpoint: %w", err)
 		}
 		r.saved = r.saved[1:]
 	}
-	r.emit(captioner.TrainEvent{Checkpoint: &captioner.CheckpointSaved{Path: path, Step: r.state.Step}})
+	r.emit(captioner.TrainEvent{Checkpoint: &captioner.CheckpointSaved{Path: w.path, Step: w.step}})
 	return nil
+}
+
+// noteSave reports a checkpoint that has been written meanwhile.
+func (r *run) noteSave() error {
+	if r.writing == nil {
+		return nil
+	}
+	select {
+	case <-r.writing.done:
+		return r.finishSave()
+	default:
+		return nil
+	}
+}
+
+// copied returns copies, which the caller releases: a tensor that was read can
+// share the variable's memory.
+func copied(tensors map[string]*tf.Tensor) map[string]*tf.Tensor {
+	copies := make(map[string]*tf.Tensor, len(tensors))
+	for name, t := range tensors {
+		copies[name] = tf.FromFloat32(t.Float32s(), t.Shape()...)
+	}
+	return copies
 }
 
 // keepBest remembers the current weights as the best.
@@ -157,11 +236,10 @@ func (r *run) keepBest() error {
 		return err
 	}
 	defer tf.ReleaseMap(values)
-	tf.ReleaseMap(r.best)
-	r.best = make(map[string]*tf.Tensor, len(values))
-	for name, t := range values {
-		// A tensor that was read can share the variable's memory.
-		r.best[name] = tf.FromFloat32(t.Float32s(), t.Shape()...)
+	if err := r.finishSave(); err != nil { // it may be writing the best so far
+		return err
 	}
+	tf.ReleaseMap(r.best)
+	r.best = copied(values)
 	return nil
 }

@@ -56,16 +56,23 @@ type run struct {
 	order []int                 // of the epoch that is going on
 	saved []string              // the checkpoints in WorkDir, those to go first
 
+	writing *writing // the checkpoint under way, nil for none
+	write   func(path string, tensors map[string]*tf.Tensor, metadata map[string]string) error
+
 	meter meter
 }
 
 // Run trains the model that the request describes, from the seed or from a
 // checkpoint, and exports the best epoch's weights. It calls progress from
-// this goroutine. When stop is closed it saves a checkpoint and returns an
+// this goroutine. Checkpoints are written in the background. When stop is closed it saves a checkpoint and returns an
 // Unavailable error with code "stopped"; when ctx ends it returns ctx's error
 // after at most one step.
 func Run(ctx context.Context, req captioner.TrainRequest, stop <-chan struct{}, progress func(captioner.TrainEvent)) (captioner.TrainResult, error) {
-	r := &run{req: req, progress: progress}
+	r := &run{req: req, progress: progress, write: tf.WriteTensors}
+	return r.run(ctx, stop)
+}
+
+func (r *run) run(ctx context.Context, stop <-chan struct{}) (captioner.TrainResult, error) {
 	defer r.close()
 	if err := r.open(); err != nil {
 		return captioner.TrainResult{}, err
@@ -97,15 +104,12 @@ func (r *run) open() error {
 	if input := r.model.Input(c.Training); input != r.data.layout {
 		return otherFeatures(r.data.layout, input)
 	}
-	digest, err := inputs(c, r.data.digest, r.model.WeightsDigest())
-	if err != nil {
+	if r.state, err = r.fresh(); err != nil {
 		return err
 	}
-	r.state = state{Inputs: digest, Threads: tf.Threads(c.Training.Threads), Best: -1, Plateau: optim.PlateauState{Rate: c.Training.LearningRate}}
-	r.state.Towers = r.devices.towers(r.batch / r.turns)
 	var values map[string]*tf.Tensor
 	if r.req.Resume != "" {
-		if r.state, values, r.best, err = readCheckpoint(r.req.Resume, digest); err != nil {
+		if values, err = r.resume(); err != nil {
 			return err
 		}
 	}
@@ -115,7 +119,7 @@ func (r *run) open() error {
 	}
 	if values == nil {
 		values = r.graph.Initial()
-	} else {
+	} else if r.state.LossScale.Scale > 0 {
 		r.graph.LossScale = r.state.LossScale
 	}
 	if err := r.findSaved(); err != nil {
@@ -129,6 +133,49 @@ func (r *run) open() error {
 		return captioner.Errorf(captioner.Corrupt, "the checkpoint holds %d variables, and the model has %d", have, want)
 	}
 	return r.graph.Weights.All().Assign(r.session, values)
+}
+
+// fresh returns the state before the first step.
+func (r *run) fresh() (state, error) {
+	c := r.req.Config
+	digest, err := inputs(c, r.data.digest, r.model.WeightsDigest())
+	if err != nil {
+		return state{}, err
+	}
+	shared, err := lasting(c, r.data.digest, r.model.WeightsDigest())
+	return state{
+		Inputs: digest, Lasting: shared, LearningRate: c.Training.LearningRate,
+		Threads: tf.Threads(c.Training.Threads), Towers: r.devices.towers(r.batch / r.turns),
+		Best: -1, Plateau: optim.PlateauState{Rate: c.Training.LearningRate},
+	}, err
+}
+
+// resume takes over the state of a checkpoint and returns its variables. One of
+// another training becomes this one's: a new learning rate begins where it is
+// given, and early stopping that has ended the other waits anew.
+func (r *run) resume() (map[string]*tf.Tensor, error) {
+	fresh := r.state
+	st, variables, best, err := readCheckpoint(r.req.Resume, fresh)
+	if err != nil {
+		return nil, err
+	}
+	r.state, r.best = st, best
+	if st.Inputs == fresh.Inputs {
+		return variables, nil
+	}
+	if st.Step >= r.steps {
+		tf.ReleaseMap(variables)
+		return nil, captioner.Errorf(captioner.Invalid,
+			"the training that is continued has taken %d steps in %d epochs already, and this one would take %d: raise training.epochs or training.steps", st.Step, len(st.History), r.steps)
+	}
+	r.state.Inputs, r.state.LearningRate = fresh.Inputs, fresh.LearningRate
+	if st.LearningRate != fresh.LearningRate {
+		r.state.Plateau = optim.PlateauState{Rate: fresh.LearningRate, Best: st.Plateau.Best}
+	}
+	if r.stoppedEarly() {
+		r.state.Patient = len(st.History)
+	}
+	return variables, nil
 }
 
 // plan derives the numbers of steps and epochs.
@@ -161,6 +208,9 @@ func (r *run) rate(step int) float64 {
 }
 
 func (r *run) close() {
+	if r.writing != nil {
+		<-r.writing.done // it reads tensors that are released here
+	}
 	if r.session != nil {
 		r.session.Close()
 	}
@@ -189,13 +239,13 @@ func (r *run) loop(ctx context.Context, stop <-chan struct{}) error {
 		}
 		select {
 		case <-stop:
-			if err := r.save(); err != nil {
+			if err := errors.Join(r.save(), r.finishSave()); err != nil {
 				return err
 			}
 			return &captioner.Error{Kind: captioner.Unavailable, Code: CodeStopped, Message: "training was stopped and can be resumed"}
 		default:
 		}
-		if err := r.step(); err != nil {
+		if err := errors.Join(r.step(), r.noteSave()); err != nil {
 			return err
 		}
 		epochEnds := r.state.Step%r.stepsPerEpoch == 0 || r.state.Step == r.steps
@@ -212,7 +262,7 @@ func (r *run) loop(ctx context.Context, stop <-chan struct{}) error {
 			lastSave = time.Now()
 		}
 	}
-	return nil
+	return r.finishSave()
 }
 
 // step takes the next optimiser step.
@@ -323,5 +373,5 @@ func (r *run) validate(ctx context.Context) (float64, error) {
 // stoppedEarly says whether the validation loss has not fallen for too long.
 func (r *run) stoppedEarly() bool {
 	patience := r.req.Config.Training.EarlyStoppingPatience
-	return patience > 0 && r.state.Best >= 0 && len(r.state.History)-1-r.state.Best >= patience
+	return patience > 0 && r.state.Best >= 0 && len(r.state.History)-max(r.state.Best+1, r.state.Patient) >= patience
 }

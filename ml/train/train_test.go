@@ -222,7 +222,7 @@ func checkColours(t *testing.T, dir string) {
 	for colour, rgb := range map[string][3]byte{"red": {225, 25, 15}, "green": {15, 205, 25}, "blue": {25, 35, 215}} {
 		var ppm bytes.Buffer // BMP, the simplest format that TensorFlow reads
 		writeBMP(&ppm, 40, 30, rgb)
-		in := tf.FromString(ppm.String())
+		in := tf.FromStrings([]string{ppm.String()}, 1)
 		results, err := m.Run("serving_default", map[string]*tf.Tensor{"image_bytes": in}, "text")
 		in.Release()
 		if err != nil {
@@ -331,6 +331,105 @@ func stopAndResume(t *testing.T, change func(*captioner.Config)) {
 	}
 }
 
+// continued trains from the last checkpoint of req with a changed configuration.
+func continued(t *testing.T, req captioner.TrainRequest, change func(*captioner.TrainingConfig)) (captioner.TrainResult, map[string]string, error) {
+	t.Helper()
+	var saved captioner.CheckpointSaved
+	note := func(e captioner.TrainEvent) {
+		if e.Checkpoint != nil {
+			saved = *e.Checkpoint
+		}
+	}
+	req.WorkDir, req.OutputDir = t.TempDir(), filepath.Join(t.TempDir(), "first")
+	if _, err := Run(t.Context(), req, nil, note); err != nil {
+		t.Fatal(err)
+	}
+	change(&req.Config.Training)
+	req.Resume, req.WorkDir, req.OutputDir = saved.Path, t.TempDir(), filepath.Join(t.TempDir(), "then")
+	result, err := Run(t.Context(), req, nil, nil)
+	if err != nil {
+		return result, nil, err
+	}
+	return result, files(t, req.OutputDir), nil
+}
+
+// Two epochs and then two more are the four of one training, bit by bit, where
+// the rate does not look at the end.
+func TestContinue(t *testing.T) {
+	for name, change := range map[string]func(*captioner.Config){
+		"constant": func(c *captioner.Config) { c.Training.Schedule = captioner.ScheduleConstant },
+		"plateau": func(c *captioner.Config) {
+			c.Training.Schedule, c.Training.PlateauPatience, c.Training.LearningRate = captioner.SchedulePlateau, 1, 0.1
+		},
+		"lstm-attention, accumulated": func(c *captioner.Config) {
+			c.Model.Decoder, c.Training.Schedule, c.Training.AccumulationSteps = "lstm-attention", captioner.ScheduleConstant, 2
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			req := testRequest(t)
+			req.Config.Training.EarlyStoppingPatience = 3
+			change(&req.Config)
+			req.Config.Training.Epochs = 4
+			want := straight(t, req)
+			req.Config.Training.Epochs = 2
+			_, got, err := continued(t, req, func(c *captioner.TrainingConfig) { c.Epochs = 4 })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if names := differing(want, got); names != nil {
+				t.Errorf("trained in two parts, these differ: %v", names)
+			}
+		})
+	}
+}
+
+// What may change does, and what may not is refused.
+func TestContinueOtherwise(t *testing.T) {
+	req := testRequest(t)
+	req.Config.Training.Epochs, req.Config.Training.Schedule = 3, captioner.SchedulePlateau
+	report := func(t *testing.T, out map[string]string) (r Report) {
+		t.Helper()
+		if err := json.Unmarshal([]byte(out[trainingFile]), &r); err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	t.Run("a new rate", func(t *testing.T) {
+		_, out, err := continued(t, req, func(c *captioner.TrainingConfig) { c.Epochs, c.LearningRate = 5, 1e-3 })
+		if err != nil {
+			t.Fatal(err)
+		}
+		history := report(t, out).History
+		if len(history) != 5 || history[2].LearningRate != 5e-3 || history[4].LearningRate != 1e-3 {
+			t.Errorf("history %+v", history)
+		}
+	})
+	t.Run("after early stopping", func(t *testing.T) {
+		stopped := req
+		stopped.Config.Training.Epochs, stopped.Config.Training.LearningRate, stopped.Config.Training.MinLearningRate = 20, 1e-9, 0
+		stopped.Config.Training.EarlyStoppingPatience = 1
+		result, _, err := continued(t, stopped, func(c *captioner.TrainingConfig) { c.Epochs, c.LearningRate = 40, 5e-3 })
+		if err != nil || result.BestValidationLoss > 1 || result.Steps < 60 {
+			t.Errorf("result %+v, error %v: want one that has learned", result, err)
+		}
+	})
+	for name, change := range map[string]func(*captioner.TrainingConfig){
+		"nothing left to do": func(*captioner.TrainingConfig) {},
+		"other seed":         func(c *captioner.TrainingConfig) { c.Epochs, c.Seed = 5, 9 },
+		"other batch":        func(c *captioner.TrainingConfig) { c.Epochs, c.BatchSize = 5, 3 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, _, err := continued(t, req, func(c *captioner.TrainingConfig) {
+				c.EarlyStoppingPatience++ // another training than the first
+				change(c)
+			})
+			if captioner.KindOf(err) != captioner.Invalid {
+				t.Errorf("error %v, want an invalid one", err)
+			}
+		})
+	}
+}
+
 // Sample captions show what the model says, and leave the result as it is.
 func TestSamples(t *testing.T) {
 	req := testRequest(t)
@@ -369,17 +468,40 @@ func TestSamples(t *testing.T) {
 // killedRequest tells the test's own binary to train until it is killed.
 const killedRequest = "CAPTIONER_TEST_TRAIN_REQUEST"
 
+// killedWriting has it get stuck while it writes its third checkpoint.
+const killedWriting = "CAPTIONER_TEST_TRAIN_WRITING"
+
+// stuckAtThird writes two checkpoints and begins a third as tf.WriteTensors does.
+func stuckAtThird() func(string, map[string]*tf.Tensor, map[string]string) error {
+	written := 0
+	return func(path string, tensors map[string]*tf.Tensor, metadata map[string]string) error {
+		if written++; written < 3 {
+			return tf.WriteTensors(path, tensors, metadata)
+		}
+		begun := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".1")
+		if err := os.WriteFile(begun, []byte("half a checkp"), 0o600); err != nil {
+			return err
+		}
+		fmt.Println("writing")
+		select {}
+	}
+}
+
 func TestMain(m *testing.M) {
 	if raw := os.Getenv(killedRequest); raw != "" {
 		var req captioner.TrainRequest
 		if err := json.Unmarshal([]byte(raw), &req); err != nil {
 			panic(err)
 		}
-		_, err := Run(context.Background(), req, nil, func(e captioner.TrainEvent) {
+		r := &run{req: req, write: tf.WriteTensors, progress: func(e captioner.TrainEvent) {
 			if e.Checkpoint != nil {
 				fmt.Println(e.Checkpoint.Path)
 			}
-		})
+		}}
+		if os.Getenv(killedWriting) != "" {
+			r.write = stuckAtThird()
+		}
+		_, err := r.run(context.Background(), nil)
 		fmt.Println("end", err)
 		os.Exit(0)
 	}
@@ -389,6 +511,12 @@ func TestMain(m *testing.M) {
 // A training whose process is killed in the middle goes on from its last
 // checkpoint, in another process, to the same bytes.
 func TestKillAndResume(t *testing.T) {
+	t.Run("training", func(t *testing.T) { killAndResume(t, 2) })
+	t.Run("writing a checkpoint", func(t *testing.T) { killAndResume(t, 3, killedWriting+"=1") })
+}
+
+// killAndResume kills the training after it has printed so many lines.
+func killAndResume(t *testing.T, after int, env ...string) {
 	req := testRequest(t)
 	want := straight(t, req)
 	raw, err := json.Marshal(req)
@@ -396,7 +524,7 @@ func TestKillAndResume(t *testing.T) {
 		t.Fatal(err)
 	}
 	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), killedRequest+"="+string(raw))
+	child.Env = append(append(os.Environ(), killedRequest+"="+string(raw)), env...)
 	output, err := child.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -405,8 +533,10 @@ func TestKillAndResume(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := bufio.NewScanner(output)
-	for i := 0; i < 2 && lines.Scan(); i++ {
-		req.Resume = lines.Text()
+	for i := 0; i < after && lines.Scan(); i++ {
+		if lines.Text() != "writing" {
+			req.Resume = lines.Text()
+		}
 	}
 	child.Process.Kill()
 	child.Wait()

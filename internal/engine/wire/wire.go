@@ -13,7 +13,7 @@ import (
 )
 
 // Protocol is the number of the contract. Raise it with every change to it.
-const Protocol = 2
+const Protocol = 3
 
 // MaxMessageBytes bounds a message either way: a batch of large pictures. gRPC's
 // own default for received messages is 4 MiB.
@@ -28,6 +28,10 @@ func FromCaptionRequest(r captioner.CaptionRequest) *pb.CaptionRequest {
 		LengthPenalty: r.LengthPenalty,
 		NoRepeatNgram: int32(r.NoRepeatNGram),
 		NumCaptions:   int32(r.NumCaptions),
+		Temperature:   r.Temperature,
+		TopK:          int32(r.TopK),
+		TopP:          r.TopP,
+		Seed:          r.Seed,
 	}
 	for i, image := range r.Images {
 		m.Images[i] = &pb.ImageInput{Data: image.Data, Shard: image.Shard, Index: int32(image.Index)}
@@ -44,6 +48,9 @@ func ToCaptionRequest(m *pb.CaptionRequest) captioner.CaptionRequest {
 		LengthPenalty: m.GetLengthPenalty(),
 		NoRepeatNGram: int(m.GetNoRepeatNgram()),
 		NumCaptions:   int(m.GetNumCaptions()),
+		Sampling: captioner.Sampling{
+			Temperature: m.GetTemperature(), TopK: int(m.GetTopK()), TopP: m.GetTopP(), Seed: m.GetSeed(),
+		},
 	}
 	for i, image := range m.GetImages() {
 		r.Images[i] = captioner.ImageInput{Data: image.GetData(), Shard: image.GetShard(), Index: int(image.GetIndex())}
@@ -137,7 +144,7 @@ func FromTrainRequest(r captioner.TrainRequest) (*pb.TrainRequest, error) {
 	}
 	return &pb.TrainRequest{
 		ConfigJson: config, Dataset: r.Dataset, Shards: r.Shards, Resume: r.Resume,
-		WorkDir: r.WorkDir, OutputDir: r.OutputDir,
+		WordVectors: r.WordVectors, WorkDir: r.WorkDir, OutputDir: r.OutputDir,
 	}, nil
 }
 
@@ -145,7 +152,7 @@ func FromTrainRequest(r captioner.TrainRequest) (*pb.TrainRequest, error) {
 func ToTrainRequest(m *pb.TrainRequest) (captioner.TrainRequest, error) {
 	r := captioner.TrainRequest{
 		Dataset: m.GetDataset(), Shards: m.GetShards(), Resume: m.GetResume(),
-		WorkDir: m.GetWorkDir(), OutputDir: m.GetOutputDir(),
+		WordVectors: m.GetWordVectors(), WorkDir: m.GetWorkDir(), OutputDir: m.GetOutputDir(),
 	}
 	if err := json.Unmarshal(m.GetConfigJson(), &r.Config); err != nil {
 		return r, fmt.Errorf("read configuration: %w", err)

@@ -20,6 +20,7 @@ func TestCaptionRoundTrip(t *testing.T) {
 	request := captioner.CaptionRequest{
 		Images:    []captioner.ImageInput{{Data: []byte{1, 2}}, {Shard: "/a/b", Index: 7}},
 		Algorithm: "beam", BeamWidth: 3, LengthPenalty: 0.7, NoRepeatNGram: 2, NumCaptions: 3,
+		Sampling: captioner.Sampling{Temperature: 0.5, TopK: 40, TopP: 0.9, Seed: 1 << 63},
 	}
 	if diff := cmp.Diff(request, wire.ToCaptionRequest(wire.FromCaptionRequest(request))); diff != "" {
 		t.Errorf("request changed (-want +got):\n%s", diff)
@@ -61,7 +62,7 @@ func TestExtractRoundTrip(t *testing.T) {
 func TestTrainRoundTrip(t *testing.T) {
 	request := captioner.TrainRequest{
 		Config: captioner.DefaultConfig(), Dataset: "/d.json", Shards: []string{"/s0", "/s1"},
-		Resume: "/c", WorkDir: "/w", OutputDir: "/o",
+		Resume: "/c", WordVectors: "/v", WorkDir: "/w", OutputDir: "/o",
 	}
 	message, err := wire.FromTrainRequest(request)
 	if err != nil {

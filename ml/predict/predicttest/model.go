@@ -166,7 +166,8 @@ func step(s *tf.Scope) tf.Signature {
 	scores := nn.Add(s, nn.Gather(s, tf.Floats(s, table, MaxTokens, 8), position), tf.Floats(s, []float32{-1e9, 0, -1e9, 0, 0, 0, 0, 0}))
 	scores = nn.Add(s, scores, nn.Mul(s, at(s, position, 0), nn.MatMul(s, colours, toWords)))
 	scores = nn.Sub(s, scores, nn.Mul(s, at(s, position, 2), nn.Mul(s, reds, tf.Floats(s, []float32{0, 0, 0, 0, repeatPenalty, repeatPenalty, repeatPenalty, 0}))))
-	best := tf.Add(s, "TopKV2", tf.Attrs{"sorted": true}, tf.Out(s, "LogSoftmax", nil, scores), candidates)
+	count := tf.Out(s, "Minimum", nil, candidates, tf.Int(s, int32(len(Tokens))))
+	best := tf.Add(s, "TopKV2", tf.Attrs{"sorted": true}, tf.Out(s, "LogSoftmax", nil, scores), count)
 
 	attention := tf.Out(s, "OnesLike", nil, reds) // all on the one location
 	return tf.Signature{

@@ -24,7 +24,7 @@ export default function model(main, { params: [version], signal }) {
   }
 
   function draw(m) {
-    fill(id, copyable(m.version));
+    fill(id, copyable("version", m.version));
     fill(live, m.live ? badge("Live", "good") : badge("Not live", "quiet"));
     show(button, !m.live);
     button.onclick = () => promote(m.version, signal, (message) => {
@@ -38,8 +38,8 @@ export default function model(main, { params: [version], signal }) {
       card("Lineage", facts([
         ["Run", runLink(m.run_id)],
         ["Made", when(m.created_at)],
-        ["Data set", h("span", {}, copyable(lineage.dataset, short(lineage.dataset)), " ", h("a", { href: `/ui/data/${path(m.run_id)}` }, "what is in it"))],
-        ["Configuration", copyable(lineage.config, short(lineage.config))],
+        ["Data set", h("span", {}, copyable("data set", lineage.dataset, short(lineage.dataset)), " ", h("a", { href: `/ui/data/${path(m.run_id)}` }, "what is in it"))],
+        ["Configuration", copyable("configuration", lineage.config, short(lineage.config))],
         ["TensorFlow", lineage.tensorflow],
         ["Threads", lineage.threads],
         ["Seeds", `data ${lineage.seeds.data}, training ${lineage.seeds.training}`],
