@@ -64,7 +64,7 @@ type line struct {
 	*httptest.Server
 }
 
-func newLine(t *testing.T, server *mlflowtest.Server) *line {
+func newLine(t testing.TB, server *mlflowtest.Server) *line {
 	target, err := url.Parse(server.URL)
 	must(t, err)
 	forward := &httputil.ReverseProxy{
@@ -123,12 +123,12 @@ type fixture struct {
 
 var start = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 
-func newFixture(t *testing.T, server *mlflowtest.Server) *fixture {
+func newFixture(t testing.TB, server *mlflowtest.Server) *fixture {
 	t.Helper()
 	return newFixtureOn(t, server, "sqlite:"+filepath.Join(t.TempDir(), "captioner.db"))
 }
 
-func newFixtureOn(t *testing.T, server *mlflowtest.Server, database string) *fixture {
+func newFixtureOn(t testing.TB, server *mlflowtest.Server, database string) *fixture {
 	t.Helper()
 	f := &fixture{
 		line: newLine(t, server), server: server, blobsDir: t.TempDir(), runID: "train-" + filepath.Base(t.Name()), name: t.Name(),
@@ -146,7 +146,7 @@ func newFixtureOn(t *testing.T, server *mlflowtest.Server, database string) *fix
 	return f
 }
 
-func openStore(t *testing.T, database string) captioner.Store {
+func openStore(t testing.TB, database string) captioner.Store {
 	t.Helper()
 	s, err := store.Open(t.Context(), database)
 	must(t, err)
@@ -317,7 +317,7 @@ func (f *fixture) checkCurves(t *testing.T) mlflowtest.Run {
 	return runs[0]
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
