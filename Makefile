@@ -111,7 +111,7 @@ fuzz: ## Fuzz every parser for FUZZTIME each
 	done
 
 bench: build ## Run the benchmarks of docs/results.md
-	@$(TENSORFLOW) $(BINARIES) go test -run '^$$' -bench . -benchmem ./...
+	@$(TENSORFLOW) $(BINARIES) go test -run '^$$' -bench . -benchmem -timeout 60m ./...
 
 cover: build ## Write cover.out and print the coverage of each package
 	@$(TENSORFLOW) $(BINARIES) go test -coverprofile cover.out -timeout 60m ./... | grep -v 'no test files'

@@ -234,6 +234,17 @@ type TrainingConfig struct {
 	Devices int `json:"devices" yaml:"devices"`
 }
 
+// Lasting returns what a training must share with one that it continues: all
+// fields but those that say how long it takes, how fast and on what, which are
+// zero.
+func (c TrainingConfig) Lasting() TrainingConfig {
+	c.Steps, c.Epochs, c.EarlyStoppingPatience = 0, 0, 0
+	c.LearningRate, c.WarmupSteps, c.Schedule, c.MinLearningRateRatio = 0, 0, "", 0
+	c.PlateauFactor, c.PlateauPatience, c.MinLearningRate = 0, 0, 0
+	c.CheckpointInterval, c.Precision, c.Devices = 0, "", 0
+	return c
+}
+
 // The values of TrainingConfig.Schedule and Precision.
 const (
 	ScheduleCosine   = "cosine"

@@ -147,7 +147,9 @@ type TrainRequest struct {
 	// WordVectors is the path of what PutWordVectors has made, empty to start
 	// the words' vectors at random.
 	WordVectors string
-	// Resume is the path of a checkpoint, empty to start from the seed.
+	// Resume is the path of a checkpoint, empty to start from the seed. It is one
+	// of this training, or of one that this continues: then the two share what
+	// TrainingConfig.Lasting returns, and Config says what is new.
 	Resume string
 	// WorkDir is a folder for checkpoints; OutputDir gets the results: the
 	// folder saved_model/ and the files vocabulary.json, model.json and
@@ -267,3 +269,8 @@ type ModelDescription struct {
 	Parameters int    `json:"parameters"`
 	TensorFlow string `json:"tensorflow"`
 }
+
+// NoRepeatNGramNode is the constant in an exported graph that is to its
+// signature serving_default what EvaluationConfig.NoRepeatNGram is to a search:
+// training gives it the default, registering a version the version's own.
+const NoRepeatNGramNode = "serving_default/no_repeat_ngram/Const/Const"

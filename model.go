@@ -77,6 +77,9 @@ type Lineage struct {
 		Data     uint64 `json:"data"`
 		Training uint64 `json:"training"`
 	} `json:"seeds"`
+	// Continues is the digest of the checkpoint of another training that this
+	// one went on from; empty for one from the seed.
+	Continues Digest `json:"continues,omitempty"`
 	// Imported are the files of a version that the original system has trained.
 	Imported *Imported `json:"imported,omitempty"`
 }

@@ -84,7 +84,7 @@ var resultVersions = map[string]int{
 	StepPrepareData:     1,
 	StepExtractFeatures: 2,
 	StepExcludeImages:   1,
-	StepTrain:           2,
+	StepTrain:           3,
 	StepCaptionShard:    1,
 	StepEvaluate:        1,
 	StepRegisterVersion: 1,

@@ -529,6 +529,9 @@ func TestFailureRoundTrip(t *testing.T) {
 			if !errors.As(failure, &application) || application.NonRetryable() != test.final {
 				t.Errorf("failure %v, final %v; want final %v", failure, application.NonRetryable(), test.final)
 			}
+			if benign := application.Category() == temporal.ApplicationErrorCategoryBenign; benign != (test.want.Kind == captioner.Invalid) {
+				t.Errorf("failure %v of category %v: only what a user wrote is benign", failure, application.Category())
+			}
 			var got *captioner.Error
 			if !errors.As(activities.FromFailure(failure), &got) {
 				t.Fatalf("FromFailure() = %v, want a captioner.Error", activities.FromFailure(failure))

@@ -87,6 +87,11 @@ func ToFailure(err error, attempt int32) error {
 	if f.Code == codeStopped {
 		options.NextRetryDelay = stoppedRetryDelay
 	}
+	if f.Kind == captioner.Invalid || f.Code == codeStopped {
+		// What a user wrote, or a worker that is told to stop, is no alarm: the SDK
+		// does not log it as an error.
+		options.Category = temporal.ApplicationErrorCategoryBenign
+	}
 	return temporal.NewApplicationErrorWithOptions(err.Error(), string(f.Kind), options)
 }
 

@@ -85,6 +85,9 @@ func (i *inbound) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteAc
 		}
 		return nil, ToFailure(cause, info.Attempt)
 	default:
+		if captioner.KindOf(err) == captioner.Invalid {
+			logger(ctx).Info("the step has refused its input", "error", err)
+		}
 		return nil, ToFailure(err, info.Attempt)
 	}
 }

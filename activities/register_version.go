@@ -47,6 +47,8 @@ type RegisterVersionInput struct {
 	// WordVectors is the digest of the file that the words' vectors started with;
 	// empty without one.
 	WordVectors captioner.Digest `json:"word_vectors,omitempty"`
+	// Continues is TrainInput's.
+	Continues captioner.Digest `json:"continues,omitempty"`
 	// ResultVersions are those of the steps that made the version.
 	ResultVersions map[string]int `json:"result_versions"`
 }
@@ -103,7 +105,7 @@ func (a *Activities) RegisterVersion(ctx context.Context, in RegisterVersionInpu
 func lineageOf(in RegisterVersionInput) captioner.Lineage {
 	lineage := captioner.Lineage{
 		Dataset: in.Dataset, Config: in.ConfigDigest, Weights: in.Weights, WordVectors: in.WordVectors, ResultVersions: in.ResultVersions,
-		TensorFlow: in.Training.TensorFlow, Threads: in.Training.Threads,
+		TensorFlow: in.Training.TensorFlow, Threads: in.Training.Threads, Continues: in.Continues,
 	}
 	lineage.Seeds.Data = in.Config.Data.Seed
 	lineage.Seeds.Training = in.Config.Training.Seed
@@ -111,8 +113,7 @@ func lineageOf(in RegisterVersionInput) captioner.Lineage {
 }
 
 // bundleConfig is the configuration as a bundle holds it: portable, and with the
-// defaults of what changes no result, so that neither makes another
-// version.
+// defaults of what changes no result, so that neither makes another version.
 func bundleConfig(cfg captioner.Config) captioner.Config {
 	cfg = config.Portable(cfg)
 	defaults := captioner.DefaultConfig()
@@ -146,6 +147,11 @@ func (a *Activities) assemble(ctx context.Context, key string, b bundle) (captio
 	folder, err := registry.Materialise(ctx, a.Blobs, b.model, dir)
 	if err != nil {
 		return "", err
+	}
+	if order := b.config.Evaluation.NoRepeatNGram; order != captioner.DefaultConfig().Evaluation.NoRepeatNGram {
+		if err := registry.SetNoRepeatNGram(folder, order); err != nil {
+			return "", err
+		}
 	}
 	if err := writeFile(filepath.Join(folder, configFile), config.Marshal(bundleConfig(b.config))); err != nil {
 		return "", err

@@ -37,6 +37,9 @@ type TrainInput struct {
 	// WordVectors is the blob that the words' vectors start with; empty for
 	// random ones.
 	WordVectors captioner.Digest `json:"word_vectors,omitempty"`
+	// Continues is the checkpoint of another training that this one goes on from;
+	// empty for one from the seed.
+	Continues captioner.Digest `json:"continues,omitempty"`
 	// RunID is the run whose record is told where its metrics are; part of no key.
 	RunID string `json:"run_id,omitempty"`
 }
@@ -76,7 +79,8 @@ func TrainKey(in TrainInput) (string, error) {
 		Weights     captioner.Digest         `json:"weights,omitempty"`
 		WordVectors captioner.Digest         `json:"word_vectors,omitempty"`
 		Training    captioner.TrainingConfig `json:"training"`
-	}{in.Dataset, resultVersions[StepExtractFeatures], cfg.Model, in.Weights, in.WordVectors, cfg.Training})
+		Continues   captioner.Digest         `json:"continues,omitempty"`
+	}{in.Dataset, resultVersions[StepExtractFeatures], cfg.Model, in.Weights, in.WordVectors, cfg.Training, in.Continues})
 }
 
 // Train fits the model in the engine and stores what it exports. It goes on
@@ -119,6 +123,11 @@ func (a *Activities) train(ctx context.Context, key string, in TrainInput) (Trai
 	if request.Resume, t.checkpoint, err = a.resumePoint(ctx, key); err != nil {
 		return TrainResult{}, err
 	}
+	if request.Resume == "" && in.Continues != "" {
+		if request.Resume, err = a.continued(ctx, in.Continues); err != nil {
+			return TrainResult{}, err
+		}
+	}
 
 	result, err := t.run(ctx, request)
 	if err != nil {
@@ -128,7 +137,7 @@ func (a *Activities) train(ctx context.Context, key string, in TrainInput) (Trai
 	if err != nil {
 		return TrainResult{}, err
 	}
-	a.forget(ctx, t.checkpoint.Blob) // nobody resumes what is done
+	// The last checkpoint stays: another training can go on from it.
 	return TrainResult{Model: tree, Training: result}, nil
 }
 
@@ -184,6 +193,17 @@ func (a *Activities) resumePoint(ctx context.Context, key string) (string, capti
 	default:
 		return "", captioner.Checkpoint{}, err
 	}
+}
+
+// continued returns the file of another training's checkpoint; Invalid where it
+// is gone.
+func (a *Activities) continued(ctx context.Context, blob captioner.Digest) (string, error) {
+	path, err := a.Blobs.Local(ctx, blob)
+	switch captioner.KindOf(err) {
+	case captioner.NotFound, captioner.Corrupt:
+		return "", captioner.Wrap(captioner.Invalid, err, "the checkpoint that the run goes on from is gone: start it anew")
+	}
+	return path, err
 }
 
 // explainTraining decides what the end of an attempt means.

@@ -19,6 +19,9 @@ type ValidateConfigInput struct {
 	RunID string `json:"run_id,omitempty"`
 	// Actor started the run.
 	Actor string `json:"actor,omitempty"`
+	// Resume is the run whose training this one goes on from; Config names what
+	// differs from its configuration then. Empty begins from the seed.
+	Resume string `json:"resume,omitempty"`
 	// DryRun only checks: no demonstration data set is made.
 	DryRun bool `json:"dry_run,omitempty"`
 }
@@ -29,6 +32,8 @@ type ValidateConfigResult struct {
 	// Digest is that of the configuration without paths and without what
 	// changes no result.
 	Digest captioner.Digest `json:"digest"`
+	// Continues is the checkpoint that training goes on from, empty for none.
+	Continues captioner.Digest `json:"continues,omitempty"`
 	// ResultVersions are those of the pure steps on this worker.
 	ResultVersions map[string]int `json:"result_versions"`
 	// Weights is the blob of the file of the encoder's weights; empty without one.
@@ -43,6 +48,9 @@ type ValidateConfigResult struct {
 // demonstration data set. The run is recorded in the store, and the encoder's
 // weights are kept as a blob, so that the steps find them on any machine.
 func (a *Activities) ValidateConfig(ctx context.Context, in ValidateConfigInput) (ValidateConfigResult, error) {
+	if in.Resume != "" {
+		return a.validateResumed(ctx, in)
+	}
 	cfg, err := config.Parse(in.Config, config.JSON)
 	if err != nil {
 		return ValidateConfigResult{}, a.withMachineProblems(in.Config, err)
@@ -55,6 +63,11 @@ func (a *Activities) ValidateConfig(ctx context.Context, in ValidateConfigInput)
 		}
 		dataRoot = "" // the program's own data, wherever users' data must lie
 	}
+	return a.accept(ctx, in, cfg, dataRoot)
+}
+
+// accept checks a configuration against this machine and records the run.
+func (a *Activities) accept(ctx context.Context, in ValidateConfigInput, cfg captioner.Config, dataRoot string) (ValidateConfigResult, error) {
 	problems := config.CheckMachine(cfg, dataRoot, a.DataDir)
 	if a.Trainer != nil {
 		problems = append(problems, config.CheckProcessor(cfg)...)
@@ -85,6 +98,39 @@ func warnings(cfg captioner.Config) []string {
 		return nil
 	}
 	return []string{fmt.Sprintf("%s was trained from random weights: without those that Keras publishes, in model.weights, its scores will be poor", cfg.Model.Encoder)}
+}
+
+// validateResumed is ValidateConfig for a run that goes on from another. A
+// training of the same configuration is the other's own, with its checkpoint;
+// one of another configuration begins with that checkpoint.
+func (a *Activities) validateResumed(ctx context.Context, in ValidateConfigInput) (ValidateConfigResult, error) {
+	record, err := a.Store.RunRecord(ctx, in.Resume)
+	if captioner.KindOf(err) == captioner.NotFound {
+		return ValidateConfigResult{}, captioner.Errorf(captioner.Invalid, "there is no run %q to go on from", in.Resume)
+	}
+	if err != nil {
+		return ValidateConfigResult{}, err
+	}
+	before, cfg, err := config.Continue(record.Config, in.Config)
+	if err != nil {
+		return ValidateConfigResult{}, err
+	}
+	// The other run's data was allowed when it began.
+	out, err := a.accept(ctx, in, cfg, "")
+	if err != nil || cfg.Training == before.Training {
+		return out, err
+	}
+	if record.Progress != nil && record.Progress.RunKey != "" {
+		checkpoint, err := a.Store.Checkpoint(ctx, record.Progress.RunKey)
+		if err == nil {
+			out.Continues = checkpoint.Blob
+			return out, nil
+		}
+		if captioner.KindOf(err) != captioner.NotFound {
+			return out, err
+		}
+	}
+	return out, captioner.Errorf(captioner.Invalid, "run %s has left no checkpoint to go on from", in.Resume)
 }
 
 // withMachineProblems adds to the error of a configuration that cannot be read

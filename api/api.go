@@ -25,14 +25,13 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
-	"go.opentelemetry.io/contrib/instrumentation/github.com/gin-gonic/gin/otelgin"
-	noopmetric "go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 	nooptrace "go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/api/ui"
+	"github.com/captioner/captioner/internal/telemetry/span"
 )
 
 // Captioner captions with whatever version is live, as internal/serving's
@@ -48,6 +47,12 @@ type RunClient interface {
 	// Start begins a run. A key that was used before gives the run that it
 	// began; an empty key always begins a new one.
 	Start(ctx context.Context, cfg captioner.Config, key string) (captioner.Run, error)
+	// Continue returns the configuration of a run that goes on from the training
+	// of another: that run's with the changes, a JSON object. NotFound; Conflict
+	// while that run is under way; Invalid with all problems.
+	Continue(ctx context.Context, id string, changes []byte) (captioner.Config, error)
+	// Resume begins such a run. The key is as Start's.
+	Resume(ctx context.Context, id string, cfg captioner.Config, key string) (captioner.Run, error)
 	// Describe returns a run with its stages; NotFound.
 	Describe(ctx context.Context, id string) (captioner.Run, error)
 	// List returns the newest runs first, without their stages.
@@ -169,6 +174,7 @@ type Options struct {
 type Server struct {
 	opts     Options
 	engine   *gin.Engine
+	tracer   trace.Tracer
 	http     *http.Server
 	predicts *gate
 	streams  *gate
@@ -198,6 +204,7 @@ func New(opts Options) (*Server, error) {
 	setDefaults(&opts)
 	s := &Server{
 		opts:     opts,
+		tracer:   opts.TracerProvider.Tracer(span.Scope),
 		predicts: newGate(opts.MaxConcurrent, opts.MaxQueued),
 		streams:  newGate(opts.MaxStreams, 0),
 		runs:     newRecentRuns(opts.Runs, opts.PollInterval),
@@ -286,12 +293,7 @@ func (s *Server) route() error {
 		return fmt.Errorf("trust no proxy: %w", err)
 	}
 
-	r.Use(otelgin.Middleware("captioner",
-		otelgin.WithTracerProvider(s.opts.TracerProvider),
-		otelgin.WithPropagators(s.opts.Propagator),
-		otelgin.WithMeterProvider(noopmetric.NewMeterProvider()),
-		otelgin.WithFilter(func(r *http.Request) bool { return !isProbe(r.URL.Path) }),
-	), s.observe, s.recover, s.cors, s.limitBody)
+	r.Use(s.trace, s.observe, s.recover, s.cors, s.limitBody)
 	r.NoRoute(handle(s.notFound))
 	r.NoMethod(handle(s.methodNotAllowed))
 

@@ -119,6 +119,22 @@ func (f *fake) Start(_ context.Context, cfg captioner.Config, key string) (capti
 	return f.runs[0], f.err
 }
 
+func (f *fake) Continue(ctx context.Context, id string, changes []byte) (captioner.Config, error) {
+	run, err := f.Describe(ctx, id)
+	if err == nil && run.State == captioner.RunRunning {
+		err = &captioner.Error{Kind: captioner.Conflict, Code: "run_under_way", Message: "the run is still under way"}
+	}
+	if err != nil {
+		return captioner.Config{}, err
+	}
+	_, after, err := config.Continue([]byte(`{"data":{"seed":8},"training":{"epochs":2}}`), changes)
+	return after, err
+}
+
+func (f *fake) Resume(ctx context.Context, id string, cfg captioner.Config, key string) (captioner.Run, error) {
+	return f.Start(ctx, cfg, key+" after "+id)
+}
+
 func (f *fake) Describe(_ context.Context, id string) (captioner.Run, error) {
 	f.described.Add(1)
 	f.mu.Lock()

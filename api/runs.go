@@ -34,7 +34,8 @@ var errNoRuns = &captioner.Error{
 // startRun answers POST /runs: a configuration as JSON or YAML, of which only
 // what differs from the defaults is needed. 202 with the run and its address,
 // before anything has been done. With ?dry_run=1 the configuration is checked,
-// here and on a worker, and nothing is started.
+// here and on a worker, and nothing is started. With ?resume=RUN the run goes on
+// from the training of that one, and the configuration names what differs.
 func (s *Server) startRun(c *gin.Context) error {
 	if s.opts.Runs == nil {
 		return errNoRuns
@@ -47,6 +48,9 @@ func (s *Server) startRun(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
+	if id := c.Query("resume"); id != "" {
+		return s.resumeRun(c, id, key, dry)
+	}
 	if dry {
 		if err := s.checkConfig(c.Request); err != nil {
 			return err
@@ -58,6 +62,38 @@ func (s *Server) startRun(c *gin.Context) error {
 		return err
 	}
 	run, err := s.opts.Runs.Start(c.Request.Context(), cfg, key)
+	if err != nil {
+		return err
+	}
+	c.Header("Location", "/runs/"+url.PathEscape(run.ID))
+	return write(c, http.StatusAccepted, finite(run))
+}
+
+// resumeRun answers POST /runs?resume=RUN. The changes are JSON alone, and a dry
+// run of them is checked here alone: data and model, which workers check, stay as
+// they were.
+func (s *Server) resumeRun(c *gin.Context, id, key string, dry bool) error {
+	data, err := readAll(c.Request.Body, maxConfigBytes)
+	if err != nil {
+		return err
+	}
+	format, err := configFormat(c.GetHeader("Content-Type"), data)
+	if err != nil {
+		return err
+	}
+	if format != "json" {
+		return &captioner.Error{Kind: captioner.Invalid, Code: "unsupported_media_type",
+			Message: "send what differs from the run to go on from with Content-Type application/json"}
+	}
+	ctx := c.Request.Context()
+	cfg, err := s.opts.Runs.Continue(ctx, id, data)
+	if err != nil {
+		return err
+	}
+	if dry {
+		return write(c, http.StatusOK, gin.H{"valid": true})
+	}
+	run, err := s.opts.Runs.Resume(ctx, id, cfg, key)
 	if err != nil {
 		return err
 	}
@@ -122,7 +158,7 @@ func (s *Server) runConfig(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := hideOutside(s.opts.DataRoot, &cfg.Data); err != nil {
+	if err := hideOutside(s.opts.DataRoot, &cfg); err != nil {
 		return err
 	}
 	return write(c, http.StatusOK, cfg)
@@ -183,21 +219,22 @@ func (s *Server) readConfig(r *http.Request, more func(captioner.Config) []capti
 	if len(bytes.TrimSpace(data)) == 0 {
 		data, format = []byte("{}"), "json" // the defaults
 	}
-	var confined captioner.DataConfig
+	var confined captioner.Config
 	var failed error
-	cfg, err := s.opts.ParseConfig(data, format, func(cfg captioner.Config) (problems []captioner.Problem) {
-		confined = cfg.Data
+	cfg, err := s.opts.ParseConfig(data, format, func(given captioner.Config) (problems []captioner.Problem) {
+		confined = given
 		problems, failed = confine(s.opts.DataRoot, &confined)
 		if more != nil && failed == nil {
-			cfg.Data = confined
-			problems = append(problems, more(cfg)...)
+			problems = append(problems, more(confined)...)
 		}
 		return problems
 	})
 	if failed != nil {
 		return cfg, failed
 	}
-	cfg.Data = confined
+	for i, p := range confined.Paths() {
+		*cfg.Paths()[i].Path = *p.Path
+	}
 	return cfg, err
 }
 

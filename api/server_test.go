@@ -68,6 +68,51 @@ func TestRequestIDIsTheTrace(t *testing.T) {
 	}
 }
 
+// TestRequestSpan: a span tells of its request by OpenTelemetry's conventions. What
+// a client did wrong is no error of the server's.
+func TestRequestSpan(t *testing.T) {
+	spans := tracetest.NewInMemoryExporter()
+	f := newFake()
+	f.caption = func(context.Context, captioner.CaptionRequest) (captioner.CaptionReply, error) {
+		return captioner.CaptionReply{}, errors.New("the engine said no")
+	}
+	s := newServer(t, f, func(o *api.Options) { o.TracerProvider = sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)) })
+	serve(s, scenario{path: "/runs/nothing", header: map[string]string{"User-Agent": "test/1"}})
+	serve(s, scenario{path: "/nowhere"})
+	serve(s, scenario{method: http.MethodPost, path: "/predict", header: formHeader, body: form(t, "file", picture(t))})
+
+	type told struct {
+		Name, Error string
+		Attributes  map[string]string
+	}
+	var got []told
+	for _, s := range spans.GetSpans() {
+		attributes := map[string]string{}
+		for _, a := range s.Attributes {
+			attributes[string(a.Key)] = a.Value.String()
+		}
+		got = append(got, told{s.Name, s.Status.Description, attributes})
+	}
+	attributes := func(method, path, status, code string, others ...string) map[string]string {
+		a := map[string]string{
+			"http.request.method": method, "http.response.status_code": status, "url.scheme": "http", "url.path": path,
+			"server.address": "example.com", "client.address": "192.0.2.1", "error.type": code,
+		}
+		for i := 0; i < len(others); i += 2 {
+			a[others[i]] = others[i+1]
+		}
+		return a
+	}
+	want := []told{
+		{"GET /runs/:id", "", attributes("GET", "/runs/nothing", "404", "not_found", "http.route", "/runs/:id", "user_agent.original", "test/1")},
+		{"GET", "", attributes("GET", "/nowhere", "404", "not_found")},
+		{"POST /predict", "the engine said no", attributes("POST", "/predict", "500", "internal", "http.route", "/predict")},
+	}
+	if diff := gocmp.Diff(want, got); diff != "" {
+		t.Errorf("spans (-want +got):\n%s", diff)
+	}
+}
+
 // TestPredictTrace: captioning is below the request.
 func TestPredictTrace(t *testing.T) {
 	spans := tracetest.NewInMemoryExporter()

@@ -24,6 +24,7 @@ import (
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/activities"
+	"github.com/captioner/captioner/internal/config"
 	"github.com/captioner/captioner/internal/temporaltrace"
 )
 
@@ -66,11 +67,52 @@ const runIDPrefix = "train-"
 // or Conflict when that was asked for with another configuration; an empty key
 // always begins a new one.
 func (c *Client) Start(ctx context.Context, cfg captioner.Config, key string) (captioner.Run, error) {
+	return c.start(ctx, cfg, key)
+}
+
+// Resume begins a run that goes on from the training of the run with the ID,
+// with the configuration that Continue has returned. The key is as Start's.
+func (c *Client) Resume(ctx context.Context, id string, cfg captioner.Config, key string) (captioner.Run, error) {
+	return c.start(ctx, struct {
+		Resume string `json:"resume"`
+		captioner.Config
+	}{id, cfg}, key)
+}
+
+// Continue returns the configuration of a run that goes on from another: that of
+// the run with the ID, with the changes, a JSON object. NotFound; Conflict while
+// that run goes on; Invalid with all problems, also when there is nothing left
+// to train.
+func (c *Client) Continue(ctx context.Context, id string, changes []byte) (captioner.Config, error) {
+	run, err := c.Describe(ctx, id)
+	if err != nil {
+		return captioner.Config{}, err
+	}
+	if run.State == captioner.RunRunning {
+		return captioner.Config{}, &captioner.Error{
+			Kind: captioner.Conflict, Code: "run_under_way", Message: fmt.Sprintf("run %s is still under way: cancel it first, or wait for its end", id),
+		}
+	}
+	record, err := c.Store.RunRecord(ctx, id)
+	if err != nil {
+		return captioner.Config{}, err
+	}
+	before, after, err := config.Continue(record.Config, changes)
+	if err == nil && run.State == captioner.RunCompleted && before.Training == after.Training {
+		err = config.Error([]captioner.Problem{{
+			Field: "training.epochs", Message: "must be more than before: the run that is continued has trained to its end",
+		}})
+	}
+	return after, err
+}
+
+// start starts the workflow with the input as JSON.
+func (c *Client) start(ctx context.Context, asks any, key string) (captioner.Run, error) {
 	id := NewRunID()
 	if key != "" {
 		id = RunIDFor(key)
 	}
-	input, err := json.Marshal(cfg)
+	input, err := json.Marshal(asks)
 	if err != nil {
 		return captioner.Run{}, captioner.Wrap(captioner.Internal, err, "encode the configuration")
 	}
@@ -143,6 +185,9 @@ func (c *Client) Describe(ctx context.Context, id string) (captioner.Run, error)
 	if run.Metrics, err = c.latestMetrics(ctx, run.RunKey); err != nil {
 		return run, err
 	}
+	if run.MLflowURL, err = c.mlflowURL(ctx, id); err != nil {
+		return run, err
+	}
 	return c.withOutcome(ctx, run)
 }
 
@@ -156,7 +201,7 @@ func (c *Client) Config(ctx context.Context, id string) (captioner.Config, error
 	if err != nil {
 		return captioner.Config{}, err
 	}
-	var cfg captioner.Config
+	cfg := captioner.DefaultConfig() // for fields that are younger than the record
 	if err := json.Unmarshal(record.Config, &cfg); err != nil {
 		return cfg, captioner.Wrap(captioner.Internal, err, "read the configuration of run %s", id)
 	}
@@ -247,6 +292,15 @@ func (c *Client) latestMetrics(ctx context.Context, runKey string) (map[string]f
 	return c.Store.LatestMetrics(ctx, runKey)
 }
 
+// mlflowURL returns the address of a run's page in MLflow, empty without one.
+func (c *Client) mlflowURL(ctx context.Context, id string) (string, error) {
+	d, err := c.Store.Delivery(ctx, id)
+	if captioner.KindOf(err) == captioner.NotFound {
+		return "", nil
+	}
+	return d.URL, err
+}
+
 // noteRetries says of each running stage why its step is being tried again.
 func noteRetries(stages []captioner.Stage, activities []*workflowpb.PendingActivityInfo) {
 	for _, pending := range activities {
@@ -331,7 +385,10 @@ func (c *Client) fromRecord(ctx context.Context, id string, notFound error) (cap
 	if record.Progress != nil {
 		run.Stages, run.RunKey, run.Dataset, run.TraceID = record.Progress.Stages, record.Progress.RunKey, record.Progress.Dataset, record.Progress.TraceID
 	}
-	run.Metrics, err = c.latestMetrics(ctx, run.RunKey)
+	if run.Metrics, err = c.latestMetrics(ctx, run.RunKey); err != nil {
+		return run, err
+	}
+	run.MLflowURL, err = c.mlflowURL(ctx, id)
 	return run, err
 }
 

@@ -32,7 +32,8 @@ const (
 // run is what a run knows so far: the results of the steps behind it.
 type run struct {
 	id, actor string
-	input     json.RawMessage
+	resume    string          // the run that this one goes on from
+	input     json.RawMessage // the configuration
 	progress  captioner.Progress
 
 	valid    activities.ValidateConfigResult
@@ -49,7 +50,8 @@ type run struct {
 // newRun registers the query and reads who started the run.
 func newRun(ctx workflow.Context, input json.RawMessage) (*run, error) {
 	info := workflow.GetInfo(ctx)
-	r := &run{id: info.WorkflowExecution.ID, actor: "temporal", input: input, versions: map[string]int{}}
+	r := &run{id: info.WorkflowExecution.ID, actor: "temporal", versions: map[string]int{}}
+	r.resume, r.input = splitInput(input) //workflowcheck:ignore
 	if actor, ok := info.Memo.GetFields()[memoActor]; ok {
 		if err := converter.GetDefaultDataConverter().FromPayload(actor, &r.actor); err != nil {
 			return nil, err
@@ -59,6 +61,21 @@ func newRun(ctx workflow.Context, input json.RawMessage) (*run, error) {
 	// For the record: Temporal forgets a run's memo with its history.
 	r.progress.TraceID = traceID(memo(info.Memo, memoTrace), info.WorkflowExecution.RunID)
 	return r, workflow.SetQueryHandler(ctx, ProgressQuery, func() (captioner.Progress, error) { return r.progress, nil })
+}
+
+// splitInput takes the run to go on from out of a workflow's input; what remains
+// is the configuration. It is a pure function.
+func splitInput(input json.RawMessage) (resume string, config json.RawMessage) {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(input, &fields) != nil || json.Unmarshal(fields[inputResume], &resume) != nil {
+		return "", input // an input that makes no sense is ValidateConfig's to refuse
+	}
+	delete(fields, inputResume)
+	config, err := json.Marshal(fields)
+	if err != nil {
+		return "", input
+	}
+	return resume, config
 }
 
 // step is a part of a run.

@@ -22,7 +22,7 @@ func (r *run) validateConfig(ctx workflow.Context) error {
 	return r.stage(ctx, activities.StepValidateConfig, func() (bool, error) {
 		var err error
 		r.valid, err = do(ctx, validateOptions, act.ValidateConfig, activities.ValidateConfigInput{
-			Config: r.input, RunID: r.id, Actor: r.actor,
+			Config: r.input, RunID: r.id, Actor: r.actor, Resume: r.resume,
 		})
 		r.result.Warnings = r.valid.Warnings
 		r.find(activities.StepValidateConfig).Note = strings.Join(r.valid.Warnings, "; ")
@@ -134,7 +134,7 @@ var trainOptions = onEngine(30 * 24 * time.Hour)
 
 func (r *run) train(ctx workflow.Context) error {
 	return r.stage(ctx, activities.StepTrain, func() (bool, error) {
-		in := activities.TrainInput{Dataset: r.data.Dataset, Shards: r.pixels, Config: r.valid.Config, Weights: r.valid.Weights, WordVectors: r.words.Vectors, RunID: r.id}
+		in := activities.TrainInput{Dataset: r.data.Dataset, Shards: r.pixels, Config: r.valid.Config, Weights: r.valid.Weights, WordVectors: r.words.Vectors, Continues: r.valid.Continues, RunID: r.id}
 		// A pure function, and only the query shows what it gives.
 		key, err := activities.TrainKey(in) //workflowcheck:ignore
 		if err != nil {
@@ -207,6 +207,7 @@ func (r *run) registerVersion(ctx workflow.Context) error {
 		out, err := do(ctx, registerOptions, act.RegisterVersion, activities.RegisterVersionInput{
 			RunID: r.id, Model: r.model.Model, Training: r.model.Training, Evaluation: r.result.Evaluation,
 			Dataset: r.data.Dataset, Config: r.valid.Config, ConfigDigest: r.valid.Digest, Weights: r.valid.Weights, WordVectors: r.words.Source, ResultVersions: r.versions,
+			Continues: r.valid.Continues,
 		})
 		r.result.Version = out.Version
 		return r.made(out.Provenance, activities.StepRegisterVersion), err

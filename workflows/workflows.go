@@ -40,18 +40,24 @@ const (
 	memoActor  = "actor"
 	memoConfig = "config"
 	memoTrace  = "trace_id"
+
+	// inputResume is the member of a workflow's input that names a run to go on
+	// from.
+	inputResume = "resume"
 )
 
 // TrainAndDeploy is a run: it trains a model, scores it, registers it as a
 // version and, if it is good enough, makes it live. The input is a configuration
 // as a JSON object that names what differs from the defaults; {} and no input at
-// all mean the defaults. The workflow's ID is the run's.
+// all mean the defaults. A member "resume" names a run whose training this one
+// goes on from; the configuration then names what differs from that run's. The
+// workflow's ID is the run's.
 //
 // The query "progress" tells how far it has come. When a step fails for good the
 // run fails with that step's failure, whose details are an activities.Failure.
 // However it ends, the outcome is written into the run's record.
-func TrainAndDeploy(ctx workflow.Context, config json.RawMessage) (captioner.RunResult, error) {
-	r, err := newRun(ctx, config)
+func TrainAndDeploy(ctx workflow.Context, input json.RawMessage) (captioner.RunResult, error) {
+	r, err := newRun(ctx, input)
 	if err != nil {
 		return captioner.RunResult{}, err
 	}

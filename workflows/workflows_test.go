@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/log"
@@ -163,6 +164,85 @@ func TestOrder(t *testing.T) {
 	}
 	if _, err := f.Blobs.Local(t.Context(), result.Deployment); err != nil {
 		t.Errorf("deployment.json: %v", err)
+	}
+}
+
+// TestResume: a run goes on from the training of another that has ended, with
+// that one's configuration but for what its input names, and its version says
+// from which checkpoint. From a run that was stopped it just goes on.
+func TestResume(t *testing.T) {
+	f := activitiestest.New(t)
+	complete(t, f, f.Config())
+	const first = "default-test-workflow-id"
+	resume := func(id, input string) (*harness, error) {
+		h := newHarness(t, f)
+		h.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: id, TaskQueue: workflows.TaskQueue})
+		h.ExecuteWorkflow(workflows.TrainAndDeploy, json.RawMessage(input))
+		return h, h.GetWorkflowError()
+	}
+	h, err := resume("second", `{"resume": "`+first+`", "training": {"steps": 40}}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if log := f.Engine.Log(); !slices.Contains(log, "train 21-40") {
+		t.Errorf("the engine was asked for %q, want steps 21 to 40", log)
+	}
+	key := h.progress(t).RunKey
+	record, err := f.Store.RunRecord(t.Context(), first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkpoint, err := f.Store.Checkpoint(t.Context(), record.Progress.RunKey)
+	if err != nil || key == record.Progress.RunKey {
+		t.Fatalf("both trainings have the key %s; error %v", key, err)
+	}
+	var result captioner.RunResult
+	if err := h.GetWorkflowResult(&result); err != nil {
+		t.Fatal(err)
+	}
+	version, err := f.Store.ModelVersion(t.Context(), string(result.Version))
+	if err != nil || version.Lineage.Continues != checkpoint.Blob {
+		t.Errorf("lineage %+v (%v), want it to continue %s", version.Lineage, err, checkpoint.Blob.Short())
+	}
+
+	// What was resumed can be resumed.
+	if _, err := resume("third", `{"resume": "second", "training": {"steps": 48}}`); err != nil || !slices.Contains(f.Engine.Log(), "train 41-48") {
+		t.Errorf("resumed again: %v, %q", err, f.Engine.Log())
+	}
+	// A run that failed goes on as itself.
+	f.Engine.OnStep = func(_ context.Context, step int) error {
+		if step == 13 {
+			return captioner.Errorf(captioner.Invalid, "the training cannot go on")
+		}
+		return nil
+	}
+	cfg := f.Config()
+	cfg.Training.Seed++
+	input, err := json.Marshal(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := resume("failed", string(input)); err == nil {
+		t.Fatal("the training did not fail")
+	}
+	f.Engine.OnStep = nil
+	if _, err := resume("fourth", `{"resume": "failed"}`); err != nil || !slices.Contains(f.Engine.Log(), "train 11-20") {
+		t.Errorf("a failed run resumed: %v, %q", err, f.Engine.Log())
+	}
+
+	for name, input := range map[string]string{
+		"no such run":         `{"resume": "none", "training": {"steps": 30}}`,
+		"another model":       `{"resume": "` + first + `", "model": {"decoder": "lstm-attention"}}`,
+		"no checkpoint there": `{"resume": "untrained", "training": {"steps": 30}}`,
+	} {
+		if name == "no checkpoint there" {
+			if _, _, err := f.Store.PutRun(t.Context(), captioner.RunRecord{ID: "untrained", Config: record.Config, State: captioner.RunFailed}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := resume("refused", input); captioner.KindOf(activities.FromFailure(err)) != captioner.Invalid {
+			t.Errorf("%s: error %v, want an invalid one", name, err)
+		}
 	}
 }
 

@@ -115,7 +115,7 @@ func serve(o options, stdin io.Reader, logger *slog.Logger) error {
 		return err
 	}
 	defer flush()
-	return server.New(newBackend(o, logger), logger, traced).Run(ctx, o.socket)
+	return server.New(newBackend(o, logger), logger, traced...).Run(ctx, o.socket)
 }
 
 // info is the output of --info.

@@ -119,6 +119,14 @@ func (c *apiClient) Start(ctx context.Context, cfg captioner.Config) (captioner.
 	return run, err
 }
 
+// Resume starts a run that goes on from another, with what differs, and returns
+// it.
+func (c *apiClient) Resume(ctx context.Context, id string, changes []byte) (captioner.Run, error) {
+	var run captioner.Run
+	err := c.do(ctx, http.MethodPost, "/runs?resume="+url.QueryEscape(id), "application/json", bytes.NewReader(changes), &run)
+	return run, err
+}
+
 // Describe returns where a run stands.
 func (c *apiClient) Describe(ctx context.Context, id string) (captioner.Run, error) {
 	var run captioner.Run

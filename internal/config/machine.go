@@ -36,16 +36,16 @@ func CheckMachine(c captioner.Config, dataRoot string, workDirs ...string) []cap
 		m.open = inside(root)
 	}
 	pictures := demonstrationPictures
-	for _, p := range pathsOf(&c) {
+	for _, p := range c.Paths() {
 		switch {
-		case *p.path == "":
-		case p.field == "data.images":
-			pictures = m.folder(p.field, *p.path)
-		case p.field == "data.captions" && m.isCOCOFolder(*p.path):
-		case p.field == "model.weights":
-			m.weights(p.field, *p.path)
+		case *p.Path == "":
+		case p.Field == "data.images":
+			pictures = m.folder(p.Field, *p.Path)
+		case p.Field == "data.captions" && m.isCOCOFolder(*p.Path):
+		case p.Field == "model.weights":
+			m.weights(p.Field, *p.Path)
 		default:
-			m.file(p.field, *p.path)
+			m.file(p.Field, *p.Path)
 		}
 	}
 	if c.Data.GloVe != "" && !m.refused("data.glove") {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/binary"
 	"os"
 	"path/filepath"
 	"strings"
@@ -84,6 +85,30 @@ func TestCheckMachine(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// A file that cannot hold weights of Keras is refused before a run begins.
+func TestCheckWeights(t *testing.T) {
+	dir := dataFolder(t)
+	cut := make([]byte, 96) // the superblock of a file of 1,000 bytes, and nothing behind it
+	copy(cut, "\x89HDF\r\n\x1a\n")
+	cut[13], cut[14] = 8, 8
+	binary.LittleEndian.PutUint64(cut[40:], 1000)
+	must(t, os.WriteFile(filepath.Join(dir, "cut.h5"), cut, 0o644))
+	for path, want := range map[string]string{
+		"captions.txt": "are no weights of Keras: this is not an HDF5 file: its first bytes are others",
+		"cut.h5":       "are no weights of Keras: the HDF5 file is damaged: it has 96 bytes and should have 1000: it is cut short",
+		"none.h5":      "does not exist",
+		"Images":       "is a folder where a file is needed",
+		"pipe":         "is neither a file nor a folder",
+	} {
+		c := configOf(dir, "Images", "captions.txt")
+		c.Model.Encoder, c.Model.ImageSize, c.Model.Weights = "InceptionV3", 299, filepath.Join(dir, path)
+		problems := CheckMachine(c, "", dir)
+		if len(problems) != 1 || problems[0] != (captioner.Problem{Field: "model.weights", Message: want}) {
+			t.Errorf("%s: %v, want model.weights %s", path, problems, want)
+		}
 	}
 }
 

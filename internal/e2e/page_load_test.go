@@ -97,6 +97,14 @@ func (m *manyRuns) Start(context.Context, captioner.Config, string) (captioner.R
 	return m.runs[0], nil
 }
 
+func (m *manyRuns) Continue(context.Context, string, []byte) (captioner.Config, error) {
+	return captioner.DefaultConfig(), nil
+}
+
+func (m *manyRuns) Resume(context.Context, string, captioner.Config, string) (captioner.Run, error) {
+	return m.runs[0], nil
+}
+
 func (m *manyRuns) Cancel(context.Context, string) error { return nil }
 
 func (m *manyRuns) Config(context.Context, string) (captioner.Config, error) {

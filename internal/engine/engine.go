@@ -15,7 +15,6 @@ import (
 	"strings"
 	"time"
 
-	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
@@ -69,11 +68,9 @@ type Options struct {
 	Restarted func()
 	// Dial extends the gRPC client, by interceptors for example.
 	Dial []grpc.DialOption
-	// TracerProvider makes the spans of calls, and Relay reads those of the
-	// engine until it ends, see internal/telemetry/relay. Nil Relay traces
-	// nothing.
-	TracerProvider trace.TracerProvider
-	Relay          func(io.Reader)
+	// Relay reads the spans of the engine until it ends, see
+	// internal/telemetry/relay. Nil lets it make none.
+	Relay func(io.Reader)
 }
 
 // Locate finds captioner-engine: where CAPTIONER_ENGINE says, beside this
@@ -126,7 +123,7 @@ func launch(ctx context.Context, o Options, modelDir string) (*engine, error) {
 		return nil, err
 	}
 	socket := filepath.Join(dir, "engine")
-	conn, err := dial(socket, o.dialOptions())
+	conn, err := dial(socket, o.Dial)
 	if err != nil {
 		_ = os.RemoveAll(dir)
 		return nil, captioner.Wrap(captioner.Internal, err, "cannot prepare the connection to the engine")

@@ -80,7 +80,7 @@ func serveFake(mode string) error {
 		return err
 	}
 	defer flush()
-	return server.New(backend, logger, traced).Run(ctx, *socket)
+	return server.New(backend, logger, traced...).Run(ctx, *socket)
 }
 
 // fakeModel captions a picture with its size, and obeys what some of them say.

@@ -17,6 +17,7 @@ import (
 	"github.com/captioner/captioner"
 	pb "github.com/captioner/captioner/internal/engine/enginepb"
 	"github.com/captioner/captioner/internal/engine/wire"
+	"github.com/captioner/captioner/internal/telemetry/span"
 )
 
 const (
@@ -352,7 +353,9 @@ func errStopped() error {
 }
 
 // extract runs one extraction on the engine.
-func (e *engine) extract(ctx context.Context, req *pb.ExtractFeaturesRequest, progress func(done int)) (captioner.ExtractResult, error) {
+func (e *engine) extract(ctx context.Context, req *pb.ExtractFeaturesRequest, progress func(done int)) (_ captioner.ExtractResult, err error) {
+	ctx, s := call(ctx, pb.Engine_ExtractFeatures_FullMethodName)
+	defer func() { span.End(s, err) }()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := e.client.ExtractFeatures(ctx, req)
@@ -376,7 +379,9 @@ func (e *engine) extract(ctx context.Context, req *pb.ExtractFeaturesRequest, pr
 // train runs one training on the engine. The stream outlives ctx until the
 // engine has confirmed that it stopped: afterwards nothing writes to the
 // training's folders any more.
-func (e *engine) train(ctx context.Context, start *pb.TrainRequest, stop <-chan struct{}, progress func(captioner.TrainEvent)) (captioner.TrainResult, error) {
+func (e *engine) train(ctx context.Context, start *pb.TrainRequest, stop <-chan struct{}, progress func(captioner.TrainEvent)) (_ captioner.TrainResult, err error) {
+	ctx, s := call(ctx, pb.Engine_Train_FullMethodName)
+	defer func() { span.End(s, err) }()
 	streamCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	stream, err := e.client.Train(streamCtx)

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 
 	"github.com/captioner/captioner"
+	pb "github.com/captioner/captioner/internal/engine/enginepb"
 	"github.com/captioner/captioner/internal/engine/wire"
+	"github.com/captioner/captioner/internal/telemetry/span"
 )
 
 // Model is a serving engine: a process with one loaded model. It implements
@@ -43,7 +45,9 @@ func (e *engine) model() (*Model, error) {
 
 // Caption captions pictures; see captioner.Captioner. It fails as Unavailable
 // once the engine has died or is being closed.
-func (m *Model) Caption(ctx context.Context, req captioner.CaptionRequest) (captioner.CaptionReply, error) {
+func (m *Model) Caption(ctx context.Context, req captioner.CaptionRequest) (_ captioner.CaptionReply, err error) {
+	ctx, s := call(ctx, pb.Engine_Caption_FullMethodName)
+	defer func() { span.End(s, err) }()
 	reply, err := m.engine.client.Caption(ctx, wire.FromCaptionRequest(req))
 	if err != nil {
 		return captioner.CaptionReply{}, m.engine.explain(ctx, err)

@@ -1,36 +1,48 @@
 package engine
 
 import (
+	"context"
 	"os"
-	"slices"
 	"strconv"
+	"strings"
 
-	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
-	noopmetric "go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/propagation"
-	"google.golang.org/grpc"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/child"
-	"github.com/captioner/captioner/internal/engine/wire"
+	"github.com/captioner/captioner/internal/telemetry/span"
 )
 
 // firstFile is the file descriptor of the first inherited file.
 const firstFile = 3
 
-// dialOptions are the client's, with spans of its calls where the engine is to
-// continue them.
-func (o Options) dialOptions() []grpc.DialOption {
-	if o.Relay == nil {
-		return o.Dial
+// propagator writes what an engine reads of a trace.
+var propagator = propagation.TraceContext{}
+
+// call begins the span of a call, and names it in the call's metadata for the
+// engine to continue. The caller ends it.
+func call(ctx context.Context, method string) (context.Context, trace.Span) {
+	method = strings.TrimPrefix(method, "/")
+	ctx, s := span.Start(ctx, method, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
+		semconv.RPCSystemNameGRPC, semconv.RPCMethod(method)))
+	if s.IsRecording() {
+		var headers outgoing
+		propagator.Inject(ctx, &headers)
+		ctx = metadata.AppendToOutgoingContext(ctx, headers...)
 	}
-	return append(slices.Clone(o.Dial), grpc.WithStatsHandler(otelgrpc.NewClientHandler(
-		otelgrpc.WithTracerProvider(o.TracerProvider),
-		otelgrpc.WithMeterProvider(noopmetric.NewMeterProvider()),
-		otelgrpc.WithPropagators(propagation.TraceContext{}),
-		otelgrpc.WithFilter(wire.Traced),
-	)))
+	return ctx, s
 }
+
+// outgoing are names and values of a call's metadata. It implements
+// OpenTelemetry's carrier for writing.
+type outgoing []string
+
+func (o *outgoing) Set(name, value string) { *o = append(*o, name, value) }
+func (o *outgoing) Get(string) string      { return "" }
+func (o *outgoing) Keys() []string         { return nil }
 
 // relay gives the command a pipe to write spans into and has them read; the
 // channel is closed when the other end is.

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"encoding/hex"
+	"errors"
 	"io"
 	"sync"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/engine"
@@ -23,16 +25,18 @@ func TestTrace(t *testing.T) {
 	o, _ := options(t, "")
 	spans := tracetest.NewInMemoryExporter()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans))
-	o.TracerProvider = provider
 	o.Relay = func(r io.Reader) {
-		err := relay.Read(r, func(batch []*tracepb.ResourceSpans) {
+		err := relay.Read(r, func(batch *tracepb.ResourceSpans) {
 			mu.Lock()
 			defer mu.Unlock()
-			for _, of := range batch {
-				for _, scope := range of.GetScopeSpans() {
-					for _, s := range scope.GetSpans() {
-						relayed[s.GetName()] = s
-					}
+			data, err := proto.Marshal(batch)
+			decoded := new(tracepb.ResourceSpans)
+			if err = errors.Join(err, proto.Unmarshal(data, decoded)); err != nil {
+				t.Error(err)
+			}
+			for _, scope := range decoded.GetScopeSpans() {
+				for _, s := range scope.GetSpans() {
+					relayed[s.GetName()] = s
 				}
 			}
 		})

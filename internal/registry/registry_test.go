@@ -570,3 +570,16 @@ func must(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+func TestSetNoRepeatNGramRefuses(t *testing.T) {
+	for name, content := range map[string]string{"no protocol buffer": "graph", "another graph": ""} {
+		dir := t.TempDir()
+		write(t, dir, map[string]string{"saved_model/saved_model.pb": content})
+		if err := SetNoRepeatNGram(dir, 2); captioner.KindOf(err) != captioner.Corrupt {
+			t.Errorf("%s: error %v, want a corrupt model", name, err)
+		}
+	}
+	if err := SetNoRepeatNGram(t.TempDir(), 2); captioner.KindOf(err) != captioner.NotFound {
+		t.Errorf("no model: error %v, want none found", err)
+	}
+}

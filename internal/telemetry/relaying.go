@@ -26,7 +26,7 @@ type relaying struct {
 	provider *sdktrace.TracerProvider
 	client   otlptrace.Client
 	logger   *slog.Logger
-	waiting  chan []*tracepb.ResourceSpans
+	waiting  chan *tracepb.ResourceSpans
 	stop     chan struct{}
 	stopped  chan struct{}
 }
@@ -34,7 +34,7 @@ type relaying struct {
 func newRelaying(provider *sdktrace.TracerProvider, client otlptrace.Client, logger *slog.Logger) *relaying {
 	r := &relaying{
 		provider: provider, client: client, logger: logger,
-		waiting: make(chan []*tracepb.ResourceSpans, maxRelayed), stop: make(chan struct{}), stopped: make(chan struct{}),
+		waiting: make(chan *tracepb.ResourceSpans, maxRelayed), stop: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	go r.run()
 	return r
@@ -50,7 +50,7 @@ func (t *Telemetry) Relay() func(io.Reader) {
 }
 
 func (r *relaying) read(from io.Reader) {
-	err := relay.Read(from, func(spans []*tracepb.ResourceSpans) {
+	err := relay.Read(from, func(spans *tracepb.ResourceSpans) {
 		select {
 		case r.waiting <- spans:
 		default:
@@ -79,12 +79,12 @@ func (r *relaying) run() {
 
 // send sends a batch, and before it what this process has recorded: the spans
 // above those of the engine must not be lost where these are not.
-func (r *relaying) send(spans []*tracepb.ResourceSpans) {
+func (r *relaying) send(spans *tracepb.ResourceSpans) {
 	ctx, cancel := context.WithTimeout(context.Background(), relayTimeout)
 	defer cancel()
 	err := r.provider.ForceFlush(ctx)
 	if err == nil {
-		err = r.client.UploadTraces(ctx, spans)
+		err = r.client.UploadTraces(ctx, []*tracepb.ResourceSpans{spans})
 	}
 	if err != nil {
 		r.logger.Warn("spans of an engine could not be delivered", "error", err)

@@ -127,7 +127,7 @@ func (t *Telemetry) setTracing(ctx context.Context, getenv func(string) string, 
 		return err
 	}
 	batching.Failed = otel.Handle
-	provider := sdktrace.NewTracerProvider(append(options, sdktrace.WithSpanProcessor(span.NewBatcher(exporter, batching)))...)
+	provider := sdktrace.NewTracerProvider(append(options, sdktrace.WithSpanProcessor(span.NewProcessor(exporter, batching)))...)
 	t.TracerProvider = provider
 	t.relay = newRelaying(provider, client, t.logger)
 	t.shutdown = append(t.shutdown, t.relay.shutdown, provider.Shutdown)

@@ -2,6 +2,7 @@ package model
 
 import (
 	"bytes"
+	"context"
 	"image"
 	"image/color"
 	"image/png"
@@ -16,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/ml/decode"
 	"github.com/captioner/captioner/ml/encoder"
 	"github.com/captioner/captioner/ml/text"
 	"github.com/captioner/captioner/ml/tf"
@@ -439,7 +441,8 @@ func pngOf(t testing.TB, width, height int) string {
 	return file.String()
 }
 
-// serving_default does in one graph what greedy steps do one by one.
+// serving_default does in one graph, for each picture, what greedy search does
+// step by step, and keeps from repeating itself as it does.
 func TestServingDefault(t *testing.T) {
 	for _, decoder := range Decoders() {
 		t.Run(decoder, func(t *testing.T) { servingDefault(t, decoder) })
@@ -450,50 +453,77 @@ func servingDefault(t *testing.T, decoder string) {
 	c := testConfig()
 	c.Model.Decoder = decoder
 	g := newTrainer(t, c)
-	for i := range 30 { // away from the initial weights, which say one word
-		if _, err := g.Step(g.session, []Batch{captionsBatch(32), captionsBatch(32)}, i+1, 1e-2); err != nil {
+	files := []string{pngOf(t, 50, 40), pngOf(t, 20, 90)}
+	for round := range 3 { // from the initial weights, which say one word, away
+		m, _ := exported(t, g, nil)
+		all := run(t, m, "serving_default", map[string]*tf.Tensor{"image_bytes": tf.FromStrings(files, 2)}, "ids", "text", "log_probability")
+		var pixels []byte
+		for _, file := range files {
+			square := run(t, m, "preprocess", map[string]*tf.Tensor{"image_bytes": tf.FromString(file), "orientation": scalar(1)}, "pixels")[0]
+			pixels = append(pixels, square.Bytes()...)
+		}
+		encoded := run(t, m, "encode", map[string]*tf.Tensor{"pixels": tf.FromBytes(pixels, 2, 36, 36, 3)}, "memory", "state")
+		want, err := decode.Decode(t.Context(), &stepper{t, m, encoded[0], encoded[1]}, 2, decode.Options{
+			Algorithm: "greedy", MaxTokens: g.model.MaxTokens, NoRepeatNGram: c.Evaluation.NoRepeatNGram,
+			Start: testVocabulary.Start(), End: testVocabulary.End(),
+		})
+		if err != nil {
 			t.Fatal(err)
 		}
+		for i, h := range want {
+			ids := make([]int32, g.model.MaxTokens-1)
+			if n := copy(ids, h[0].Tokens); n < len(ids) {
+				ids[n] = testVocabulary.End()
+			}
+			var words []string
+			for _, id := range h[0].Tokens {
+				words = append(words, testWords[id])
+			}
+			if diff := cmp.Diff(ids, all[0].Int32s()[i*len(ids):(i+1)*len(ids)]); diff != "" {
+				t.Errorf("round %d, picture %d: ids (-steps +serving_default):\n%s", round, i, diff)
+			}
+			if got := all[1].Strings()[i]; got != strings.Join(words, " ") {
+				t.Errorf("round %d, picture %d: text %q, want %q", round, i, got, words)
+			}
+			if got := float64(all[2].Float32s()[i]); math.Abs(got-h[0].LogProbability) > 1e-3 {
+				t.Errorf("round %d, picture %d: log-probability %.5f, want %.5f", round, i, got, h[0].LogProbability)
+			}
+		}
+		for i := range 20 {
+			if _, err := g.Step(g.session, []Batch{captionsBatch(32), captionsBatch(32)}, 20*round+i+1, 1e-2); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
-	m, _ := exported(t, g, nil)
-	file := pngOf(t, 50, 40)
-	all := run(t, m, "serving_default", map[string]*tf.Tensor{"image_bytes": tf.FromString(file)}, "ids", "text", "log_probability")
+}
 
-	pixels := run(t, m, "preprocess", map[string]*tf.Tensor{"image_bytes": tf.FromString(file), "orientation": scalar(1)}, "pixels")[0]
-	encoded := run(t, m, "encode", map[string]*tf.Tensor{"pixels": tf.FromBytes(pixels.Bytes(), 1, 36, 36, 3)}, "memory", "state")
-	state, token, total := encoded[1], testVocabulary.Start(), 0.0
-	want := make([]int32, 6)
-	var words []string
-	for position := range int32(6) {
-		var logProbs [][]float32
-		logProbs, state = step(t, m, position, []int32{token}, []int32{0}, []int32{0}, encoded[0], state)
-		for id, p := range logProbs[0] {
-			if p > logProbs[0][token] || token == testVocabulary.Start() {
-				token = int32(id)
-			}
+// stepper is the signature step as a decode.Stepper.
+type stepper struct {
+	*testing.T
+	model         *tf.SavedModel
+	memory, state *tf.Tensor
+}
+
+func (s *stepper) Step(_ context.Context, tokens, parents, rows []int32, position, _ int) (c decode.Candidates, err error) {
+	c.LogProbs, s.state = step(s, s.model, int32(position), tokens, parents, rows, s.memory, s.state)
+	for _, logProbs := range c.LogProbs {
+		ids := make([]int32, len(logProbs))
+		for id := range ids {
+			ids[id] = int32(id)
 		}
-		best := token
-		for id, p := range logProbs[0] {
-			if p > logProbs[0][best] {
-				best = int32(id)
-			}
-		}
-		token = best
-		want[position] = token
-		total += float64(logProbs[0][token])
-		if token == testVocabulary.End() {
-			break
-		}
-		words = append(words, testWords[token])
+		c.IDs = append(c.IDs, ids)
 	}
-	if diff := cmp.Diff(want, all[0].Int32s()); diff != "" {
-		t.Errorf("ids (-steps +serving_default):\n%s", diff)
+	return c, nil
+}
+
+func TestExportNamesTheGuard(t *testing.T) {
+	_, dir := exported(t, newTrainer(t, testConfig()), nil)
+	data, err := os.ReadFile(filepath.Join(dir, "saved_model.pb"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	if got := all[1].Strings()[0]; got != strings.Join(words, " ") {
-		t.Errorf("text %q, want %q", got, words)
-	}
-	if got := float64(all[2].Float32s()[0]); math.Abs(got-total) > 1e-3 {
-		t.Errorf("log-probability %.5f, want %.5f", got, total)
+	if !bytes.Contains(data, []byte(captioner.NoRepeatNGramNode)) {
+		t.Errorf("the graph has no constant %s", captioner.NoRepeatNGramNode)
 	}
 }
 

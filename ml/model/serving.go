@@ -48,8 +48,8 @@ func preprocessPixels(s *tf.Scope, pixels, orientation tf.Output, side int) tf.O
 //	step               tokens, parents, rows int32 [K], position, candidates int32 [], memory, state →
 //	                   ids int32 [K, C], log_probs float32 [K, C], attention float32 [K, L],
 //	                   state float32 [K, layers·2, T+1, M]
-//	serving_default    image_bytes string [] → ids int32 [MaxTokens-1], text string [],
-//	                   log_probability float32 []
+//	serving_default    image_bytes string [B] → ids int32 [B, MaxTokens-1], text string [B],
+//	                   log_probability float32 [B]
 //
 // An encoder that was given weights has encode_features, which goes on from its
 // output. The weights that it was given are those of the model where they are
@@ -65,20 +65,20 @@ func (m *Model) Export(dir string, weights map[string]*tf.Tensor) error {
 		weights = maps.Clone(m.pretrained.values)
 		maps.Copy(weights, trained)
 	}
-	s := tf.NewScope()
+	graph := tf.NewGraph()
+	s := tf.ScopeOf(graph)
 	t := &nn.Tower{Scope: s.SubScope("model"), Weights: nn.NewConstants(weights)}
 	signatures := map[string]tf.Signature{
 		"preprocess":        m.preprocessSignature(s.SubScope("preprocess")),
 		"preprocess_pixels": m.pixelsSignature(s.SubScope("preprocess_pixels")),
 		"encode":            m.encodeSignature(s.SubScope("encode"), t),
 		"step":              m.stepSignature(s.SubScope("step"), t),
-		"serving_default":   m.captionSignature(s.SubScope("serving_default"), t),
+		"serving_default":   m.captionSignature(graph, s.SubScope("serving_default"), t),
 	}
 	if m.pretrained != nil {
 		signatures["encode_features"] = m.featuresSignature(s.SubScope("encode_features"), t)
 	}
-	graph, err := s.Finalize()
-	if err != nil {
+	if _, err := s.Finalize(); err != nil {
 		return captioner.Wrap(captioner.Internal, err, "build the serving graph")
 	}
 	return tf.WriteSavedModel(dir, graph, signatures)
@@ -175,39 +175,77 @@ func (m *Model) proposals(t *nn.Tower, tokens, position, memory, state tf.Output
 
 // captionSignature is greedy decoding with all its steps in the graph, for
 // programs that know nothing of this one.
-func (m *Model) captionSignature(s *tf.Scope, t *nn.Tower) tf.Signature {
-	data := input(s, "image_bytes", tf.String)
-	pixels := preprocess(s, data, tf.Int(s, 1), m.StoredSize())
-	memory, state := m.encoded(within(t, s), nn.ExpandDims(s, pixels, 0), features.Pixels(m.StoredSize()))
+func (m *Model) captionSignature(g *tf.Graph, s *tf.Scope, t *nn.Tower) tf.Signature {
+	data := input(s, "image_bytes", tf.String, -1)
+	pixels := tf.Map(g, s, data, func(s *tf.Scope, data tf.Output) tf.Output {
+		return preprocess(s, data, tf.Int(s, 1), m.StoredSize())
+	}) // [B, P, P, 3]
+	memory, state := m.encoded(within(t, s), pixels, features.Pixels(m.StoredSize()))
 
-	token, done, total := tf.Ints(s, m.words.Start()), tf.Ints(s, 0), tf.Floats(s, []float32{0}) // [1] each
+	batch := nn.Pack(s, nn.Size(s, data, 0))
+	fill := func(value tf.Output) tf.Output { return tf.Out(s, "Fill", nil, batch, value) }
+	token, done, total := fill(tf.Int(s, m.words.Start())), fill(tf.Int(s, 0)), fill(tf.Scalar(s, 0)) // [B] each
+	guard := repeatGuard{order: tf.Int(s.SubScope("no_repeat_ngram"), int32(captioner.DefaultConfig().Evaluation.NoRepeatNGram))}
 	ids := make([]tf.Output, m.MaxTokens-1)
 	for i := range ids {
 		t := within(t, s.SubScope(fmt.Sprintf("step%d", i)))
 		var logProbs tf.Output
-		logProbs, _, state = m.proposals(t, token, tf.Int(t.Scope, int32(i)), memory, state) // [1, V]
+		logProbs, _, state = m.proposals(t, token, tf.Int(t.Scope, int32(i)), memory, state) // [B, V]
+		logProbs = guard.lower(t.Scope, logProbs, ids[:i])
 		token = nn.Cast(t.Scope, tf.Out(t.Scope, "ArgMax", nil, logProbs, tf.Int(t.Scope, 1)), tf.Int32)
-		open := nn.Sub(t.Scope, tf.Ints(t.Scope, 1), done) // 1 until the end token has come
+		open := nn.Sub(t.Scope, tf.Int(t.Scope, 1), done) // 1 until the end token has come
 		best := tf.Out(t.Scope, "Max", nil, logProbs, tf.Ints(t.Scope, 1))
 		total = nn.Add(t.Scope, total, nn.Mul(t.Scope, best, nn.Cast(t.Scope, open, tf.Float)))
-		ids[i] = nn.Mul(t.Scope, token, open) // the padding token is 0
-		ended := nn.Cast(t.Scope, tf.Out(t.Scope, "Equal", nil, token, tf.Ints(t.Scope, m.words.End())), tf.Int32)
+		ids[i] = nn.ExpandDims(t.Scope, nn.Mul(t.Scope, token, open), 1) // [B, 1]; the padding token is 0
+		ended := nn.Cast(t.Scope, tf.Out(t.Scope, "Equal", nil, token, tf.Int(t.Scope, m.words.End())), tf.Int32)
 		done = tf.Out(t.Scope, "Maximum", nil, done, ended)
 	}
-	sequence := nn.Concat(s, 0, ids...)
+	sequence := nn.Concat(s, 1, ids...)
 
 	// Padding and end become empty words, whose spaces are stripped.
 	words := m.words.Tokens()
 	words[text.Pad], words[m.words.Start()], words[m.words.End()] = "", "", ""
 	table := tf.FromStrings(words, int64(len(words)))
 	defer table.Release()
-	joined := tf.Out(s, "ReduceJoin", tf.Attrs{"separator": " "}, nn.Gather(s, tf.Const(s, table), sequence), tf.Int(s, 0))
+	joined := tf.Out(s, "ReduceJoin", tf.Attrs{"separator": " "}, nn.Gather(s, tf.Const(s, table), sequence), tf.Int(s, 1))
 	return tf.Signature{
 		Inputs: map[string]tf.Output{"image_bytes": data},
 		Outputs: map[string]tf.Output{
 			"ids":             tf.Named(s, "ids", sequence),
 			"text":            tf.Named(s, "text", tf.Out(s, "StringStrip", nil, joined)),
-			"log_probability": tf.Named(s, "log_probability", nn.Sum(s, total, 0)),
+			"log_probability": tf.Named(s, "log_probability", total),
 		},
 	}
+}
+
+// repeatGuard keeps captions from saying an n-gram twice, as package decode does.
+type repeatGuard struct {
+	order  tf.Output // of the n-grams, int32 []; 0 allows all
+	common tf.Output // see lower
+}
+
+// lower takes tokens that would complete an n-gram of the caption so far out of
+// what can be chosen next.
+//
+//	logProbs, result  [B, V]
+//	ids               [B, 1] int32 each, the caption so far
+func (g *repeatGuard) lower(s *tf.Scope, logProbs tf.Output, ids []tf.Output) tf.Output {
+	if len(ids) == 0 {
+		return logProbs
+	}
+	// common [B, T] counts how many of the last tokens stand before each token too.
+	last := ids[len(ids)-1]
+	first := nn.Sub(s, last, last) // nothing stands before the first one
+	before := g.common
+	g.common = first
+	if len(ids) > 1 {
+		same := nn.Cast(s, tf.Out(s, "Equal", nil, nn.Concat(s, 1, ids[:len(ids)-1]...), last), tf.Int32)
+		g.common = nn.Concat(s, 1, first, nn.Mul(s, same, nn.Add(s, before, tf.Int(s, 1))))
+	}
+	// A token is out when all of an n-gram but that token has just been said.
+	said := tf.Out(s, "GreaterEqual", nil, g.common, nn.Sub(s, g.order, tf.Int(s, 1)))
+	said = tf.Out(s, "LogicalAnd", nil, said, tf.Out(s, "Greater", nil, g.order, tf.Int(s, 0)))
+	which := tf.Out(s, "OneHot", nil, nn.Concat(s, 1, ids...), nn.Gather(s, tf.Out(s, "Shape", nil, logProbs), tf.Int(s, 1)), tf.Scalar(s, -1e9), tf.Scalar(s, 0))
+	out := nn.Mul(s, which, nn.ExpandDims(s, nn.Cast(s, said, tf.Float), 2)) // [B, T, V]
+	return nn.Add(s, logProbs, tf.Out(s, "Min", nil, out, tf.Ints(s, 1)))
 }

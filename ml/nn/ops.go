@@ -90,7 +90,7 @@ func Mean(s *tf.Scope, x tf.Output, keep bool, axes ...int32) tf.Output {
 // Concat joins the tensors along the axis.
 func Concat(s *tf.Scope, axis int32, xs ...tf.Output) tf.Output {
 	if len(xs) == 1 {
-		return xs[0] // ConcatV2 wants at least two
+		return xs[0] // ConcatV2 takes two or more
 	}
 	return tf.Out(s, "ConcatV2", nil, tf.OutputList(xs), tf.Int(s, axis))
 }

@@ -19,6 +19,10 @@ import (
 type state struct {
 	// Inputs names what is trained on what: a checkpoint of other inputs is refused.
 	Inputs captioner.Digest `json:"inputs"`
+	// Lasting names the part of them that a training which continues this one
+	// must share; LearningRate is what it may have changed.
+	Lasting      captioner.Digest `json:"lasting"`
+	LearningRate float64          `json:"learning_rate"`
 	// Threads computed all steps so far.
 	Threads int `json:"threads"`
 	// Towers is the number that each batch was shared by.
@@ -34,6 +38,9 @@ type state struct {
 	Best int `json:"best"`
 	// LossScale is that of float16.
 	LossScale optim.LossScale `json:"loss_scale"`
+	// Patient is the number of epochs that early stopping does not look at: it
+	// has stopped a training there that is continued.
+	Patient int `json:"patient,omitempty"`
 	// Plateau is where the schedule of that name stands.
 	Plateau optim.PlateauState `json:"plateau"`
 }
@@ -55,20 +62,32 @@ const bestPrefix = "best/"
 
 // inputs digests all that decides the result of a training but the threads.
 func inputs(c captioner.Config, dataset, weights captioner.Digest) (captioner.Digest, error) {
-	model, training := c.Model, c.Training
-	model.Weights = "" // a path
-	training.CheckpointInterval, training.Threads = 0, 0
+	c.Training.CheckpointInterval, c.Training.Threads = 0, 0
+	return digestOf(c, dataset, weights)
+}
+
+// lasting digests what a training that continues another shares with it.
+func lasting(c captioner.Config, dataset, weights captioner.Digest) (captioner.Digest, error) {
+	c.Training = c.Training.Lasting()
+	c.Training.Threads = 0
+	return digestOf(c, dataset, weights)
+}
+
+func digestOf(c captioner.Config, dataset, weights captioner.Digest) (captioner.Digest, error) {
+	c.Model.Weights = "" // a path
 	return captioner.DigestJSON(struct {
 		Model      captioner.ModelConfig
 		Training   captioner.TrainingConfig
 		Dataset    captioner.Digest
 		Weights    captioner.Digest `json:",omitempty"`
 		TensorFlow string
-	}{model, training, dataset, weights, tf.Version()})
+	}{c.Model, c.Training, dataset, weights, tf.Version()})
 }
 
-// readCheckpoint reads a checkpoint: its state, the variables and the best weights.
-func readCheckpoint(path string, want captioner.Digest) (st state, variables, best map[string]*tf.Tensor, err error) {
+// readCheckpoint reads a checkpoint of the training that fresh is the first
+// state of, or of one that it continues: its state, the variables and the best
+// weights.
+func readCheckpoint(path string, fresh state) (st state, variables, best map[string]*tf.Tensor, err error) {
 	tensors, metadata, err := tf.ReadTensors(path)
 	if err != nil {
 		return st, nil, nil, err
@@ -77,7 +96,7 @@ func readCheckpoint(path string, want captioner.Digest) (st state, variables, be
 		tf.ReleaseMap(tensors)
 		return st, nil, nil, captioner.Wrap(captioner.Corrupt, err, "checkpoint %s has no readable state", filepath.Base(path))
 	}
-	if st.Inputs != want {
+	if st.Inputs != fresh.Inputs && st.Lasting != fresh.Lasting {
 		tf.ReleaseMap(tensors)
 		return st, nil, nil, captioner.Errorf(captioner.Invalid, "checkpoint %s belongs to another training: its data, configuration or TensorFlow differ", filepath.Base(path))
 	}
@@ -118,7 +137,8 @@ func (r *run) findSaved() error {
 type writing struct {
 	path string
 	step int
-	done chan error
+	done chan struct{} // closed at its end
+	err  error         // set by then
 }
 
 // save takes the state as it is and has it written while training goes on. One
@@ -146,12 +166,13 @@ func (r *run) save() error {
 		tensors[bestPrefix+name] = t
 	}
 	w := &writing{
-		path: filepath.Join(r.req.WorkDir, fmt.Sprintf(checkpointName, r.state.Step)), step: r.state.Step, done: make(chan error, 1),
+		path: filepath.Join(r.req.WorkDir, fmt.Sprintf(checkpointName, r.state.Step)), step: r.state.Step, done: make(chan struct{}),
 	}
 	r.writing = w
 	go func() {
+		defer close(w.done)
 		defer tf.ReleaseMap(own)
-		w.done <- r.write(w.path, tensors, map[string]string{"state": string(text)})
+		w.err = r.write(w.path, tensors, map[string]string{"state": string(text)})
 	}()
 	return nil
 }
@@ -164,8 +185,9 @@ func (r *run) finishSave() error {
 		return nil
 	}
 	r.writing = nil
-	if err := <-w.done; err != nil {
-		return err
+	<-w.done
+	if w.err != nil {
+		return w.err
 	}
 	r.saved = append(slices.DeleteFunc(r.saved, func(s string) bool { return s == w.path }), w.path)
 	for len(r.saved) > 2 {
@@ -180,10 +202,15 @@ func (r *run) finishSave() error {
 
 // noteSave reports a checkpoint that has been written meanwhile.
 func (r *run) noteSave() error {
-	if r.writing == nil || len(r.writing.done) == 0 {
+	if r.writing == nil {
 		return nil
 	}
-	return r.finishSave()
+	select {
+	case <-r.writing.done:
+		return r.finishSave()
+	default:
+		return nil
+	}
 }
 
 // copied returns copies, which the caller releases: a tensor that was read can

@@ -8,4 +8,12 @@
 // times: the order of the pictures is a function of (seed, epoch), crops and
 // the choice of captions of (seed, step), dropout of (seed, step, layer), the
 // learning rate of the step, and everything else is in the checkpoint.
+//
+// A checkpoint, the last one of a training that has ended too, can also be gone
+// on from by another training, of more epochs or at another rate: everything is
+// as it was, the state of the optimiser, the best epoch and the place in the
+// order of the pictures. With a schedule that does not look at the end, two
+// epochs and two more are the four epochs of one training, bit by bit. A cosine
+// is that of the new length: its rate jumps up to where a training of that
+// length would be.
 package train

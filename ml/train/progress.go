@@ -11,8 +11,11 @@ const reportInterval = time.Second
 
 // meter measures what progress reports say. Nothing in it reaches the result.
 type meter struct {
+	// start and startStep are where the estimate of the time left begins: behind
+	// the first step, which takes as long as many others.
 	start     time.Time
 	startStep int
+	warm      bool
 
 	last  time.Time
 	loss  float64
@@ -29,6 +32,10 @@ func (m *meter) add(loss float64) {
 // report sends a TrainStep event if one is due.
 func (r *run) report(epochEnds bool) {
 	m, now := &r.meter, time.Now()
+	if !m.warm && !epochEnds {
+		m.warm, m.start, m.startStep = true, now, r.state.Step
+		return
+	}
 	since := now.Sub(m.last)
 	if m.steps == 0 || (!epochEnds && since < reportInterval) {
 		return

@@ -105,15 +105,12 @@ func (r *run) open() error {
 	if input := r.model.Input(c.Training); input != r.data.layout {
 		return otherFeatures(r.data.layout, input)
 	}
-	digest, err := inputs(c, r.data.digest, r.model.WeightsDigest())
-	if err != nil {
+	if r.state, err = r.fresh(); err != nil {
 		return err
 	}
-	r.state = state{Inputs: digest, Threads: tf.Threads(c.Training.Threads), Best: -1, Plateau: optim.PlateauState{Rate: c.Training.LearningRate}}
-	r.state.Towers = r.devices.towers(r.batch / r.turns)
 	var values map[string]*tf.Tensor
 	if r.req.Resume != "" {
-		if r.state, values, r.best, err = readCheckpoint(r.req.Resume, digest); err != nil {
+		if values, err = r.resume(); err != nil {
 			return err
 		}
 	}
@@ -123,7 +120,7 @@ func (r *run) open() error {
 	}
 	if values == nil {
 		values = r.graph.Initial()
-	} else {
+	} else if r.state.LossScale.Scale > 0 {
 		r.graph.LossScale = r.state.LossScale
 	}
 	defer tf.ReleaseMap(values)
@@ -142,6 +139,49 @@ func (r *run) open() error {
 		return captioner.Errorf(captioner.Corrupt, "the checkpoint holds %d variables, and the model has %d", have, want)
 	}
 	return r.graph.Weights.All().Assign(r.session, values)
+}
+
+// fresh returns the state before the first step.
+func (r *run) fresh() (state, error) {
+	c := r.req.Config
+	digest, err := inputs(c, r.data.digest, r.model.WeightsDigest())
+	if err != nil {
+		return state{}, err
+	}
+	shared, err := lasting(c, r.data.digest, r.model.WeightsDigest())
+	return state{
+		Inputs: digest, Lasting: shared, LearningRate: c.Training.LearningRate,
+		Threads: tf.Threads(c.Training.Threads), Towers: r.devices.towers(r.batch / r.turns),
+		Best: -1, Plateau: optim.PlateauState{Rate: c.Training.LearningRate},
+	}, err
+}
+
+// resume takes over the state of a checkpoint and returns its variables. One of
+// another training becomes this one's: a new learning rate begins where it is
+// given, and early stopping that has ended the other waits anew.
+func (r *run) resume() (map[string]*tf.Tensor, error) {
+	fresh := r.state
+	st, variables, best, err := readCheckpoint(r.req.Resume, fresh)
+	if err != nil {
+		return nil, err
+	}
+	r.state, r.best = st, best
+	if st.Inputs == fresh.Inputs {
+		return variables, nil
+	}
+	if st.Step >= r.steps {
+		tf.ReleaseMap(variables)
+		return nil, captioner.Errorf(captioner.Invalid,
+			"the training that is continued has taken %d steps in %d epochs already, and this one would take %d: raise training.epochs or training.steps", st.Step, len(st.History), r.steps)
+	}
+	r.state.Inputs, r.state.LearningRate = fresh.Inputs, fresh.LearningRate
+	if st.LearningRate != fresh.LearningRate {
+		r.state.Plateau = optim.PlateauState{Rate: fresh.LearningRate, Best: st.Plateau.Best}
+	}
+	if r.stoppedEarly() {
+		r.state.Patient = len(st.History)
+	}
+	return variables, nil
 }
 
 // startWords starts the words' vectors with those of a file.
@@ -353,5 +393,5 @@ func (r *run) validate(ctx context.Context) (float64, error) {
 // stoppedEarly says whether the validation loss has not fallen for too long.
 func (r *run) stoppedEarly() bool {
 	patience := r.req.Config.Training.EarlyStoppingPatience
-	return patience > 0 && r.state.Best >= 0 && len(r.state.History)-1-r.state.Best >= patience
+	return patience > 0 && r.state.Best >= 0 && len(r.state.History)-max(r.state.Best+1, r.state.Patient) >= patience
 }

@@ -222,7 +222,7 @@ func checkColours(t *testing.T, dir string) {
 	for colour, rgb := range map[string][3]byte{"red": {225, 25, 15}, "green": {15, 205, 25}, "blue": {25, 35, 215}} {
 		var ppm bytes.Buffer // BMP, the simplest format that TensorFlow reads
 		writeBMP(&ppm, 40, 30, rgb)
-		in := tf.FromString(ppm.String())
+		in := tf.FromStrings([]string{ppm.String()}, 1)
 		results, err := m.Run("serving_default", map[string]*tf.Tensor{"image_bytes": in}, "text")
 		in.Release()
 		if err != nil {
@@ -328,6 +328,105 @@ func stopAndResume(t *testing.T, change func(*captioner.Config)) {
 	}
 	if left := files(t, req.WorkDir); len(left) != 2 {
 		t.Errorf("%d checkpoints are left, want 2", len(left))
+	}
+}
+
+// continued trains from the last checkpoint of req with a changed configuration.
+func continued(t *testing.T, req captioner.TrainRequest, change func(*captioner.TrainingConfig)) (captioner.TrainResult, map[string]string, error) {
+	t.Helper()
+	var saved captioner.CheckpointSaved
+	note := func(e captioner.TrainEvent) {
+		if e.Checkpoint != nil {
+			saved = *e.Checkpoint
+		}
+	}
+	req.WorkDir, req.OutputDir = t.TempDir(), filepath.Join(t.TempDir(), "first")
+	if _, err := Run(t.Context(), req, nil, note); err != nil {
+		t.Fatal(err)
+	}
+	change(&req.Config.Training)
+	req.Resume, req.WorkDir, req.OutputDir = saved.Path, t.TempDir(), filepath.Join(t.TempDir(), "then")
+	result, err := Run(t.Context(), req, nil, nil)
+	if err != nil {
+		return result, nil, err
+	}
+	return result, files(t, req.OutputDir), nil
+}
+
+// Two epochs and then two more are the four of one training, bit by bit, where
+// the rate does not look at the end.
+func TestContinue(t *testing.T) {
+	for name, change := range map[string]func(*captioner.Config){
+		"constant": func(c *captioner.Config) { c.Training.Schedule = captioner.ScheduleConstant },
+		"plateau": func(c *captioner.Config) {
+			c.Training.Schedule, c.Training.PlateauPatience, c.Training.LearningRate = captioner.SchedulePlateau, 1, 0.1
+		},
+		"lstm-attention, accumulated": func(c *captioner.Config) {
+			c.Model.Decoder, c.Training.Schedule, c.Training.AccumulationSteps = "lstm-attention", captioner.ScheduleConstant, 2
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			req := testRequest(t)
+			req.Config.Training.EarlyStoppingPatience = 3
+			change(&req.Config)
+			req.Config.Training.Epochs = 4
+			want := straight(t, req)
+			req.Config.Training.Epochs = 2
+			_, got, err := continued(t, req, func(c *captioner.TrainingConfig) { c.Epochs = 4 })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if names := differing(want, got); names != nil {
+				t.Errorf("trained in two parts, these differ: %v", names)
+			}
+		})
+	}
+}
+
+// What may change does, and what may not is refused.
+func TestContinueOtherwise(t *testing.T) {
+	req := testRequest(t)
+	req.Config.Training.Epochs, req.Config.Training.Schedule = 3, captioner.SchedulePlateau
+	report := func(t *testing.T, out map[string]string) (r Report) {
+		t.Helper()
+		if err := json.Unmarshal([]byte(out[trainingFile]), &r); err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	t.Run("a new rate", func(t *testing.T) {
+		_, out, err := continued(t, req, func(c *captioner.TrainingConfig) { c.Epochs, c.LearningRate = 5, 1e-3 })
+		if err != nil {
+			t.Fatal(err)
+		}
+		history := report(t, out).History
+		if len(history) != 5 || history[2].LearningRate != 5e-3 || history[4].LearningRate != 1e-3 {
+			t.Errorf("history %+v", history)
+		}
+	})
+	t.Run("after early stopping", func(t *testing.T) {
+		stopped := req
+		stopped.Config.Training.Epochs, stopped.Config.Training.LearningRate, stopped.Config.Training.MinLearningRate = 20, 1e-9, 0
+		stopped.Config.Training.EarlyStoppingPatience = 1
+		result, _, err := continued(t, stopped, func(c *captioner.TrainingConfig) { c.Epochs, c.LearningRate = 40, 5e-3 })
+		if err != nil || result.BestValidationLoss > 1 || result.Steps < 60 {
+			t.Errorf("result %+v, error %v: want one that has learned", result, err)
+		}
+	})
+	for name, change := range map[string]func(*captioner.TrainingConfig){
+		"nothing left to do": func(*captioner.TrainingConfig) {},
+		"other seed":         func(c *captioner.TrainingConfig) { c.Epochs, c.Seed = 5, 9 },
+		"other batch":        func(c *captioner.TrainingConfig) { c.Epochs, c.BatchSize = 5, 3 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, _, err := continued(t, req, func(c *captioner.TrainingConfig) {
+				c.EarlyStoppingPatience++ // another training than the first
+				change(c)
+			})
+			if captioner.KindOf(err) != captioner.Invalid {
+				t.Errorf("error %v, want an invalid one", err)
+			}
+		})
 	}
 }
 

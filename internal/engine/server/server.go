@@ -64,7 +64,7 @@ type Server struct {
 }
 
 // New returns a server that is not serving yet. Options extend the gRPC
-// server, by interceptors for example.
+// server; their interceptors come before its own.
 func New(backend Backend, logger *slog.Logger, options ...grpc.ServerOption) *Server {
 	s := &Server{
 		backend:  backend,
@@ -74,14 +74,14 @@ func New(backend Backend, logger *slog.Logger, options ...grpc.ServerOption) *Se
 		job:      make(chan struct{}, 1),
 		stopping: make(chan struct{}),
 	}
-	s.grpc = grpc.NewServer(append([]grpc.ServerOption{
+	s.grpc = grpc.NewServer(append(options,
 		grpc.MaxRecvMsgSize(wire.MaxMessageBytes),
 		grpc.MaxSendMsgSize(wire.MaxMessageBytes),
-		grpc.InitialWindowSize(4 << 20),
-		grpc.InitialConnWindowSize(4 << 20),
+		grpc.InitialWindowSize(4<<20),
+		grpc.InitialConnWindowSize(4<<20),
 		grpc.ChainUnaryInterceptor(s.guardUnary),
 		grpc.ChainStreamInterceptor(s.guardStream),
-	}, options...)...)
+	)...)
 	s.health.SetServingStatus("", grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
 	pb.RegisterEngineServer(s.grpc, service{server: s})

@@ -3,6 +3,7 @@ package span
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -26,34 +27,31 @@ type BatchOptions struct {
 	Failed func(error)
 }
 
-// Batcher gathers spans and exports them from time to time. It stands in for
-// OpenTelemetry's own, which wakes a goroutine for each span: in a process that
-// answers hundreds of requests a second with several spans each, that takes as
-// much of the processor as all the rest of tracing; see docs/results.md.
-type Batcher struct {
-	options  BatchOptions
-	exporter sdktrace.SpanExporter
-	stop     func()
-	stopped  chan struct{}
+// Batcher gathers spans, in whatever form S, and exports them from time to time.
+type Batcher[S any] struct {
+	options BatchOptions
+	export  func(context.Context, []S) error
+	stop    func()
+	stopped chan struct{}
 
 	exporting sync.Mutex // held while spans are exported
 	mu        sync.Mutex
-	spans     []sdktrace.ReadOnlySpan
+	spans     []S
 }
 
-// NewBatcher returns a batcher in front of the exporter, which it ends.
-func NewBatcher(exporter sdktrace.SpanExporter, o BatchOptions) *Batcher {
+// NewBatcher returns a batcher that exports by the function, one batch at a time.
+func NewBatcher[S any](export func(context.Context, []S) error, o BatchOptions) *Batcher[S] {
 	o.Delay = cmp.Or(o.Delay, time.Second)
 	o.MaxWaiting = cmp.Or(o.MaxWaiting, 8192)
 	o.MaxBatch = cmp.Or(o.MaxBatch, 2048)
 	o.Timeout = cmp.Or(o.Timeout, 30*time.Second)
 	ctx, cancel := context.WithCancel(context.Background())
-	b := &Batcher{options: o, exporter: exporter, stop: cancel, stopped: make(chan struct{})}
+	b := &Batcher[S]{options: o, export: export, stop: cancel, stopped: make(chan struct{})}
 	go b.run(ctx)
 	return b
 }
 
-func (b *Batcher) run(ctx context.Context) {
+func (b *Batcher[S]) run(ctx context.Context) {
 	defer close(b.stopped)
 	ticker := time.NewTicker(b.options.Delay)
 	defer ticker.Stop()
@@ -69,14 +67,8 @@ func (b *Batcher) run(ctx context.Context) {
 	}
 }
 
-// OnStart does nothing.
-func (*Batcher) OnStart(context.Context, sdktrace.ReadWriteSpan) {}
-
-// OnEnd keeps a span that is sampled.
-func (b *Batcher) OnEnd(s sdktrace.ReadOnlySpan) {
-	if !s.SpanContext().IsSampled() {
-		return
-	}
+// Add keeps a span that has ended.
+func (b *Batcher[S]) Add(s S) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.spans) < b.options.MaxWaiting {
@@ -85,7 +77,7 @@ func (b *Batcher) OnEnd(s sdktrace.ReadOnlySpan) {
 }
 
 // ForceFlush exports what has been gathered. What cannot be exported is lost.
-func (b *Batcher) ForceFlush(ctx context.Context) error {
+func (b *Batcher[S]) ForceFlush(ctx context.Context) error {
 	b.exporting.Lock()
 	defer b.exporting.Unlock()
 	b.mu.Lock()
@@ -93,25 +85,61 @@ func (b *Batcher) ForceFlush(ctx context.Context) error {
 	b.spans = nil
 	b.mu.Unlock()
 	for batch := range slices.Chunk(spans, b.options.MaxBatch) {
-		if err := b.export(ctx, batch); err != nil {
+		if err := b.exportInTime(ctx, batch); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (b *Batcher) export(ctx context.Context, batch []sdktrace.ReadOnlySpan) error {
+func (b *Batcher[S]) exportInTime(ctx context.Context, batch []S) error {
 	ctx, cancel := context.WithTimeout(ctx, b.options.Timeout)
 	defer cancel()
-	return b.exporter.ExportSpans(ctx, batch)
+	return b.export(ctx, batch)
+}
+
+// Shutdown exports what is left, for as long as ctx lets it. It is called once.
+func (b *Batcher[S]) Shutdown(ctx context.Context) error {
+	b.stop()
+	last := make(chan error, 1)
+	go func() {
+		<-b.stopped
+		last <- b.ForceFlush(ctx)
+	}()
+	select {
+	case err := <-last:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Processor is OpenTelemetry's SpanProcessor around a [Batcher]. It stands in for
+// the one that comes with OpenTelemetry, which wakes a goroutine for each span:
+// in a process that answers hundreds of requests a second with several spans
+// each, that takes as much of the processor as all the rest of tracing; see
+// docs/results.md.
+type Processor struct {
+	*Batcher[sdktrace.ReadOnlySpan]
+	exporter sdktrace.SpanExporter
+}
+
+// NewProcessor returns a processor in front of the exporter, which it ends.
+func NewProcessor(exporter sdktrace.SpanExporter, o BatchOptions) Processor {
+	return Processor{Batcher: NewBatcher(exporter.ExportSpans, o), exporter: exporter}
+}
+
+// OnStart does nothing.
+func (Processor) OnStart(context.Context, sdktrace.ReadWriteSpan) {}
+
+// OnEnd keeps a span that is sampled.
+func (p Processor) OnEnd(s sdktrace.ReadOnlySpan) {
+	if s.SpanContext().IsSampled() {
+		p.Add(s)
+	}
 }
 
 // Shutdown exports what is left and ends the exporter. It is called once.
-func (b *Batcher) Shutdown(ctx context.Context) error {
-	b.stop()
-	<-b.stopped
-	if err := b.ForceFlush(ctx); err != nil {
-		return err
-	}
-	return b.exporter.Shutdown(ctx)
+func (p Processor) Shutdown(ctx context.Context) error {
+	return errors.Join(p.Batcher.Shutdown(ctx), p.exporter.Shutdown(ctx))
 }

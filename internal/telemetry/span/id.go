@@ -31,17 +31,6 @@ func StartAs(ctx context.Context, t trace.Tracer, traceID trace.TraceID, spanID 
 	return s
 }
 
-// Continue returns ctx with a stand-in for the span that it holds of another
-// process, so that spans below that one are made here, by the tracer. The
-// stand-in has the same ID and is never ended, so never recorded.
-func Continue(ctx context.Context, t trace.Tracer) context.Context {
-	remote := trace.SpanContextFromContext(ctx)
-	if !remote.IsValid() {
-		return ctx
-	}
-	return trace.ContextWithSpan(ctx, StartAs(ctx, t, trace.TraceID{}, remote.SpanID(), "elsewhere"))
-}
-
 // IDOf derives a span's ID from what names it.
 func IDOf(parts ...string) (id trace.SpanID) {
 	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))

@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/embedded"
 
 	"github.com/captioner/captioner"
 )
@@ -45,8 +46,52 @@ func Past(ctx context.Context, name string, from, to time.Time, attributes ...at
 	s.End(trace.WithTimestamp(to))
 }
 
+// Events records an event of a span for each of the times, in one go where the
+// span can: OpenTelemetry's way of adding them costs more than all else that an
+// engine tells of a caption.
+func Events(s trace.Span, name string, at []time.Time) {
+	if many, ok := s.(interface{ AddEvents(string, []time.Time) }); ok {
+		many.AddEvents(name, at)
+		return
+	}
+	for _, t := range at {
+		s.AddEvent(name, trace.WithTimestamp(t))
+	}
+}
+
 // Recording reports whether a span below that in ctx would be kept.
 func Recording(ctx context.Context) bool { return trace.SpanFromContext(ctx).IsRecording() }
+
+// Continue returns ctx with a stand-in for the span that it holds of another
+// process, so that spans below that one are made here, by the tracer.
+func Continue(ctx context.Context, t trace.Tracer) context.Context {
+	remote := trace.SpanFromContext(ctx)
+	if !remote.SpanContext().IsValid() {
+		return ctx
+	}
+	return trace.ContextWithSpan(ctx, continued{Span: remote, provider: single{tracer: t}})
+}
+
+// continued is another process' span, with a provider of this one.
+type continued struct {
+	trace.Span
+	provider trace.TracerProvider
+}
+
+// IsRecording reports whether the other process records the span.
+func (c continued) IsRecording() bool { return c.SpanContext().IsSampled() }
+
+// TracerProvider returns what makes the spans below.
+func (c continued) TracerProvider() trace.TracerProvider { return c.provider }
+
+// single provides one tracer for all.
+type single struct {
+	embedded.TracerProvider
+	tracer trace.Tracer
+}
+
+// Tracer returns it.
+func (s single) Tracer(string, ...trace.TracerOption) trace.Tracer { return s.tracer }
 
 func tracer(ctx context.Context) trace.Tracer {
 	return trace.SpanFromContext(ctx).TracerProvider().Tracer(Scope)

@@ -86,7 +86,7 @@ func TestBatcher(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		exporter := &failing{InMemoryExporter: tracetest.NewInMemoryExporter(), times: 1}
 		var failures []error
-		batcher := span.NewBatcher(exporter, span.BatchOptions{
+		batcher := span.NewProcessor(exporter, span.BatchOptions{
 			Delay: time.Second, MaxWaiting: 5, MaxBatch: 3, Failed: func(err error) { failures = append(failures, err) },
 		})
 		tracer := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(batcher)).Tracer("test")

@@ -24,7 +24,7 @@ export default function model(main, { params: [version], signal }) {
   }
 
   function draw(m) {
-    fill(id, copyable(m.version));
+    fill(id, copyable("version", m.version));
     fill(live, m.live ? badge("Live", "good") : badge("Not live", "quiet"));
     show(button, !m.live);
     button.onclick = () => promote(m.version, signal, (message) => {
@@ -37,7 +37,7 @@ export default function model(main, { params: [version], signal }) {
       card("Scores", scoreTable(evaluation), demonstration(evaluation), signatures(evaluation)),
       card("Lineage", facts([
         ...source(m),
-        ["Configuration", copyable(lineage.config, short(lineage.config))],
+        ["Configuration", copyable("configuration", lineage.config, short(lineage.config))],
         ["TensorFlow", lineage.tensorflow],
         ["Threads", lineage.threads],
         ["Seeds", `data ${lineage.seeds.data}, training ${lineage.seeds.training}`],
@@ -52,15 +52,15 @@ export default function model(main, { params: [version], signal }) {
 
 // source says what a version comes from: a run, or files of the original system.
 function source({ run_id: run, created_at: made, lineage }) {
-  const digest = (d) => copyable(d, short(d));
+  const digest = (name, d) => copyable(name, d, short(d));
   const { imported: files } = lineage;
   if (files) {
-    return [["Imported", when(made)], ["Model", digest(files.model)], ["Vocabulary", digest(files.vocabulary)], ["Encoder weights", digest(files.encoder_weights)]];
+    return [["Imported", when(made)], ["Model", digest("model", files.model)], ["Vocabulary", digest("vocabulary", files.vocabulary)], ["Encoder weights", digest("encoder weights", files.encoder_weights)]];
   }
   return [
     ["Run", runLink(run)],
     ["Made", when(made)],
-    ["Data set", h("span", {}, digest(lineage.dataset), " ", h("a", { href: `/ui/data/${path(run)}` }, "what is in it"))],
+    ["Data set", h("span", {}, digest("data set", lineage.dataset), " ", h("a", { href: `/ui/data/${path(run)}` }, "what is in it"))],
   ];
 }
 
