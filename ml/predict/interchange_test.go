@@ -38,14 +38,12 @@ func TestInterchange(t *testing.T) {
 	for i := range pictures {
 		files = append(files, waves(t, i))
 	}
-	for _, c := range []struct {
-		decoder  string
-		noRepeat int
-	}{{"transformer", captioner.DefaultConfig().Evaluation.NoRepeatNGram}, {"lstm-attention", 1}} {
-		t.Run(c.decoder, func(t *testing.T) {
-			dir := exportRandom(t, c.decoder)
-			if c.noRepeat != captioner.DefaultConfig().Evaluation.NoRepeatNGram {
-				if err := registry.SetNoRepeatNGram(dir, c.noRepeat); err != nil {
+	for i, decoder := range model.Decoders() {
+		noRepeat := []int{captioner.DefaultConfig().Evaluation.NoRepeatNGram, 1, 2}[i%3]
+		t.Run(fmt.Sprintf("%s/no_repeat_ngram=%d", decoder, noRepeat), func(t *testing.T) {
+			dir := exportRandom(t, decoder)
+			if noRepeat != captioner.DefaultConfig().Evaluation.NoRepeatNGram {
+				if err := registry.SetNoRepeatNGram(dir, noRepeat); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -55,7 +53,7 @@ func TestInterchange(t *testing.T) {
 			}
 			defer p.Close()
 			want, err := p.Caption(t.Context(), captioner.CaptionRequest{
-				Algorithm: "greedy", NoRepeatNGram: c.noRepeat, Images: inputs(files...),
+				Algorithm: "greedy", NoRepeatNGram: noRepeat, Images: inputs(files...),
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -69,7 +67,8 @@ func TestInterchange(t *testing.T) {
 					ids = append(ids, 3) // the end token
 				}
 				ids = append(ids, make([]int32, maxTokens-1-len(ids))...)
-				if diff := cmp.Diff(prediction{ids, h.Text, h.LogProbability}, got[i], approximately(1e-3)); diff != "" {
+				// Batches of another size round otherwise, of which the large weights make more.
+				if diff := cmp.Diff(prediction{ids, h.Text, h.LogProbability}, got[i], approximately(5e-3)); diff != "" {
 					t.Errorf("picture %d (-here +Python):\n%s", i, diff)
 				}
 				texts[h.Text] = true

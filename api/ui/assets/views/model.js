@@ -52,15 +52,15 @@ export default function model(main, { params: [version], signal }) {
 
 // source says what a version comes from: a run, or files of the original system.
 function source({ run_id: run, created_at: made, lineage }) {
-  const digest = (d) => copyable(d, short(d));
+  const digest = (name, d) => copyable(name, d, short(d));
   const { imported: files } = lineage;
   if (files) {
-    return [["Imported", when(made)], ["Model", digest(files.model)], ["Vocabulary", digest(files.vocabulary)], ["Encoder weights", digest(files.encoder_weights)]];
+    return [["Imported", when(made)], ["Model", digest("model", files.model)], ["Vocabulary", digest("vocabulary", files.vocabulary)], ["Encoder weights", digest("encoder weights", files.encoder_weights)]];
   }
   return [
     ["Run", runLink(run)],
     ["Made", when(made)],
-    ["Data set", h("span", {}, digest(lineage.dataset), " ", h("a", { href: `/ui/data/${path(run)}` }, "what is in it"))],
+    ["Data set", h("span", {}, digest("data set", lineage.dataset), " ", h("a", { href: `/ui/data/${path(run)}` }, "what is in it"))],
   ];
 }
 
