@@ -111,7 +111,7 @@ fuzz: ## Fuzz every parser for FUZZTIME each
 	done
 
 bench: build ## Run the benchmarks of docs/results.md
-	@$(TENSORFLOW) $(BINARIES) go test -run '^$$' -bench . -benchmem ./...
+	@$(TENSORFLOW) $(BINARIES) go test -run '^$$' -bench . -benchmem -timeout 60m ./...
 
 gpu-check: ## Compare GPU and processor, and measure the GPU, where there is one
 	@$(TENSORFLOW) tools/gpucheck

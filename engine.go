@@ -144,6 +144,9 @@ type TrainRequest struct {
 	// shard files, which name the pictures that they hold.
 	Dataset string
 	Shards  []string
+	// WordVectors is the path of what PutWordVectors has made, empty to start
+	// the words' vectors at random.
+	WordVectors string
 	// Resume is the path of a checkpoint, empty to start from the seed. It is one
 	// of this training, or of one that this continues: then the two share what
 	// TrainingConfig.Lasting returns, and Config says what is new.
@@ -210,6 +213,45 @@ type TrainResult struct {
 	TensorFlow string `json:"tensorflow_version"`
 }
 
+// ModelImporter makes a model of one that the original system has trained.
+type ModelImporter interface {
+	// ImportModel writes OutputDir as Trainer does. A file that is no model of
+	// the original is Invalid, with every difference among its problems.
+	ImportModel(ctx context.Context, req ImportRequest) (ImportResult, error)
+}
+
+// ImportRequest names the files of a caption model that the original system has
+// trained.
+type ImportRequest struct {
+	// Model is the path of Keras' archive (*.keras) or of a file of weights, and
+	// Vocabulary that of the original's wordtoix.json.
+	Model      string `json:"model"`
+	Vocabulary string `json:"vocabulary"`
+	// EncoderWeights is the path of the encoder's weights; which encoder it is,
+	// the model's width says.
+	EncoderWeights string `json:"encoder_weights"`
+	// MaxLength is how many tokens a model of a file of weights reads, and
+	// MasksPadding whether it leaves out the padding behind them. An archive says
+	// so itself.
+	MaxLength    int    `json:"max_length"`
+	MasksPadding bool   `json:"masks_padding"`
+	OutputDir    string `json:"output_dir"`
+}
+
+// ImportResult is the imported model.
+type ImportResult struct {
+	Model    ModelConfig `json:"model"`
+	Training TrainResult `json:"training"`
+	Imported Imported    `json:"imported"`
+}
+
+// Imported are the digests of the files that a version was imported from.
+type Imported struct {
+	Model          Digest `json:"model"`
+	Vocabulary     Digest `json:"vocabulary"`
+	EncoderWeights Digest `json:"encoder_weights"`
+}
+
 // ModelDescription is the content of a bundle's model.json: what a program
 // must know to drive the SavedModel beside it.
 type ModelDescription struct {
@@ -218,6 +260,9 @@ type ModelDescription struct {
 	MaxTokens int `json:"max_tokens"`
 	// Pixels is the side of the squares that preprocess gives and encode takes.
 	Pixels int `json:"pixels"`
+	// SeesPadding says that step goes on through padding up to MaxTokens-1
+	// tokens, as some models of the original system do.
+	SeesPadding bool `json:"sees_padding,omitempty"`
 	// Features says what encode_features takes, where the encoder was frozen: of
 	// which encoder with which weights. Others mean nothing to the model.
 	Features   string `json:"features,omitempty"`

@@ -59,12 +59,16 @@ func (e Evaluation) Score(algorithm string) (Scores, bool) {
 // from. It holds no time, path, address or run ID, so that equal inputs give
 // an equal version.
 type Lineage struct {
-	Dataset Digest `json:"dataset"`
+	// Dataset is empty for an imported version.
+	Dataset Digest `json:"dataset,omitempty"`
 	// Config is the digest of the configuration without its paths.
 	Config Digest `json:"config"`
 	// Weights is the digest of the file of weights that the encoder began with;
 	// empty for one that was trained from scratch.
 	Weights Digest `json:"weights,omitempty"`
+	// WordVectors is the digest of the file that the words' vectors started with;
+	// empty for random ones.
+	WordVectors Digest `json:"word_vectors,omitempty"`
 	// ResultVersions are the hand-raised versions of the steps that made it.
 	ResultVersions map[string]int `json:"result_versions"`
 	TensorFlow     string         `json:"tensorflow"`
@@ -76,6 +80,8 @@ type Lineage struct {
 	// Continues is the digest of the checkpoint of another training that this
 	// one went on from; empty for one from the seed.
 	Continues Digest `json:"continues,omitempty"`
+	// Imported are the files of a version that the original system has trained.
+	Imported *Imported `json:"imported,omitempty"`
 }
 
 // ModelVersion is a row of the registry. Its Version is the SHA-256 of the

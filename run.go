@@ -109,6 +109,9 @@ type Run struct {
 	TraceID string `json:"trace_id,omitempty"`
 	// TemporalURL is the run's page in the Temporal Web UI.
 	TemporalURL string `json:"temporal_url,omitempty"`
+	// MLflowURL is the run's page in MLflow, empty where it was not delivered to
+	// a server.
+	MLflowURL string `json:"mlflow_url,omitempty"`
 	// Dataset is the digest of the run's data set, empty until that is known.
 	Dataset Digest `json:"dataset,omitempty"`
 	// RunKey is the key of the training step, empty until that is known. It

@@ -108,6 +108,18 @@ type Store interface {
 	// NotFound for a run that was never recorded.
 	PutProgress(ctx context.Context, id string, p Progress) error
 
+	// PutDelivery records how much of a run a tracking server has; NotFound for
+	// a run that was never recorded. Delivery returns a run's latest one, to
+	// whichever server; NotFound. Undelivered lists those to a server that are
+	// not complete among those of the newest runs, the newest first.
+	PutDelivery(ctx context.Context, d Delivery) error
+	Delivery(ctx context.Context, runID string) (Delivery, error)
+	Undelivered(ctx context.Context, server string, newest int) ([]Delivery, error)
+	// TakeLease gives the holder the lease of that name for a time, or prolongs
+	// it; false while another holds it. GiveBackLease ends one before its time.
+	TakeLease(ctx context.Context, name, holder string, length time.Duration) (held bool, err error)
+	GiveBackLease(ctx context.Context, name, holder string) error
+
 	// PutModelVersion adds a version; one that is there already stays as it is.
 	PutModelVersion(ctx context.Context, v ModelVersion) error
 	// ModelVersion finds a version by its digest or a unique prefix of at
@@ -161,4 +173,24 @@ type RunRecord struct {
 	// Progress has the run key from the beginning of the training, and all
 	// stages once the run has ended; nil before.
 	Progress *Progress
+}
+
+// Delivery says how much of a run a tracking server has.
+type Delivery struct {
+	// Server is its address, without credentials.
+	Server string
+	RunID  string
+	// TrackedRun is the server's name of the run, empty until it has one, and
+	// URL the run's page there.
+	TrackedRun string
+	URL        string
+	// RunKey is the training whose metrics are delivered, and Sequence the
+	// number of the last one that was.
+	RunKey   string
+	Sequence int64
+	// FinishedAt is the end of the run of which the server has everything; nil
+	// until then.
+	FinishedAt *time.Time
+	// Refused says why the server will not take the run; empty while it does.
+	Refused string
 }

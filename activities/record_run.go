@@ -3,8 +3,12 @@ package activities
 import (
 	"context"
 	"encoding/json"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/telemetry/span"
 )
 
 // RecordRunInput is how a run ended.
@@ -46,7 +50,17 @@ func (a *Activities) RecordRun(ctx context.Context, in RecordRunInput) (RecordRu
 		outcome = in.Result.Decision.Outcome
 	}
 	a.observer().RunEnded(in.State, outcome)
+	a.traceTracked(ctx, in.RunID)
 	return RecordRunResult{}, nil
+}
+
+// traceTracked leaves in the run's trace which run it is in MLflow, as far as
+// that is known by now.
+func (a *Activities) traceTracked(ctx context.Context, runID string) {
+	if d, err := a.Store.Delivery(ctx, runID); err == nil {
+		now := time.Now()
+		span.Past(ctx, "tracked", now, now, attribute.String("mlflow.run_id", d.TrackedRun), attribute.String("mlflow.url", d.URL))
+	}
 }
 
 // recordTraining notes in the run's record under which key its training is kept

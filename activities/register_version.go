@@ -46,6 +46,9 @@ type RegisterVersionInput struct {
 	Weights captioner.Digest `json:"weights,omitempty"`
 	// Continues is TrainInput's.
 	Continues captioner.Digest `json:"continues,omitempty"`
+	// WordVectors is the digest of the file that the words' vectors started with;
+	// empty without one.
+	WordVectors captioner.Digest `json:"word_vectors,omitempty"`
 	// ResultVersions are those of the steps that made the version.
 	ResultVersions map[string]int `json:"result_versions"`
 }
@@ -81,7 +84,11 @@ func (a *Activities) RegisterVersion(ctx context.Context, in RegisterVersionInpu
 			return a.treePresent(ctx, out.Version)
 		},
 		Compute: func(ctx context.Context, key string) (RegisterVersionResult, error) {
-			version, err := a.assemble(ctx, key, in, lineage)
+			pictures, err := a.goldenPictures(ctx, in)
+			if err != nil {
+				return RegisterVersionResult{}, err
+			}
+			version, err := a.assemble(ctx, key, bundle{in.Model, in.Config, in.Evaluation, lineage, pictures})
 			return RegisterVersionResult{Version: version}, err
 		},
 	}.run(ctx, a)
@@ -97,7 +104,7 @@ func (a *Activities) RegisterVersion(ctx context.Context, in RegisterVersionInpu
 
 func lineageOf(in RegisterVersionInput) captioner.Lineage {
 	lineage := captioner.Lineage{
-		Dataset: in.Dataset, Config: in.ConfigDigest, Weights: in.Weights, ResultVersions: in.ResultVersions,
+		Dataset: in.Dataset, Config: in.ConfigDigest, Weights: in.Weights, WordVectors: in.WordVectors, ResultVersions: in.ResultVersions,
 		TensorFlow: in.Training.TensorFlow, Threads: in.Training.Threads, Continues: in.Continues,
 	}
 	lineage.Seeds.Data = in.Config.Data.Seed
@@ -106,8 +113,7 @@ func lineageOf(in RegisterVersionInput) captioner.Lineage {
 }
 
 // bundleConfig is the configuration as a bundle holds it: portable, and with the
-// defaults of what changes no result, so that neither makes another
-// version.
+// defaults of what changes no result, so that neither makes another version.
 func bundleConfig(cfg captioner.Config) captioner.Config {
 	cfg = config.Portable(cfg)
 	defaults := captioner.DefaultConfig()
@@ -116,70 +122,93 @@ func bundleConfig(cfg captioner.Config) captioner.Config {
 	return cfg
 }
 
+// bundle is what a bundle is made of.
+type bundle struct {
+	model      captioner.Digest // the tree that training, or an import, wrote
+	config     captioner.Config
+	evaluation captioner.Evaluation
+	lineage    captioner.Lineage
+	pictures   []goldenPicture
+}
+
+// goldenPicture is a picture that a bundle carries, and the ending of its name.
+type goldenPicture struct {
+	ending string
+	data   []byte
+}
+
 // assemble builds the bundle's folder and stores it.
-func (a *Activities) assemble(ctx context.Context, key string, in RegisterVersionInput, lineage captioner.Lineage) (captioner.Digest, error) {
+func (a *Activities) assemble(ctx context.Context, key string, b bundle) (captioner.Digest, error) {
 	dir, release, err := a.workspace(key)
 	if err != nil {
 		return "", err
 	}
 	defer release()
-	bundle, err := registry.Materialise(ctx, a.Blobs, in.Model, dir)
+	folder, err := registry.Materialise(ctx, a.Blobs, b.model, dir)
 	if err != nil {
 		return "", err
 	}
-	if order := in.Config.Evaluation.NoRepeatNGram; order != captioner.DefaultConfig().Evaluation.NoRepeatNGram {
-		if err := registry.SetNoRepeatNGram(bundle, order); err != nil {
+	if order := b.config.Evaluation.NoRepeatNGram; order != captioner.DefaultConfig().Evaluation.NoRepeatNGram {
+		if err := registry.SetNoRepeatNGram(folder, order); err != nil {
 			return "", err
 		}
 	}
-	if err := writeFile(filepath.Join(bundle, configFile), config.Marshal(bundleConfig(in.Config))); err != nil {
+	if err := writeFile(filepath.Join(folder, configFile), config.Marshal(bundleConfig(b.config))); err != nil {
 		return "", err
 	}
-	if err := writeJSON(filepath.Join(bundle, evaluationFile), in.Evaluation); err != nil {
+	if err := writeJSON(filepath.Join(folder, evaluationFile), b.evaluation); err != nil {
 		return "", err
 	}
-	if err := writeJSON(filepath.Join(bundle, lineageFile), lineage); err != nil {
+	if err := writeJSON(filepath.Join(folder, lineageFile), b.lineage); err != nil {
 		return "", err
 	}
-	if err := a.writeGolden(ctx, bundle, in); err != nil {
+	if err := a.writeGolden(ctx, folder, b); err != nil {
 		return "", err
 	}
-	_, version, err := registry.StoreTree(ctx, a.Blobs, bundle)
+	_, version, err := registry.StoreTree(ctx, a.Blobs, folder)
 	return version, err
 }
 
-// writeGolden adds a few test pictures and what the model says about them.
-func (a *Activities) writeGolden(ctx context.Context, bundle string, in RegisterVersionInput) error {
+// goldenPictures returns the first test pictures that are not too large.
+func (a *Activities) goldenPictures(ctx context.Context, in RegisterVersionInput) ([]goldenPicture, error) {
 	ds, err := a.loadDataset(ctx, in.Dataset)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var entries []golden
-	var inputs []captioner.ImageInput
+	var pictures []goldenPicture
 	for _, e := range testExamples(ds) {
-		if len(entries) == goldenPictures {
+		if len(pictures) == goldenPictures {
 			break
 		}
 		data, err := readPicture(in.Config.Data.Images, picture{e.Image, e.SHA256})
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if len(data) > maxGoldenBytes {
-			continue
+		if len(data) <= maxGoldenBytes {
+			pictures = append(pictures, goldenPicture{strings.ToLower(path.Ext(e.Image)), data})
 		}
-		name := fmt.Sprintf("%d%s", len(entries)+1, strings.ToLower(path.Ext(e.Image)))
-		if err := writeFile(filepath.Join(bundle, goldenDir, name), data); err != nil {
+	}
+	return pictures, nil
+}
+
+// writeGolden adds pictures and what the model says about them.
+func (a *Activities) writeGolden(ctx context.Context, folder string, b bundle) error {
+	var entries []golden
+	var inputs []captioner.ImageInput
+	for i, p := range b.pictures {
+		name := fmt.Sprintf("%d%s", i+1, p.ending)
+		if err := writeFile(filepath.Join(folder, goldenDir, name), p.data); err != nil {
 			return err
 		}
 		entries = append(entries, golden{File: name})
-		inputs = append(inputs, captioner.ImageInput{Data: data})
+		inputs = append(inputs, captioner.ImageInput{Data: p.data})
 	}
 	if len(entries) > 0 {
-		if err := a.answerGolden(ctx, in.Model, in.Config.Evaluation, inputs, entries); err != nil {
+		if err := a.answerGolden(ctx, b.model, b.config.Evaluation, inputs, entries); err != nil {
 			return err
 		}
 	}
-	return writeJSON(filepath.Join(bundle, goldenDir, goldenFile), entries)
+	return writeJSON(filepath.Join(folder, goldenDir, goldenFile), entries)
 }
 
 // answerGolden fills in what greedy search answers.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/config"
+	"github.com/captioner/captioner/ml/dataset"
 	"github.com/captioner/captioner/ml/decode"
 	"github.com/captioner/captioner/ml/metrics"
 )
@@ -39,6 +40,7 @@ func TestConfigSchema(t *testing.T) {
 			t.Errorf("%s has no description", name)
 		}
 	})
+	delete(described, "preset") // which no configuration keeps
 	var want, got any
 	for value, into := range map[*any]any{&want: captioner.DefaultConfig(), &got: described} {
 		data, err := json.Marshal(into)
@@ -129,10 +131,13 @@ func TestNamesAreDescribed(t *testing.T) {
 		return names
 	}
 	algorithms := decode.Algorithms()
+	presets := append([]string{""}, config.Presets()...)
 	for _, list := range []struct {
 		schema, property string
 		want             []string
 	}{
+		{"Config", "preset", presets},
+		{"DataConfig", "format", dataset.Formats()},
 		{"ModelConfig", "encoder", config.Encoders}, {"ModelConfig", "decoder", config.Decoders},
 		{"TrainingConfig", "schedule", config.Schedules}, {"TrainingConfig", "precision", config.Precisions},
 		{"PromotionConfig", "metric", metrics.Names()}, {"PromotionConfig", "algorithm", decode.Scored()},

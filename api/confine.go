@@ -18,67 +18,51 @@ const anywhere = string(filepath.Separator)
 // relative path is taken from the root, and refused where anything may be named:
 // it would mean another folder than its writer has in mind. A path that does not
 // exist is left to the rules that run where the data is.
-func confine(dataRoot string, data *captioner.DataConfig) ([]captioner.Problem, error) {
+func confine(dataRoot string, cfg *captioner.Config) ([]captioner.Problem, error) {
 	var problems []captioner.Problem
-	for _, f := range pathsOf(data) {
-		if *f.path == "" {
+	for _, f := range cfg.Paths() {
+		if *f.Path == "" {
 			continue
 		}
 		if dataRoot == "" {
-			problems = append(problems, captioner.Problem{Field: f.name,
+			problems = append(problems, captioner.Problem{Field: f.Field,
 				Message: "paths cannot be named over HTTP: this server was started without a data root"})
 			continue
 		}
-		if dataRoot == anywhere && !filepath.IsAbs(*f.path) {
-			problems = append(problems, captioner.Problem{Field: f.name,
+		if dataRoot == anywhere && !filepath.IsAbs(*f.Path) {
+			problems = append(problems, captioner.Problem{Field: f.Field,
 				Message: "must be an absolute path on the server's machine, such as /home/ada/pictures"})
 			continue
 		}
-		inside, err := locate(dataRoot, *f.path)
+		inside, err := locate(dataRoot, *f.Path)
 		if err != nil {
 			return nil, err
 		}
 		if inside == "" {
-			problems = append(problems, captioner.Problem{Field: f.name, Message: "must lie under the server's data root"})
+			problems = append(problems, captioner.Problem{Field: f.Field, Message: "must lie under the server's data root"})
 			continue
 		}
-		*f.path = inside
+		*f.Path = inside
 	}
 	return problems, nil
 }
 
 // hideOutside empties the paths that lie outside the data root.
-func hideOutside(dataRoot string, data *captioner.DataConfig) error {
-	for _, f := range pathsOf(data) {
-		if *f.path == "" {
+func hideOutside(dataRoot string, cfg *captioner.Config) error {
+	for _, f := range cfg.Paths() {
+		if *f.Path == "" {
 			continue
 		}
 		inside := ""
 		if dataRoot != "" {
 			var err error
-			if inside, err = locate(dataRoot, *f.path); err != nil {
+			if inside, err = locate(dataRoot, *f.Path); err != nil {
 				return err
 			}
 		}
-		*f.path = inside
+		*f.Path = inside
 	}
 	return nil
-}
-
-// field is a field of the configuration that holds a path.
-type field struct {
-	name string
-	path *string
-}
-
-func pathsOf(data *captioner.DataConfig) []field {
-	return []field{
-		{"data.images", &data.Images},
-		{"data.captions", &data.Captions},
-		{"data.split_files.train", &data.SplitFiles.Train},
-		{"data.split_files.validation", &data.SplitFiles.Validation},
-		{"data.split_files.test", &data.SplitFiles.Test},
-	}
 }
 
 // locate returns the absolute path of one below the root, empty for one that

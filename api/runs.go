@@ -158,7 +158,7 @@ func (s *Server) runConfig(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := hideOutside(s.opts.DataRoot, &cfg.Data); err != nil {
+	if err := hideOutside(s.opts.DataRoot, &cfg); err != nil {
 		return err
 	}
 	return write(c, http.StatusOK, cfg)
@@ -219,21 +219,22 @@ func (s *Server) readConfig(r *http.Request, more func(captioner.Config) []capti
 	if len(bytes.TrimSpace(data)) == 0 {
 		data, format = []byte("{}"), "json" // the defaults
 	}
-	var confined captioner.DataConfig
+	var confined captioner.Config
 	var failed error
-	cfg, err := s.opts.ParseConfig(data, format, func(cfg captioner.Config) (problems []captioner.Problem) {
-		confined = cfg.Data
+	cfg, err := s.opts.ParseConfig(data, format, func(given captioner.Config) (problems []captioner.Problem) {
+		confined = given
 		problems, failed = confine(s.opts.DataRoot, &confined)
 		if more != nil && failed == nil {
-			cfg.Data = confined
-			problems = append(problems, more(cfg)...)
+			problems = append(problems, more(confined)...)
 		}
 		return problems
 	})
 	if failed != nil {
 		return cfg, failed
 	}
-	cfg.Data = confined
+	for i, p := range confined.Paths() {
+		*cfg.Paths()[i].Path = *p.Path
+	}
 	return cfg, err
 }
 

@@ -89,7 +89,7 @@ func TestRequestSpan(t *testing.T) {
 	for _, s := range spans.GetSpans() {
 		attributes := map[string]string{}
 		for _, a := range s.Attributes {
-			attributes[string(a.Key)] = a.Value.Emit()
+			attributes[string(a.Key)] = a.Value.String()
 		}
 		got = append(got, told{s.Name, s.Status.Description, attributes})
 	}

@@ -185,6 +185,9 @@ func (c *Client) Describe(ctx context.Context, id string) (captioner.Run, error)
 	if run.Metrics, err = c.latestMetrics(ctx, run.RunKey); err != nil {
 		return run, err
 	}
+	if run.MLflowURL, err = c.mlflowURL(ctx, id); err != nil {
+		return run, err
+	}
 	return c.withOutcome(ctx, run)
 }
 
@@ -198,7 +201,7 @@ func (c *Client) Config(ctx context.Context, id string) (captioner.Config, error
 	if err != nil {
 		return captioner.Config{}, err
 	}
-	var cfg captioner.Config
+	cfg := captioner.DefaultConfig() // for fields that are younger than the record
 	if err := json.Unmarshal(record.Config, &cfg); err != nil {
 		return cfg, captioner.Wrap(captioner.Internal, err, "read the configuration of run %s", id)
 	}
@@ -289,6 +292,15 @@ func (c *Client) latestMetrics(ctx context.Context, runKey string) (map[string]f
 	return c.Store.LatestMetrics(ctx, runKey)
 }
 
+// mlflowURL returns the address of a run's page in MLflow, empty without one.
+func (c *Client) mlflowURL(ctx context.Context, id string) (string, error) {
+	d, err := c.Store.Delivery(ctx, id)
+	if captioner.KindOf(err) == captioner.NotFound {
+		return "", nil
+	}
+	return d.URL, err
+}
+
 // noteRetries says of each running stage why its step is being tried again.
 func noteRetries(stages []captioner.Stage, activities []*workflowpb.PendingActivityInfo) {
 	for _, pending := range activities {
@@ -373,7 +385,10 @@ func (c *Client) fromRecord(ctx context.Context, id string, notFound error) (cap
 	if record.Progress != nil {
 		run.Stages, run.RunKey, run.Dataset, run.TraceID = record.Progress.Stages, record.Progress.RunKey, record.Progress.Dataset, record.Progress.TraceID
 	}
-	run.Metrics, err = c.latestMetrics(ctx, run.RunKey)
+	if run.Metrics, err = c.latestMetrics(ctx, run.RunKey); err != nil {
+		return run, err
+	}
+	run.MLflowURL, err = c.mlflowURL(ctx, id)
 	return run, err
 }
 

@@ -179,10 +179,16 @@ func (d *traced) checkLog(t *testing.T, id string) {
 }
 
 // TestTraceOfARunFromElsewhere: a run that the temporal command starts begins a
-// trace of its own, which the run names.
+// trace of its own, which the run names. It says which run it is in MLflow.
 func TestTraceOfARunFromElsewhere(t *testing.T) {
 	d := deployTraced(t)
 	d.work(t)
+	if _, _, err := d.fixture.Store.PutRun(t.Context(), captioner.RunRecord{ID: "by-hand", Config: []byte("{}")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.fixture.Store.PutDelivery(t.Context(), captioner.Delivery{RunID: "by-hand", TrackedRun: "0123", URL: "http://mlflow/0123"}); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := d.temporal.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: "by-hand", TaskQueue: workflows.TaskQueue},
 		workflows.TrainAndDeployName, d.fixture.Config()); err != nil {
 		t.Fatal(err)
@@ -194,7 +200,13 @@ func TestTraceOfARunFromElsewhere(t *testing.T) {
 	if err != nil || described.TraceID == "" {
 		t.Fatalf("the run names the trace %q (%v)", described.TraceID, err)
 	}
+	if described.MLflowURL != "http://mlflow/0123" {
+		t.Errorf("the run's page in MLflow is %q", described.MLflowURL)
+	}
 	got := d.complete(t, described.TraceID)
+	if tracked := got.Named("tracked"); len(tracked) != 1 || tracked[0].Attributes["mlflow.run_id"] != "0123" {
+		t.Errorf("spans of the run in MLflow: %+v", tracked)
+	}
 	if got[0].Name != "RunWorkflow:TrainAndDeploy" || len(got.Named("RunActivity:Train")) != 1 {
 		t.Errorf("the trace:\n%s", got)
 	}

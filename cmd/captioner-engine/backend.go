@@ -9,6 +9,7 @@ import (
 	"github.com/captioner/captioner/ml/model"
 	"github.com/captioner/captioner/ml/predict"
 	"github.com/captioner/captioner/ml/tf"
+	"github.com/captioner/captioner/ml/train"
 )
 
 // newBackend joins the packages that do the work to the server.
@@ -19,7 +20,8 @@ func newBackend(o options, logger *slog.Logger) server.Backend {
 		ExtractFeatures: func(ctx context.Context, req captioner.ExtractRequest, progress func(int)) (captioner.ExtractResult, error) {
 			return extract(ctx, o, req, progress)
 		},
-		Train: fit,
+		Train:       fit,
+		ImportModel: train.Import,
 	}
 }
 

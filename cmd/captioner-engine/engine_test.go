@@ -117,10 +117,14 @@ type prepared struct {
 
 // prepare writes pictures and captions, makes a data set of them and extracts
 // its pictures in two shards.
-func prepare(t testing.TB, j *engine.Jobs) prepared {
+func prepare(t testing.TB, j *engine.Jobs, changes ...func(*captioner.Config)) prepared {
 	t.Helper()
 	dir := t.TempDir()
-	p := prepared{config: tinyConfig(dir), dataset: filepath.Join(dir, "dataset.json"), files: map[string][]byte{}}
+	cfg := tinyConfig(dir)
+	for _, change := range changes {
+		change(&cfg)
+	}
+	p := prepared{config: cfg, dataset: filepath.Join(dir, "dataset.json"), files: map[string][]byte{}}
 	if err := os.Mkdir(p.config.Data.Images, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -468,6 +472,42 @@ func TestProbe(t *testing.T) {
 	if captioner.KindOf(err) != captioner.Invalid || !strings.Contains(err.Error(), "does not work on this machine") {
 		t.Errorf("a probe that dies: %v, want an invalid configuration", err)
 	}
+}
+
+// BenchmarkStart measures an engine from its start to the first caption, with
+// the folder of a trained model in CAPTIONER_BENCH_MODEL or else the tiny model
+// of the tests: the clock, and the processor's time of the engine.
+func BenchmarkStart(b *testing.B) {
+	dir := os.Getenv("CAPTIONER_BENCH_MODEL")
+	if dir == "" {
+		dir, _ = tinyModel(b)
+	}
+	o := engineOptions(b)
+	o.Threads = 0
+	req := captioner.CaptionRequest{Algorithm: "greedy", Images: []captioner.ImageInput{{Data: shade(b, colours[0].rgb, 1)}}}
+	childSeconds := func() float64 {
+		var usage syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_CHILDREN, &usage); err != nil {
+			b.Fatal(err)
+		}
+		return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()).Seconds()
+	}
+	before := childSeconds()
+	for b.Loop() {
+		m, err := engine.OpenModel(b.Context(), o, dir)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := m.Caption(b.Context(), req); err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		if err := m.Close(); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
+	b.ReportMetric((childSeconds()-before)/float64(b.N), "cpu-s/op")
 }
 
 // BenchmarkCaption measures a greedy caption of a 500 × 375 JPEG through the

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,7 +16,8 @@ import (
 )
 
 func newConfigCommand(g *global) *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "Show and check configurations"}
+	cmd := &cobra.Command{Use: "config", Short: "Show, check and import configurations"}
+	preset := ""
 	show := &cobra.Command{
 		Use:   "show [FILE]",
 		Short: "Print a configuration with every default filled in",
@@ -24,7 +27,7 @@ func newConfigCommand(g *global) *cobra.Command {
 			if len(args) > 0 {
 				name = args[0]
 			}
-			file, err := readConfigFile(cmd, name)
+			file, err := readConfigFile(cmd, name, preset)
 			if err != nil {
 				return err
 			}
@@ -44,7 +47,7 @@ func newConfigCommand(g *global) *cobra.Command {
 		Short: "Check a configuration and the paths it names, and list every problem",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			file, err := readConfigFile(cmd, args[0])
+			file, err := readConfigFile(cmd, args[0], "")
 			if err != nil {
 				return err
 			}
@@ -58,8 +61,58 @@ func newConfigCommand(g *global) *cobra.Command {
 			return err
 		},
 	}
-	cmd.AddCommand(show, check)
+	addPresetFlag(show, &preset)
+	cmd.AddCommand(show, check, newConfigImportCommand(g))
 	return cmd
+}
+
+func newConfigImportCommand(g *global) *cobra.Command {
+	return &cobra.Command{
+		Use:   "import FILE",
+		Short: "Convert a configuration of the original system, and say what has changed",
+		Long: `Converts a configuration of the original system (YAML with flat keys) and prints it
+as one of captioner; what became of each key, and why, goes to standard error.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			file, err := readConfigFile(cmd, args[0], "")
+			if err != nil {
+				return err
+			}
+			imported, problems := config.ImportOriginal(file.data)
+			if imported.File == nil {
+				return problems
+			}
+			if g.json {
+				err = printJSON(cmd.OutOrStdout(), struct {
+					File string `json:"file"`
+					config.Import
+				}{string(imported.File), imported})
+			} else {
+				printChanges(cmd.ErrOrStderr(), imported.Changes)
+				_, err = cmd.OutOrStdout().Write(imported.File)
+			}
+			return cmp.Or(err, problems)
+		},
+	}
+}
+
+// printChanges writes a line for each key, and why it is not the same below it.
+func printChanges(w io.Writer, changes []config.Change) {
+	for _, c := range changes {
+		if len(c.Fields) == 0 {
+			fmt.Fprintf(w, "%s: %s  is left out\n", c.Key, c.Old)
+		} else {
+			fmt.Fprintf(w, "%s: %s  is %s: %s\n", c.Key, c.Old, strings.Join(c.Fields, ", "), c.New)
+		}
+		if c.Why != "" {
+			fmt.Fprintf(w, "    %s\n", c.Why)
+		}
+	}
+}
+
+// addPresetFlag adds the flag that stands for a file with nothing but a preset.
+func addPresetFlag(cmd *cobra.Command, preset *string) {
+	cmd.Flags().StringVar(preset, "preset", "", "a preset instead of a file: "+strings.Join(config.Presets(), ", ")+"; a file names its own as preset: NAME")
 }
 
 // configFile is a configuration that has not been parsed.
@@ -98,9 +151,15 @@ func (f configFile) locate(err error) error {
 }
 
 // readConfigFile reads a file, standard input for "-", and nothing, which means
-// the defaults, for no name.
-func readConfigFile(cmd *cobra.Command, name string) (configFile, error) {
-	if name == "" {
+// the defaults, for no name. A preset stands for a file that names only it.
+func readConfigFile(cmd *cobra.Command, name, preset string) (configFile, error) {
+	switch {
+	case preset != "" && name != "":
+		return configFile{}, usageError{fmt.Errorf("--preset stands for a file: write preset: %s into %s instead", preset, name)}
+	case preset != "":
+		data, err := json.Marshal(map[string]string{"preset": preset})
+		return configFile{data: data, format: config.JSON}, err
+	case name == "":
 		return configFile{format: config.YAML}, nil
 	}
 	in, err := openInput(cmd, name)

@@ -17,9 +17,9 @@ import (
 )
 
 func newModelsCommand(g *global) *cobra.Command {
-	cmd := &cobra.Command{Use: "models", Short: "List, show, verify, export, promote and roll back model versions"}
-	cmd.AddCommand(newModelsListCommand(g), newModelsShowCommand(g), newModelsVerifyCommand(g),
-		newModelsExportCommand(g), newModelsPromoteCommand(g), newModelsRollbackCommand(g))
+	cmd := &cobra.Command{Use: "models", Short: "List, show, verify, export, promote, roll back and import model versions"}
+	cmd.AddCommand(newModelsListCommand(g), newModelsShowCommand(g), newModelsVerifyCommand(g), newModelsExportCommand(g),
+		newModelsPromoteCommand(g), newModelsRollbackCommand(g), newModelsImportCommand(g))
 	return cmd
 }
 
@@ -55,14 +55,25 @@ func newModelsListCommand(g *global) *cobra.Command {
 				if v.Version == live.Version {
 					mark = "live"
 				}
-				greedy, _ := v.Evaluation.Score("greedy")
-				beam, _ := v.Evaluation.Score("beam")
-				fmt.Fprintf(w, "%s\t%s\t%.2f\t%.2f\t%s\t%s\n", v.Version.Short(), mark,
-					100*greedy.BLEU4, 100*beam.BLEU4, v.RunID, v.CreatedAt.Local().Format(time.DateTime))
+				run := v.RunID
+				if v.Lineage.Imported != nil {
+					run = "imported"
+				}
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", v.Version.Short(), mark,
+					bleu4(v, "greedy"), bleu4(v, "beam"), run, v.CreatedAt.Local().Format(time.DateTime))
 			}
 			return w.Flush()
 		},
 	}
+}
+
+// bleu4 returns a version's score in percent, a dash for one without.
+func bleu4(v captioner.ModelVersion, algorithm string) string {
+	score, ok := v.Evaluation.Score(algorithm)
+	if !ok {
+		return "-"
+	}
+	return fmt.Sprintf("%.2f", 100*score.BLEU4)
 }
 
 func newModelsShowCommand(g *global) *cobra.Command {
@@ -84,6 +95,11 @@ func newModelsShowCommand(g *global) *cobra.Command {
 				return printJSON(cmd.OutOrStdout(), v)
 			}
 			out := cmd.OutOrStdout()
+			if from := v.Lineage.Imported; from != nil {
+				_, err := fmt.Fprintf(out, "version          %s\nimported         %s\nmodel            %s\nvocabulary       %s\nencoder weights  %s\nparameters       %d\n",
+					v.Version, v.CreatedAt.Local().Format(time.DateTime), from.Model, from.Vocabulary, from.EncoderWeights, v.Training.Parameters)
+				return err
+			}
 			fmt.Fprintf(out, "version   %s\nrun       %s\ncreated   %s\ndata set  %s\nconfig    %s\n",
 				v.Version, v.RunID, v.CreatedAt.Local().Format(time.DateTime), v.Lineage.Dataset, v.Lineage.Config)
 			fmt.Fprintf(out, "training  %d steps, best epoch %d of %d, validation loss %.4f nats per token, %d parameters\n\n",

@@ -115,6 +115,9 @@ func printRun(w io.Writer, run captioner.Run) error {
 	if run.TemporalURL != "" {
 		fmt.Fprintf(w, "Temporal  %s\n", run.TemporalURL)
 	}
+	if run.MLflowURL != "" {
+		fmt.Fprintf(w, "MLflow    %s\n", run.MLflowURL)
+	}
 	fmt.Fprintln(w)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, s := range run.Stages {

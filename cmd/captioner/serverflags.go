@@ -4,12 +4,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/captioner/captioner/internal/app"
+	"github.com/captioner/captioner/internal/tracking/outbox"
 )
 
 // addLocalFlags adds the flags of the local mode to a command.
 func addLocalFlags(cmd *cobra.Command, o *app.Options) {
 	addAPIFlags(cmd, o)
 	addEngineFlags(cmd, o)
+	addTrackingFlags(cmd, o)
 	flags := cmd.Flags()
 	flags.StringVar(&o.TemporalBinary, "temporal", "", "path of the Temporal CLI (default: temporal on the PATH, else the one that tools/temporal has built)")
 	flags.StringVar(&o.TemporalIP, "temporal-ip", "127.0.0.1", "address that the Temporal server binds")
@@ -31,6 +33,15 @@ func addAPIFlags(cmd *cobra.Command, o *app.Options) {
 // addEngineFlags adds what every command has that starts an engine.
 func addEngineFlags(cmd *cobra.Command, o *app.Options) {
 	cmd.Flags().StringVar(&o.EngineBinary, "engine", "", "path of captioner-engine (default: beside captioner, then on the PATH)")
+}
+
+// addTrackingFlags adds where runs are delivered to.
+func addTrackingFlags(cmd *cobra.Command, o *app.Options) {
+	flags := cmd.Flags()
+	flags.StringVar(&o.MLflowURI, "mlflow-tracking-uri", "", "address of an MLflow server to deliver runs to, such as http://127.0.0.1:5000 (default: the variable MLFLOW_TRACKING_URI; none without it)")
+	flags.StringVar(&o.MLflowExperiment, "mlflow-experiment", "", "experiment that takes the runs (default: the variable MLFLOW_EXPERIMENT_NAME, else captioner)")
+	flags.StringVar(&o.MLflowModel, "mlflow-model", outbox.DefaultName, "registered model that takes the versions")
+	flags.StringVar(&o.PublicURL, "public-url", "", "address of the API as people reach it, for links to the page (default: that of --listen)")
 }
 
 // addClusterFlags adds the addresses of a Temporal cluster.

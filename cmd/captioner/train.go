@@ -15,11 +15,11 @@ import (
 
 func newTrainCommand(g *global) *cobra.Command {
 	o := app.Options{Local: true, API: true, Worker: true}
-	var file string
+	var file, preset string
 	var resumed resumption
 	var detach bool
 	cmd := &cobra.Command{
-		Use:   "train [--config FILE | --resume RUN [--epochs N] [--learning-rate X]]",
+		Use:   "train [--config FILE | --preset NAME | --resume RUN [--epochs N] [--learning-rate X]]",
 		Short: "Start a run and follow it",
 		Long: `Starts a run of TrainAndDeploy at --server and follows it. Where no server
 answers, it starts the local mode for this run and ends it afterwards. Without
@@ -34,7 +34,7 @@ Ctrl-C leaves a run at a server running; a run of the local mode that was starte
 for it goes on from its checkpoint when the local mode starts again.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := resumed.check(cmd, file); err != nil {
+			if err := resumed.check(cmd, file, preset); err != nil {
 				return err
 			}
 			client := newAPIClient(g.server)
@@ -58,7 +58,7 @@ for it goes on from its checkpoint when the local mode starts again.`,
 			if resumed.run != "" {
 				return train(resumed.start)
 			}
-			input, err := readConfigFile(cmd, file)
+			input, err := readConfigFile(cmd, file, preset)
 			if err != nil {
 				return err
 			}
@@ -78,6 +78,7 @@ for it goes on from its checkpoint when the local mode starts again.`,
 	cmd.Flags().StringVar(&resumed.run, "resume", "", "run whose training to go on from")
 	cmd.Flags().IntVar(&resumed.epochs, "epochs", 0, "with --resume: epochs in all, those done included (default: as before)")
 	cmd.Flags().Float64Var(&resumed.rate, "learning-rate", 0, "with --resume: learning rate from now on (default: as before)")
+	addPresetFlag(cmd, &preset)
 	cmd.Flags().BoolVar(&detach, "detach", false, "leave once the run is started")
 	return cmd
 }
@@ -90,9 +91,9 @@ type resumption struct {
 }
 
 // check refuses flags that mean nothing together.
-func (r resumption) check(cmd *cobra.Command, file string) error {
-	if r.run != "" && file != "" {
-		return usageError{errors.New("--config and --resume exclude each other: a run goes on with the configuration that it had")}
+func (r resumption) check(cmd *cobra.Command, file, preset string) error {
+	if r.run != "" && (file != "" || preset != "") {
+		return usageError{errors.New("--resume excludes --config and --preset: a run goes on with the configuration that it had")}
 	}
 	for _, name := range []string{"epochs", "learning-rate"} {
 		if r.run == "" && cmd.Flags().Changed(name) {

@@ -120,7 +120,9 @@ func newDemoCommand(g *global) *cobra.Command {
 		Short: "Show the whole pipeline: make data, train, score, deploy, caption, keep serving",
 		Long: `Starts the local mode, draws the demonstration data set where it is missing, runs
 TrainAndDeploy on it, prints the scores and captions of held-out pictures, and
-keeps serving until Ctrl-C. What an earlier run has left is found and not made again.`,
+keeps serving until Ctrl-C, also when the run has failed. What an earlier run has left
+is found and not made again. As any run it makes its version live if that is as good
+as the live one on its own test pictures.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runDemo(cmd, g, o, once)
@@ -160,10 +162,14 @@ func runDemo(cmd *cobra.Command, g *global, o app.Options, once bool) (err error
 		if err != nil {
 			return err
 		}
-		if err := demonstrate(ctx, cmd, g, a); err != nil || once {
+		err = demonstrate(ctx, cmd, g, a)
+		if once || ctx.Err() != nil {
 			return err
 		}
-		fmt.Fprintf(text, "\nServing at %s, Temporal Web UI at %s. Caption a picture of your own on the page, %s, or:\n  curl -F file=@picture.jpg %s/predict\nCtrl-C ends it.\n",
+		if err != nil { // the page may have cancelled the run, and is still looked at
+			fmt.Fprintf(cmd.ErrOrStderr(), "\nThe demonstration has not come to its end: %v\n", err)
+		}
+		fmt.Fprintf(text, "\nServing at %s, Temporal Web UI at %s. Caption a picture of your own on the page, %s, or:\n  curl -F file=@picture.jpg %s/predict\nCtrl-C ends it. bin/captioner up serves again, without the demonstration.\n",
 			a.APIURL(), a.TemporalUIURL(), pageURL(a), a.APIURL())
 		<-ctx.Done()
 		fmt.Fprintln(text, "stopping")

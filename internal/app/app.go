@@ -22,6 +22,8 @@ import (
 	"github.com/captioner/captioner/internal/serving"
 	"github.com/captioner/captioner/internal/telemetry"
 	"github.com/captioner/captioner/internal/temporaldev"
+	"github.com/captioner/captioner/internal/tracking/mlflow"
+	"github.com/captioner/captioner/workflows"
 )
 
 // Options say what the process is and where things are.
@@ -67,6 +69,14 @@ type Options struct {
 	// ServeThreads is the number of CPU threads of the serving engine.
 	ServeThreads int
 
+	// MLflowURI is the address of the MLflow server that a worker delivers runs
+	// to; empty is that of MLflow's own variable, and none if that is empty too.
+	// MLflowExperiment takes the runs, MLflowModel the versions.
+	MLflowURI, MLflowExperiment, MLflowModel string
+	// PublicURL is the address of the API for people, for links to the page;
+	// empty is the one that this process listens on.
+	PublicURL string
+
 	// DemonstrationProgress is told how far drawing the demonstration has come.
 	DemonstrationProgress func(done, total int)
 
@@ -92,6 +102,7 @@ type App struct {
 	stops  []stopFunc
 
 	storage   *Storage
+	mlflow    *mlflow.Client // nil where runs are delivered to none
 	telemetry *telemetry.Telemetry
 	temporal  *temporaldev.Server
 	client    client.Client
@@ -119,7 +130,7 @@ func New(o Options) (*App, error) {
 		return nil, err
 	}
 	if o.Worker || o.API {
-		if o.EngineBinary, err = findProgram(o.EngineBinary, "captioner-engine", "CAPTIONER_ENGINE", "build it with `make engine`, or name it with --engine"); err != nil {
+		if o.EngineBinary, err = findEngine(o.EngineBinary); err != nil {
 			return nil, err
 		}
 	}
@@ -128,7 +139,13 @@ func New(o Options) (*App, error) {
 			return nil, err
 		}
 	}
-	return &App{opts: o, log: o.Logger, failed: make(chan error, 8)}, nil
+	a := &App{opts: o, log: o.Logger, failed: make(chan error, 8)}
+	if o.Worker && a.serves(workflows.TaskQueue) {
+		if a.mlflow, err = mlflowClient(o.MLflowURI); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
 }
 
 // Start starts every part. After an error everything is stopped again.
@@ -145,6 +162,9 @@ func (a *App) Start(ctx context.Context) (err error) {
 		return a.startBundle(ctx)
 	}
 	if err := a.openData(ctx); err != nil {
+		return err
+	}
+	if err := a.checkMLflow(ctx); err != nil {
 		return err
 	}
 	if a.opts.MetricsListen != "" {

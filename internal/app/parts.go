@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"go.temporal.io/sdk/client"
@@ -24,7 +23,6 @@ import (
 	"github.com/captioner/captioner/internal/serving"
 	"github.com/captioner/captioner/internal/temporaldev"
 	"github.com/captioner/captioner/internal/temporaltrace"
-	"github.com/captioner/captioner/internal/tracking"
 	"github.com/captioner/captioner/worker"
 	"github.com/captioner/captioner/workflows"
 )
@@ -90,6 +88,7 @@ func (a *App) startWorker(ctx context.Context) error {
 	}
 	if a.serves(workflows.TaskQueue) {
 		a.startTracking()
+		a.startOutbox()
 	}
 	w, err := worker.New(a.client, &activities.Activities{
 		Store: a.storage.Store, Blobs: a.storage.Blobs,
@@ -112,21 +111,6 @@ func (a *App) startWorker(ctx context.Context) error {
 // serves reports whether this process' worker takes tasks of the queue.
 func (a *App) serves(queue string) bool {
 	return len(a.opts.TaskQueues) == 0 || slices.Contains(a.opts.TaskQueues, queue)
-}
-
-// startTracking writes the files of runs. It stops after the worker, whose last
-// run it completes.
-func (a *App) startTracking() {
-	t := tracking.New(tracking.Options{
-		Store: a.storage.Store, Blobs: a.storage.Blobs, Dir: filepath.Join(a.opts.DataDir, "runs"),
-		Build: tracking.Build{
-			Version: a.opts.Version, Commit: a.opts.Commit, Branch: a.opts.Branch,
-			Dirty: strings.HasSuffix(a.opts.Version, "-dirty"), // as `git describe --dirty` says
-		},
-		TensorFlow: engine.TensorFlowVersion, Devices: a.devices, Logger: a.log,
-	})
-	t.Start()
-	a.onStop("tracking", t.Stop)
 }
 
 // watch passes on the error of a part that ends by itself.

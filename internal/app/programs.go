@@ -9,6 +9,11 @@ import (
 	"github.com/captioner/captioner"
 )
 
+// findEngine returns the path of captioner-engine.
+func findEngine(given string) (string, error) {
+	return findProgram(given, "captioner-engine", "CAPTIONER_ENGINE", "build it with `make engine`, or name it with --engine")
+}
+
 // findProgram returns the path of a program: the given one, that of the
 // variable, the one beside this program, on the PATH, or in the cache folder,
 // where tools/temporal puts what it builds.

@@ -110,7 +110,7 @@ func merge(base captioner.Config, data []byte, format string, more func(captione
 	}
 	var findings []finding
 	if preset == Kaggle {
-		findings = findInputs(&base)
+		findings = findInputs(&base, d)
 	}
 	findings = append(findings, check(base).findings...)
 	if more != nil {
@@ -146,25 +146,6 @@ func Error(problems []captioner.Problem) error {
 	return &captioner.Error{Kind: captioner.Invalid, Code: "invalid_config", Message: "the configuration is invalid", Problems: problems}
 }
 
-// pathsOf returns the configuration's paths by field name, in order.
-func pathsOf(c *captioner.Config) []struct {
-	field string
-	path  *string
-} {
-	return []struct {
-		field string
-		path  *string
-	}{
-		{"data.images", &c.Data.Images},
-		{"data.captions", &c.Data.Captions},
-		{"data.split_files.train", &c.Data.SplitFiles.Train},
-		{"data.split_files.validation", &c.Data.SplitFiles.Validation},
-		{"data.split_files.test", &c.Data.SplitFiles.Test},
-		{"data.glove", &c.Data.GloVe},
-		{"model.weights", &c.Model.Weights},
-	}
-}
-
 // encoderName returns the encoder's name as it is written here; an unknown one
 // stays as it is.
 func encoderName(name string) string {
@@ -180,9 +161,9 @@ func encoderName(name string) string {
 // and paths without detours.
 func Normalise(c captioner.Config) captioner.Config {
 	c.Model.Encoder = encoderName(c.Model.Encoder)
-	for _, p := range pathsOf(&c) {
-		if *p.path != "" {
-			*p.path = filepath.Clean(*p.path)
+	for _, p := range c.Paths() {
+		if *p.Path != "" {
+			*p.Path = filepath.Clean(*p.Path)
 		}
 	}
 	return c
@@ -190,9 +171,9 @@ func Normalise(c captioner.Config) captioner.Config {
 
 // Resolve makes relative paths absolute, below the folder base.
 func Resolve(c captioner.Config, base string) captioner.Config {
-	for _, p := range pathsOf(&c) {
-		if *p.path != "" && !filepath.IsAbs(*p.path) {
-			*p.path = filepath.Join(base, *p.path)
+	for _, p := range c.Paths() {
+		if *p.Path != "" && !filepath.IsAbs(*p.Path) {
+			*p.Path = filepath.Join(base, *p.Path)
 		}
 	}
 	return c
@@ -200,8 +181,8 @@ func Resolve(c captioner.Config, base string) captioner.Config {
 
 // WithoutPaths empties every path: what remains says the same on any machine.
 func WithoutPaths(c captioner.Config) captioner.Config {
-	for _, p := range pathsOf(&c) {
-		*p.path = ""
+	for _, p := range c.Paths() {
+		*p.Path = ""
 	}
 	return c
 }
@@ -211,6 +192,9 @@ func WithoutPaths(c captioner.Config) captioner.Config {
 // configurations say it alike. Whether there are weights is gone with their path.
 func Portable(c captioner.Config) captioner.Config {
 	unused := captioner.DefaultConfig()
+	if c.Data.MaxTokens != 0 {
+		c.Data.MaxTokensPercentile = unused.Data.MaxTokensPercentile
+	}
 	if !c.Frozen() {
 		c.Model.FeatureType = unused.Model.FeatureType
 	}
@@ -221,6 +205,9 @@ func Portable(c captioner.Config) captioner.Config {
 		c.Training.PlateauFactor, c.Training.PlateauPatience, c.Training.MinLearningRate =
 			unused.Training.PlateauFactor, unused.Training.PlateauPatience, unused.Training.MinLearningRate
 	}
+	if c.Model.Decoder != "lstm-pooled" {
+		c.Model.RecurrentDropout = unused.Model.RecurrentDropout
+	}
 	return WithoutPaths(c)
 }
 
@@ -230,6 +217,7 @@ func Portable(c captioner.Config) captioner.Config {
 func Digest(c captioner.Config) (captioner.Digest, error) {
 	if c.Data.SplitFiles != (captioner.SplitFiles{}) {
 		c.Data.SplitRatios, c.Data.Seed = captioner.SplitRatios{}, 0
+		c.Data.SplitMethod = captioner.DefaultConfig().Data.SplitMethod
 	}
 	c = Portable(c)
 	c.Data.ShardSize = 0

@@ -26,9 +26,9 @@ func TestEveryFieldHasARule(t *testing.T) {
 			t.Errorf("there is a rule for %s, which is no field", name)
 		}
 	}
-	for _, p := range pathsOf(&captioner.Config{}) {
-		if !known[p.field] {
-			t.Errorf("%s is no field", p.field)
+	for _, p := range (&captioner.Config{}).Paths() {
+		if !known[p.Field] {
+			t.Errorf("%s is no field", p.Field)
 		}
 	}
 }

@@ -3,7 +3,6 @@ package config
 import (
 	"cmp"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -32,7 +31,7 @@ var kaggleCaptions = regexp.MustCompile(`^(captions\.txt|results\.csv|Flickr8k\.
 // inputs are what lies below the input folder.
 type inputs struct {
 	root     string
-	files    []string       // in lexical order
+	files    []string
 	captions []string       // captions files, and folders of COCO's
 	pictures map[string]int // by folder
 }
@@ -40,7 +39,7 @@ type inputs struct {
 // findInputs fills in the paths that a configuration leaves open: captions and
 // pictures, word vectors of the right size and the encoder's weights. Only the
 // first two must be there.
-func findInputs(c *captioner.Config) []finding {
+func findInputs(c *captioner.Config, d *decoder) []finding {
 	root := cmp.Or(os.Getenv(KaggleInputVariable), kaggleInput)
 	in := searchInputs(root)
 	if c.Data.Images == "" && c.Data.Captions == "" {
@@ -56,44 +55,60 @@ func findInputs(c *captioner.Config) []finding {
 			c.Data.Images, c.Data.Captions = images, captions
 		}
 	}
+	if c.Data.GloVe == "" {
+		c.Data.GloVe = in.file("glove", fmt.Sprintf(".%dd.txt", c.Model.EmbeddingSize()))
+		if _, given := d.at["model.embedding_frozen"]; !given {
+			c.Model.EmbeddingFrozen = c.Data.GloVe != "" // as the original's are
+		}
+	}
+	if c.Model.Weights == "" {
+		c.Model.Weights = in.file(c.Model.Encoder, "_notop.h5")
+	}
 	return nil
 }
 
-// searchInputs looks through the folder; what cannot be read is not there.
-func searchInputs(root string) inputs {
-	in := inputs{root: root, pictures: map[string]int{}}
-	names := map[string][]string{}
-	_ = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return nil
-		}
-		if d.IsDir() {
-			if strings.Count(strings.TrimPrefix(path, root), string(filepath.Separator)) > kaggleDepth {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		dir, name := filepath.Split(path)
-		dir = filepath.Clean(dir)
-		switch strings.ToLower(filepath.Ext(name)) {
-		case ".jpg", ".jpeg", ".png":
-			in.pictures[dir]++
-			return nil
-		}
-		in.files = append(in.files, path)
-		names[dir] = append(names[dir], name)
-		if kaggleCaptions.MatchString(name) {
-			in.captions = append(in.captions, path)
-		}
-		return nil
-	})
-	for dir, of := range names {
-		if _, _, ok := dataset.COCOFiles(of); ok {
-			in.captions = append(in.captions, dir)
+// file returns the first file whose name begins and ends so, as far as letters and
+// digits go; empty for none.
+func (in inputs) file(begin, end string) string {
+	for _, path := range in.files {
+		name := filepath.Base(path)
+		if strings.HasPrefix(plainName(name), plainName(begin)) && strings.HasSuffix(strings.ToLower(name), end) {
+			return path
 		}
 	}
-	slices.Sort(in.captions)
+	return ""
+}
+
+// searchInputs looks through the folder.
+func searchInputs(root string) inputs {
+	in := inputs{root: root, pictures: map[string]int{}}
+	in.search(root, kaggleDepth)
 	return in
+}
+
+// search takes in a folder and those below it; what cannot be read is not there.
+func (in *inputs) search(dir string, depth int) {
+	entries, _ := os.ReadDir(dir)
+	var names []string
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		switch {
+		case e.IsDir() && depth > 0:
+			in.search(path, depth-1)
+		case e.IsDir():
+		case slices.Contains([]string{".jpg", ".jpeg", ".png"}, strings.ToLower(filepath.Ext(path))):
+			in.pictures[dir]++
+		default:
+			names = append(names, e.Name())
+			in.files = append(in.files, path)
+			if kaggleCaptions.MatchString(e.Name()) {
+				in.captions = append(in.captions, path)
+			}
+		}
+	}
+	if _, _, ok := dataset.COCOFiles(names); ok {
+		in.captions = append(in.captions, dir)
+	}
 }
 
 // pairs returns the captions for each folder of pictures that has some.

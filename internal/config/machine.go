@@ -7,12 +7,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/processor"
 	"github.com/captioner/captioner/ml/dataset"
 	"github.com/captioner/captioner/ml/keras"
+	"github.com/captioner/captioner/ml/text"
 )
 
 // CheckMachine returns everything that keeps this machine from running a
@@ -34,17 +36,20 @@ func CheckMachine(c captioner.Config, dataRoot string, workDirs ...string) []cap
 		m.open = inside(root)
 	}
 	pictures := demonstrationPictures
-	for _, p := range pathsOf(&c) {
+	for _, p := range c.Paths() {
 		switch {
-		case *p.path == "":
-		case p.field == "data.images":
-			pictures = m.folder(p.field, *p.path)
-		case p.field == "data.captions" && m.isCOCOFolder(*p.path):
-		case p.field == "model.weights":
-			m.weights(p.field, *p.path)
+		case *p.Path == "":
+		case p.Field == "data.images":
+			pictures = m.folder(p.Field, *p.Path)
+		case p.Field == "data.captions" && m.isCOCOFolder(*p.Path):
+		case p.Field == "model.weights":
+			m.weights(p.Field, *p.Path)
 		default:
-			m.file(p.field, *p.path)
+			m.file(p.Field, *p.Path)
 		}
+	}
+	if c.Data.GloVe != "" && !m.refused("data.glove") {
+		m.vectors(c)
 	}
 	m.space(spaceNeeded(c, pictures), workDirs)
 	return m.problems
@@ -239,6 +244,31 @@ func messageOf(err error) string {
 		return known.Message
 	}
 	return "the file cannot be read"
+}
+
+// vectors checks that the words' vectors are as wide as the model says, by the
+// file's first line.
+func (m *machine) vectors(c captioner.Config) {
+	f, err := m.open(c.Data.GloVe, false)
+	if err != nil {
+		m.report("data.glove", err)
+		return
+	}
+	defer f.Close()
+	width, err := text.VectorWidth(f)
+	switch want := c.Model.EmbeddingSize(); {
+	case captioner.KindOf(err) == captioner.Invalid:
+		m.report("data.glove", refusal("is no text file of word vectors: its first line is not a word and its numbers"))
+	case err != nil:
+		m.report("data.glove", err)
+	case width != want:
+		m.report("model.embedding_dim", refusal(fmt.Sprintf("must be %d, as the vectors of data.glove, is %d", width, want)))
+	}
+}
+
+// refused says whether something is wrong with a field.
+func (m *machine) refused(field string) bool {
+	return slices.ContainsFunc(m.problems, func(p captioner.Problem) bool { return p.Field == field })
 }
 
 // report turns an error into a problem without a path.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/binary"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,7 +18,7 @@ func dataFolder(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, content := range map[string]string{
-		"Images/a.jpg": "x", "captions.txt": "a.jpg,a dog\n", "train.txt": "a.jpg\n", "val.txt": "b.jpg\n", "test.txt": "c.jpg\n", "void.txt": "",
+		"Images/a.jpg": "x", "captions.txt": "a.jpg,a dog\n", "train.txt": "a.jpg\n", "val.txt": "b.jpg\n", "glove.txt": "the 0.1 -2 3e-1\n", "test.txt": "c.jpg\n", "void.txt": "",
 		"annotations/captions_train2017.json": "{}", "annotations/captions_val2017.json": "{}", "annotations/person_keypoints_val2017.json": "{}",
 	} {
 		path := filepath.Join(dir, name)
@@ -36,6 +37,13 @@ func configOf(dir, images, captions string, splits ...string) captioner.Config {
 		c.Data.SplitFiles = captioner.SplitFiles{Train: splits[0], Validation: splits[1], Test: splits[2]}
 	}
 	return Resolve(c, dir)
+}
+
+// glove is a data set with word vectors.
+func glove(dir, file string, width int) captioner.Config {
+	c := configOf(dir, "Images", "captions.txt")
+	c.Data.GloVe, c.Model.EmbeddingDim = filepath.Join(dir, file), width
+	return c
 }
 
 func TestCheckMachine(t *testing.T) {
@@ -62,6 +70,12 @@ func TestCheckMachine(t *testing.T) {
 			{Field: "data.images", Message: "is an empty folder"},
 			{Field: "data.captions", Message: "is an empty file"}}},
 		{"COCO's folder", configOf(dir, "Images", "annotations"), nil},
+		{"word vectors", glove(dir, "glove.txt", 3), nil},
+		{"word vectors of another width", glove(dir, "glove.txt", 0), []problem{
+			{Field: "model.embedding_dim", Message: "must be 3, as the vectors of data.glove, is 128"}}},
+		{"no word vectors", glove(dir, "captions.txt", 3), []problem{
+			{Field: "data.glove", Message: "is no text file of word vectors: its first line is not a word and its numbers"}}},
+		{"missing word vectors", glove(dir, "none.txt", 3), []problem{{Field: "data.glove", Message: "does not exist"}}},
 		{"below a file", configOf(dir, "captions.txt/x", "captions.txt"), []problem{
 			{Field: "data.images", Message: "cannot be read: not a directory"}}},
 	}
@@ -71,6 +85,30 @@ func TestCheckMachine(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// A file that cannot hold weights of Keras is refused before a run begins.
+func TestCheckWeights(t *testing.T) {
+	dir := dataFolder(t)
+	cut := make([]byte, 96) // the superblock of a file of 1,000 bytes, and nothing behind it
+	copy(cut, "\x89HDF\r\n\x1a\n")
+	cut[13], cut[14] = 8, 8
+	binary.LittleEndian.PutUint64(cut[40:], 1000)
+	must(t, os.WriteFile(filepath.Join(dir, "cut.h5"), cut, 0o644))
+	for path, want := range map[string]string{
+		"captions.txt": "are no weights of Keras: this is not an HDF5 file: its first bytes are others",
+		"cut.h5":       "are no weights of Keras: the HDF5 file is damaged: it has 96 bytes and should have 1000: it is cut short",
+		"none.h5":      "does not exist",
+		"Images":       "is a folder where a file is needed",
+		"pipe":         "is neither a file nor a folder",
+	} {
+		c := configOf(dir, "Images", "captions.txt")
+		c.Model.Encoder, c.Model.ImageSize, c.Model.Weights = "InceptionV3", 299, filepath.Join(dir, path)
+		problems := CheckMachine(c, "", dir)
+		if len(problems) != 1 || problems[0] != (captioner.Problem{Field: "model.weights", Message: want}) {
+			t.Errorf("%s: %v, want model.weights %s", path, problems, want)
+		}
 	}
 }
 

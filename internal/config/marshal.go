@@ -12,8 +12,7 @@ import (
 )
 
 // Marshal writes a configuration as YAML, every field in the order of
-// captioner.Config. The bytes depend on the values alone, since they become
-// part of a bundle; Parse reads them back to the same configuration.
+// captioner.Config. Parse reads it back to the same configuration.
 func Marshal(c captioner.Config) []byte {
 	var b strings.Builder
 	writeSection(&b, reflect.ValueOf(c), "")

@@ -26,6 +26,10 @@ defaults. ` + "`captioner config show`" + ` prints all of it with the defaults f
 [guide](../DOCS.md#training-on-your-own-data) shows how to come from pictures to a
 configuration.
 
+The first key may be ` + "`preset: NAME`" + `: the defaults are then those of
+[a file of presets](../internal/config/presets): %s.
+` + "`captioner config show --preset NAME`" + ` prints one.
+
 This page is made from the comments, defaults and rules in the code:
 ` + "`go test ./internal/config -run TestReference -update`" + `.
 `
@@ -55,7 +59,7 @@ func reference(t *testing.T) string {
 		t.Fatal(err)
 	}
 	var b strings.Builder
-	b.WriteString(referenceHead)
+	fmt.Fprintf(&b, referenceHead, strings.Join(Presets(), ", "))
 	var section func(v reflect.Value, prefix string)
 	section = func(v reflect.Value, prefix string) {
 		if prefix != "" {

@@ -10,7 +10,7 @@ import (
 
 // Schema returns the JSON Schema (draft 2020-12) of a configuration: every field
 // with its type, description, default and the values that the static rules
-// allow, in the order of captioner.Config. What fields must be to each other is
+// allow, in the order of captioner.Config, after the preset. What fields must be to each other is
 // left to Parse.
 func Schema() ([]byte, error) {
 	descriptions, err := Descriptions()
@@ -20,6 +20,10 @@ func Schema() ([]byte, error) {
 	defaults := captioner.DefaultConfig()
 	s := schemer{descriptions: descriptions, limits: check(defaults).limits}
 	root := s.section(reflect.ValueOf(defaults), "")
+	root.Properties = append(properties{{presetKey, schema{
+		Type: "string", Default: "", Enum: append([]string{""}, Presets()...),
+		Description: "preset names the configuration whose values stand for the defaults of this one; empty for none.",
+	}}}, root.Properties...)
 	root.Dialect, root.Title = "https://json-schema.org/draft/2020-12/schema", "Configuration of a run"
 	data, err := json.Marshal(root)
 	if err != nil {

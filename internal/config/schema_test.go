@@ -49,6 +49,10 @@ func TestSchemaHasEveryField(t *testing.T) {
 	if err := json.Unmarshal(data, &defaults); err != nil {
 		t.Fatal(err)
 	}
+	if p := root.Properties["preset"]; p.Type != "string" || p.Default != "" || len(p.Enum) != 1+len(config.Presets()) || p.Description == "" {
+		t.Errorf("preset = %+v", p)
+	}
+	delete(root.Properties, "preset") // which no configuration keeps
 	fields := 0
 	var compare func(name string, p property, want any)
 	compare = func(name string, p property, want any) {

@@ -1,12 +1,15 @@
 package e2e_test
 
 import (
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/captioner/captioner"
 )
 
 // TestInterrupted: a command that is interrupted at its work exits with 130,
@@ -54,5 +57,29 @@ func TestInterrupted(t *testing.T) {
 				t.Errorf("it does not say %q:\n%s", tt.says, l.logText())
 			}
 		})
+	}
+}
+
+// TestDemoOutlivesItsRun: who cancels the demonstration's run on the page does
+// not end the server that the page comes from.
+func TestDemoOutlivesItsRun(t *testing.T) {
+	l := newLocal(t, needPrograms(t), filepath.Join(t.TempDir(), "data"), "demo")
+	l.env = []string{"CAPTIONER_SERVER=" + l.api}
+	l.start(t)
+	var list struct{ Runs []captioner.Run }
+	eventually(t, 2*time.Minute, "the run begins", func() bool { return l.get(t, "/runs", &list) == http.StatusOK && len(list.Runs) == 1 })
+	response, err := http.Post(l.api+"/runs/"+list.Runs[0].ID+"/cancel", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	eventually(t, time.Minute, "it says so and goes on", func() bool {
+		return strings.Contains(l.logText(), "has not come to its end: run "+list.Runs[0].ID+" was cancelled")
+	})
+	if code := l.get(t, "/health", nil); code != http.StatusOK {
+		t.Errorf("GET /health: status %d", code)
+	}
+	if code := l.end(t, func() { l.cmd.Process.Signal(os.Interrupt) }); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
 	}
 }

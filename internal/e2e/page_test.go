@@ -260,6 +260,8 @@ func captionPictures(t *testing.T, b *browser, l *local, picture string, live ca
 	greedy, _ := l.predict(t, readFile(t, picture), "greedy")
 	b.give("drop", readFile(t, picture))
 	b.awaitText(".best", greedy.Caption)
+	eval[bool](b, `dispatchEvent(new DragEvent("drop", { dataTransfer: new DataTransfer(), cancelable: true })) || true`)
+	b.awaitText(".result .notice", "no file")
 }
 
 // give pastes a file into the page or drops it there.

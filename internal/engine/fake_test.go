@@ -68,6 +68,12 @@ func serveFake(mode string) error {
 		},
 		ExtractFeatures: fakeExtract,
 		Train:           fakeTrain,
+		ImportModel: func(_ context.Context, req captioner.ImportRequest) (captioner.ImportResult, error) {
+			if req.Model == "" {
+				return captioner.ImportResult{}, &captioner.Error{Kind: captioner.Invalid, Code: "not_the_original", Message: "no model"}
+			}
+			return captioner.ImportResult{Imported: captioner.Imported{Model: captioner.DigestOf([]byte(req.Model))}}, nil
+		},
 	}
 	traced, flush, err := server.Traced(ctx, *traces, "test")
 	if err != nil {

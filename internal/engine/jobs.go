@@ -98,6 +98,27 @@ func (j *Jobs) Train(ctx context.Context, req captioner.TrainRequest, progress f
 	return result, err
 }
 
+// ImportModel makes a model of one that the original system has trained; see
+// captioner.ModelImporter.
+func (j *Jobs) ImportModel(ctx context.Context, req captioner.ImportRequest) (captioner.ImportResult, error) {
+	data, err := json.Marshal(req)
+	if err != nil {
+		return captioner.ImportResult{}, captioner.Wrap(captioner.Internal, err, "write the request")
+	}
+	var result captioner.ImportResult
+	err = j.do(ctx, nil, j.options.Threads, func(e *engine) error {
+		reply, err := e.client.ImportModel(ctx, &pb.ImportModelRequest{RequestJson: data})
+		if err != nil {
+			return e.explain(ctx, err)
+		}
+		if err := json.Unmarshal(reply.GetResultJson(), &result); err != nil {
+			return captioner.Wrap(captioner.Internal, err, "cannot read the engine's result")
+		}
+		return nil
+	})
+	return result, err
+}
+
 // Checkpoint asks every Train that runs or waits to save its state and to
 // return an Unavailable error with code "stopped".
 func (j *Jobs) Checkpoint() {

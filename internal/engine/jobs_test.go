@@ -99,6 +99,18 @@ func TestTrain(t *testing.T) {
 }
 
 // TestTrainCancelled: once Train has returned, the engine has stopped writing.
+func TestImportModel(t *testing.T) {
+	j := newJobs(t)
+	result, err := j.ImportModel(t.Context(), captioner.ImportRequest{Model: "m.keras"})
+	if want := captioner.DigestOf([]byte("m.keras")); err != nil || result.Imported.Model != want {
+		t.Errorf("imported %+v, %v, want the model %s", result, err, want)
+	}
+	_, err = j.ImportModel(t.Context(), captioner.ImportRequest{})
+	if captioner.KindOf(err) != captioner.Invalid || captioner.CodeOf(err) != "not_the_original" {
+		t.Errorf("error %v, want the engine's", err)
+	}
+}
+
 func TestTrainCancelled(t *testing.T) {
 	j := newJobs(t)
 	ctx, cancel := context.WithCancel(t.Context())

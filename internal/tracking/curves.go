@@ -40,9 +40,15 @@ type curves struct {
 	disturbed bool
 }
 
-// housekeeping are the names of metrics that say how far training has come,
-// not how well it goes.
-var housekeeping = []string{"step", "steps", "epochs", "seconds_left"}
+// Housekeeping reports whether a metric says how far training has come, not how
+// well it goes.
+func Housekeeping(name string) bool {
+	switch name {
+	case "step", "steps", "epochs", "seconds_left":
+		return true
+	}
+	return false
+}
 
 // read adds what is new in the database.
 func (c *curves) read(ctx context.Context, store Reader) error {
@@ -71,7 +77,7 @@ func (c *curves) read(ctx context.Context, store Reader) error {
 }
 
 func (c *curves) add(m captioner.Metric) {
-	if slices.Contains(housekeeping, m.Name) {
+	if Housekeeping(m.Name) {
 		return
 	}
 	at, found := slices.BinarySearchFunc(c.rows, m.Step, func(r row, step int) int { return r.step - step })

@@ -190,20 +190,13 @@ func cell(s string) string {
 
 // scoreEvents are the scores of the test split, beside the last step.
 func scoreEvents(at time.Time, step int, e captioner.Evaluation) []*event_go_proto.Event {
-	var values []*summaryValue
-	for _, s := range e.Scores {
-		for i, v := range []float64{s.BLEU1, s.BLEU2, s.BLEU3, s.BLEU4} {
-			values = append(values, scalar(fmt.Sprintf("scores/%s/bleu%d", s.Algorithm, i+1), v))
-		}
-		for _, name := range slices.Sorted(maps.Keys(s.Metrics)) {
-			values = append(values, scalar("scores/"+s.Algorithm+"/"+name, s.Metrics[name]))
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(e.Demonstration)) {
-		values = append(values, scalar("scores/demonstration/"+name, e.Demonstration[name]))
-	}
-	if len(values) == 0 {
+	scores := Scores(e)
+	if len(scores) == 0 {
 		return nil
+	}
+	var values []*summaryValue
+	for _, name := range slices.Sorted(maps.Keys(scores)) {
+		values = append(values, scalar(name, scores[name]))
 	}
 	return []*event_go_proto.Event{event(at, step, values...)}
 }

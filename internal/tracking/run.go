@@ -175,7 +175,7 @@ func (f *runFiles) picture(ctx context.Context, digest captioner.Digest) []byte 
 }
 
 func (f *runFiles) writeScores(ctx context.Context, p captioner.Progress) error {
-	data, err := pictureScores(ctx, f.tracker.opts.Blobs, p)
+	data, err := PictureScores(ctx, f.tracker.opts.Blobs, p)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/csv"
+	"fmt"
 	"strings"
 
 	"github.com/captioner/captioner"
@@ -13,8 +14,8 @@ import (
 // referencesJoint separates a picture's references in bleu_scores.csv.
 const referencesJoint = " | "
 
-// pictureScores gives bleu_scores.csv: a row for each test picture and algorithm.
-func pictureScores(ctx context.Context, blobs captioner.BlobStore, p captioner.Progress) ([]byte, error) {
+// PictureScores gives bleu_scores.csv: a row for each test picture and algorithm.
+func PictureScores(ctx context.Context, blobs captioner.BlobStore, p captioner.Progress) ([]byte, error) {
 	var ds captioner.Dataset
 	if err := captioner.ReadJSON(ctx, blobs, p.Dataset, &ds); err != nil {
 		return nil, err
@@ -48,4 +49,22 @@ func pictureScores(ctx context.Context, blobs captioner.BlobStore, p captioner.P
 	}
 	w.Flush()
 	return b.Bytes(), nil
+}
+
+// Scores names the scores of the test split as charts of a run's metrics do,
+// such as scores/beam/bleu4.
+func Scores(e captioner.Evaluation) map[string]float64 {
+	scores := map[string]float64{}
+	for _, s := range e.Scores {
+		for i, v := range []float64{s.BLEU1, s.BLEU2, s.BLEU3, s.BLEU4} {
+			scores[fmt.Sprintf("scores/%s/bleu%d", s.Algorithm, i+1)] = v
+		}
+		for name, v := range s.Metrics {
+			scores["scores/"+s.Algorithm+"/"+name] = v
+		}
+	}
+	for name, v := range e.Demonstration {
+		scores["scores/demonstration/"+name] = v
+	}
+	return scores
 }

@@ -1,10 +1,12 @@
 package model
 
 import (
+	"errors"
 	"math"
 
 	"github.com/captioner/captioner/ml/encoder"
 	"github.com/captioner/captioner/ml/nn"
+	"github.com/captioner/captioner/ml/text"
 	"github.com/captioner/captioner/ml/tf"
 )
 
@@ -90,8 +92,9 @@ func (d lstmPooled) parts(s *tf.Scope, memory tf.Output) (image, looks tf.Output
 func (d lstmPooled) Words(t *nn.Tower, tokens, memory tf.Output) tf.Output {
 	s := t.Scope
 	sizes := nn.Sizes(s, tokens)
-	if len(sizes) != 3 {
-		return tf.Output{} // the scope holds the error
+	if len(sizes) != 3 || d.SeesPadding {
+		s.UpdateErr("lstm-pooled", errors.New("needs tokens of three axes, and a model that does not see padding"))
+		return tf.Output{}
 	}
 	pictures, length := nn.Size(s, memory, 0), sizes[2]
 	hidden := d.read(t, tokens) // [B·C, T, M]
@@ -187,13 +190,35 @@ func (d lstmPooled) Step(t *nn.Tower, tokens, position, memory, state tf.Output)
 	hidden, cell := nn.LSTMStep(t.Sub("lstm"), gates, last[0], last[1], tf.Output{})
 	next = nn.Concat(s, 1, state, nn.ExpandDims(s, nn.Concat(s, 1, hidden, cell), 1)) // [K, T+1, 2·M]
 
-	states := nn.Slice(s, next, []int32{0, 0, 0}, []int32{-1, -1, int32(d.Width)})
+	states := nn.Slice(s, next, []int32{0, 0, 0}, []int32{-1, -1, int32(d.Width)}) // [K, T+1, M]
+	if d.SeesPadding {
+		states = nn.Concat(s, 1, states, d.pad(t, position, hidden, cell))
+	}
 	scores := tf.Out(s, "BatchMatMulV2", tf.Attrs{"adj_y": true}, looks, states)          // [K, N, T+1]
 	context := tf.Out(s, "BatchMatMulV2", nil, tf.Out(s, "Softmax", nil, scores), states) // [K, N, M]
 
 	x := d.merge(t, nn.Reshape(s, context, -1, 1, d.Heads*d.Width), image)
 	seen = tf.Out(s, "Fill", nil, nn.Pack(s, hypotheses, tf.Int(s, 1)), tf.Scalar(s, 1))
 	return d.Logits(t, nn.Reshape(s, x, -1, d.Width)), seen, next
+}
+
+// pad returns the hidden states that follow where padding fills the sequence up
+// to MaxTokens-1 tokens. It has no gradient.
+//
+//	position      []      how many tokens came before the newest
+//	hidden, cell  [K, M]  after the newest token
+//	result        [K, MaxTokens-2-position, M]
+func (d lstmPooled) pad(t *nn.Tower, position, hidden, cell tf.Output) tf.Output {
+	s := t.Scope
+	size, in := d.Width, d.EmbeddingSize()
+	left := nn.Sub(s, tf.Int(s, int32(d.MaxTokens-2)), position)
+	shape := nn.Pack(s, left, nn.Size(s, hidden, 0), tf.Int(s, int32(in)))
+	words := tf.Out(s, "BroadcastTo", nil, d.embedding(t, tf.Int(s, text.Pad)), shape)
+
+	kernel, bias := nn.LSTMFused(t.Sub("lstm"), in, size)
+	none := tf.Floats(s, make([]float32, size)) // no peepholes
+	block := tf.Add(s, "BlockLSTMV2", nil, nn.Cast(s, left, tf.Int64), words, cell, hidden, kernel, none, none, none, bias)
+	return nn.Transpose(s, block.Output(6), 1, 0, 2)
 }
 
 // merge projects what attention has found, and joins it with the picture.

@@ -27,6 +27,10 @@ type Model struct {
 	Vocabulary int
 	// MaxTokens is the longest token sequence, start and end included.
 	MaxTokens int
+	// SeesPadding has lstm-pooled go on through padding up to MaxTokens-1 tokens
+	// at each step, and look at it, as models of the original do that were
+	// trained so. Such a model can be exported and not trained.
+	SeesPadding bool
 
 	words      *text.Vocabulary
 	encode     encoder.Encoder

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 
 	"github.com/captioner/captioner"
 )
@@ -22,33 +21,21 @@ const (
 	maxWeightsBytes = 2 << 30
 )
 
-// architecture is what an archive says of a model and its weights do not.
-type architecture struct {
-	// maxLength is how many tokens the model reads.
-	maxLength int
-	// masksPadding says whether the padding behind a prefix is left out, as
-	// Keras does with an embedding of mask_zero.
-	masksPadding bool
-	// dropout and recurrentDropout are the LSTM's.
-	dropout, recurrentDropout float64
-}
-
 // readArchive returns the architecture in an archive and its file of weights.
-func readArchive(path string) (architecture, []byte, error) {
-	z, err := zip.OpenReader(path)
+func readArchive(file io.ReaderAt, size int64) (Architecture, []byte, error) {
+	z, err := zip.NewReader(file, size)
 	if err != nil {
-		return architecture{}, nil, captioner.Wrap(captioner.Invalid, err, "the model is not an archive of Keras 3")
+		return Architecture{}, nil, captioner.Wrap(captioner.Corrupt, err, "the model is no archive of Keras 3, or one that is cut short")
 	}
-	defer z.Close()
-	config, err := readPart(&z.Reader, configName, maxConfigBytes)
+	config, err := readPart(z, configName, maxConfigBytes)
 	if err != nil {
-		return architecture{}, nil, err
+		return Architecture{}, nil, err
 	}
 	a, err := parseArchitecture(config)
 	if err != nil {
-		return architecture{}, nil, err
+		return Architecture{}, nil, err
 	}
-	weights, err := readPart(&z.Reader, weightsName, maxWeightsBytes)
+	weights, err := readPart(z, weightsName, maxWeightsBytes)
 	return a, weights, err
 }
 
@@ -102,7 +89,7 @@ type network struct {
 
 // parseArchitecture reads the configuration of a functional model. One that is
 // not the original's is Invalid, with every difference among the problems.
-func parseArchitecture(data []byte) (architecture, error) {
+func parseArchitecture(data []byte) (Architecture, error) {
 	var model struct {
 		Class  string `json:"class_name"`
 		Config struct {
@@ -111,7 +98,7 @@ func parseArchitecture(data []byte) (architecture, error) {
 		} `json:"config"`
 	}
 	if err := json.Unmarshal(data, &model); err != nil {
-		return architecture{}, captioner.Wrap(captioner.Invalid, err, "the archive's %s is not that of a model of Keras 3", configName)
+		return Architecture{}, captioner.Wrap(captioner.Invalid, err, "the archive's %s is not that of a model of Keras 3", configName)
 	}
 	n := &network{layers: map[string]*layer{}}
 	if model.Class != "Functional" {
@@ -124,7 +111,7 @@ func parseArchitecture(data []byte) (architecture, error) {
 		n.layers[l.Name] = &model.Config.Layers[i]
 	}
 	if len(n.problems) > 0 {
-		return architecture{}, n.err()
+		return Architecture{}, n.err()
 	}
 	a := n.follow(histories(model.Config.Outputs))
 	return a, n.err()
@@ -145,7 +132,7 @@ func (n *network) differ(layer, format string, args ...any) {
 }
 
 // follow goes from the output up to both inputs.
-func (n *network) follow(outputs []string) (a architecture) {
+func (n *network) follow(outputs []string) (a Architecture) {
 	out := n.one(outputs, "the output", "Dense", with("activation", "softmax"), with("use_bias", true))
 	merged := n.one(n.inputs(out), "what the output reads", "Dense", with("activation", "relu"), with("use_bias", true))
 	joined := n.one(n.inputs(merged), "what that layer reads", "Concatenate", with("axis", -1.0))
@@ -182,14 +169,14 @@ func (n *network) follow(outputs []string) (a architecture) {
 	if lstm == nil || embedding == nil || text == nil {
 		return a
 	}
-	a.masksPadding, _ = embedding.Config["mask_zero"].(bool)
-	a.dropout, _ = lstm.Config["dropout"].(float64)
-	a.recurrentDropout, _ = lstm.Config["recurrent_dropout"].(float64)
+	a.MasksPadding, _ = embedding.Config["mask_zero"].(bool)
+	a.Dropout, _ = lstm.Config["dropout"].(float64)
+	a.RecurrentDropout, _ = lstm.Config["recurrent_dropout"].(float64)
 	if shape, _ := text.Config["batch_shape"].([]any); len(shape) == 2 {
 		length, _ := shape[1].(float64)
-		a.maxLength = int(length)
+		a.MaxLength = int(length)
 	}
-	if a.maxLength < 1 {
+	if a.MaxLength < 1 {
 		n.differ(text.Name, "has no fixed number of tokens")
 	}
 	return a
@@ -229,7 +216,8 @@ func (n *network) one(names []string, what, class string, settings ...want) *lay
 		if list, ok := got.([]any); ok && len(list) == 1 {
 			got = list[0]
 		}
-		if got != w.value && !(w.value == nil && got == false) {
+		off := w.value == nil && got == false
+		if got != w.value && !off {
 			n.differ(l.Name, "has %s %v, the original's %v", w.name, got, w.value)
 		}
 	}
@@ -303,7 +291,3 @@ func histories(v any) []string {
 	}
 	return nil
 }
-
-// isArchive says whether the file of that name is an archive: the others are
-// files of weights.
-func isArchive(path string) bool { return strings.HasSuffix(strings.ToLower(path), ".keras") }

@@ -1,7 +1,6 @@
 package original
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 
@@ -47,28 +46,11 @@ func layers() []keras.Layer {
 	}
 }
 
-// tensor is a weight of ours.
-type tensor struct {
-	values []float32
-	shape  []int64
-}
-
-// sizes are those of a model.
-type sizes struct{ features, hidden, heads, words, embedding int }
-
-// readWeights reads a file of weights, path or the bytes that an archive has.
-func readWeights(path string, data []byte) (*keras.Weights, error) {
-	if data != nil {
-		return keras.ReadFrom(bytes.NewReader(data), int64(len(data)), layers())
-	}
-	return keras.Read(path, layers())
-}
-
 // measure reads the sizes off the tensors, which must fit together.
-func measure(w *keras.Weights) (sizes, error) {
+func measure(w *keras.Weights) (Sizes, error) {
 	project, query, table := w.Shape("project", "kernel"), w.Shape("attention", "query/kernel"), w.Shape("words", "embeddings")
-	s := sizes{
-		features: int(project[0]), hidden: int(project[1]), heads: int(query[1]), words: int(table[0]), embedding: int(table[1]),
+	s := Sizes{
+		Features: int(project[0]), Hidden: int(project[1]), Heads: int(query[1]), Tokens: int(table[0]), Embedding: int(table[1]),
 	}
 	d, h, n, v, e := project[0], project[1], query[1], table[0], table[1]
 	want := map[string][]int64{
@@ -90,7 +72,7 @@ func measure(w *keras.Weights) (sizes, error) {
 		}
 	}
 	if len(problems) > 0 {
-		return sizes{}, &captioner.Error{
+		return Sizes{}, &captioner.Error{
 			Kind: captioner.Invalid, Code: "weights_mismatch", Problems: problems,
 			Message: "the weights do not fit together to the original's model",
 		}
@@ -100,17 +82,17 @@ func measure(w *keras.Weights) (sizes, error) {
 
 // convert returns the weights under the names and in the layout of lstm-pooled.
 // The key's bias is left out: it has no part in the softmax.
-func convert(w *keras.Weights, s sizes) map[string]tensor {
-	h, n, e := int64(s.hidden), int64(s.heads), int64(s.embedding)
-	made := map[string]tensor{}
+func convert(w *keras.Weights, s Sizes) map[string]Tensor {
+	h, n, e := int64(s.Hidden), int64(s.Heads), int64(s.Embedding)
+	made := map[string]Tensor{}
 	take := func(name, layer, weight string, shape ...int64) {
-		made[name] = tensor{w.Values(layer, weight), shape}
+		made[name] = Tensor{w.Values(layer, weight), shape}
 	}
-	take("encoder/project/kernel", "project", "kernel", int64(s.features), h)
+	take("encoder/project/kernel", "project", "kernel", int64(s.Features), h)
 	take("encoder/project/bias", "project", "bias", h)
 	take("encoder/norm/scale", "norm", "gamma", h)
 	take("encoder/norm/offset", "norm", "beta", h)
-	take("decoder/words/table", "words", "embeddings", int64(s.words), e)
+	take("decoder/words/table", "words", "embeddings", int64(s.Tokens), e)
 	take("decoder/attention/query/kernel", "attention", "query/kernel", h, n*h)
 	take("decoder/attention/query/bias", "attention", "query/bias", n*h)
 	take("decoder/attention/key/kernel", "attention", "key/kernel", h, n*h)
@@ -120,16 +102,16 @@ func convert(w *keras.Weights, s sizes) map[string]tensor {
 	take("decoder/attention/out/bias", "attention", "attention_output/bias", h)
 	take("decoder/merge/kernel", "merge", "kernel", 2*h, h)
 	take("decoder/merge/bias", "merge", "bias", h)
-	take("decoder/logits/kernel", "logits", "kernel", h, int64(s.words))
-	take("decoder/logits/bias", "logits", "bias", int64(s.words))
+	take("decoder/logits/kernel", "logits", "kernel", h, int64(s.Tokens))
+	take("decoder/logits/bias", "logits", "bias", int64(s.Tokens))
 
-	made["decoder/lstm/kernel"] = tensor{ourGates(w.Values("lstm", "kernel"), s.hidden), []int64{e, 4 * h}}
-	made["decoder/lstm/recurrent"] = tensor{ourGates(w.Values("lstm", "recurrent_kernel"), s.hidden), []int64{h, 4 * h}}
-	bias := ourGates(w.Values("lstm", "bias"), s.hidden)
-	for i := s.hidden; i < 2*s.hidden; i++ {
+	made["decoder/lstm/kernel"] = Tensor{ourGates(w.Values("lstm", "kernel"), s.Hidden), []int64{e, 4 * h}}
+	made["decoder/lstm/recurrent"] = Tensor{ourGates(w.Values("lstm", "recurrent_kernel"), s.Hidden), []int64{h, 4 * h}}
+	bias := ourGates(w.Values("lstm", "bias"), s.Hidden)
+	for i := s.Hidden; i < 2*s.Hidden; i++ {
 		bias[i]-- // ours adds 1 to the forget gate
 	}
-	made["decoder/lstm/bias"] = tensor{bias, []int64{4 * h}}
+	made["decoder/lstm/bias"] = Tensor{bias, []int64{4 * h}}
 	return made
 }
 

@@ -9,7 +9,9 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -115,6 +117,7 @@ type doubler struct {
 	mu    sync.Mutex
 	asked []int
 	fail  error
+	hold  chan struct{} // where there is one, Encode waits until it is closed
 }
 
 func (*doubler) Layout() features.Layout {
@@ -124,6 +127,9 @@ func (*doubler) Layout() features.Layout {
 func (*doubler) Batch() int { return 7 }
 
 func (d *doubler) Encode(squares [][]byte) ([][]byte, error) {
+	if d.hold != nil {
+		<-d.hold
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.asked = append(d.asked, len(squares))
@@ -153,6 +159,34 @@ func TestExtractFeaturesEncodes(t *testing.T) {
 		}
 		checkShard(t, req.Output, got.Images)
 	}
+}
+
+// However many pictures a shard has, a few are in memory: those that are prepared
+// wait for the encoder.
+func TestExtractFeaturesWaits(t *testing.T) {
+	const pictures, threads = 200, 2
+	dir, names := writePictures(t, pictures)
+	out := filepath.Join(t.TempDir(), "shard")
+	synctest.Test(t, func(t *testing.T) {
+		var prepared atomic.Int64
+		e := &doubler{hold: make(chan struct{})}
+		finished := make(chan error, 1)
+		go func() {
+			req := captioner.ExtractRequest{ImagesDir: dir, Images: names, MaxPixels: 1000, Threads: threads, Output: out}
+			_, err := predict.ExtractFeatures(t.Context(), stamp{before: func() { prepared.Add(1) }}, e, req, nil)
+			finished <- err
+		}()
+		synctest.Wait() // until nothing goes on
+		// Two batches with the encoder, one that waits for it, one that is being
+		// put together, and what each thread has prepared.
+		if got := prepared.Load(); got < 7 || got > 4*7+4*threads {
+			t.Errorf("%d pictures were prepared while the encoder took none", got)
+		}
+		close(e.hold)
+		if err := <-finished; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestExtractFeaturesEncoderFails(t *testing.T) {

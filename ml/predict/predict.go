@@ -170,22 +170,22 @@ func (p *Predictor) Caption(ctx context.Context, req captioner.CaptionRequest) (
 		return captioner.CaptionReply{}, err // before any picture is looked at
 	}
 	reply := captioner.CaptionReply{Results: make([]captioner.CaptionResult, len(req.Images))}
-	records, layout, err := p.prepareAll(ctx, req.Images, reply.Results)
+	records, err := p.prepareAll(ctx, req.Images, reply.Results)
 	if err != nil {
 		return captioner.CaptionReply{}, err
 	}
 
-	var usable [][]byte
+	var usable []record
 	var owners []int // usable[i] belongs to reply.Results[owners[i]]
-	for i, record := range records {
-		if record != nil {
-			usable, owners = append(usable, record), append(owners, i)
+	for i, r := range records {
+		if r.data != nil {
+			usable, owners = append(usable, r), append(owners, i)
 		}
 	}
-	for start := 0; start < len(usable); start += maxBatch {
-		end := min(start+maxBatch, len(usable))
+	for start := 0; start < len(usable); {
+		batch, layout := nextBatch(usable[start:])
 		queued := time.Now()
-		r, err := p.batches.caption(ctx, usable[start:end], job{options, layout})
+		r, err := p.batches.caption(ctx, batch, job{options, layout})
 		if err != nil {
 			return captioner.CaptionReply{}, err
 		}
@@ -193,20 +193,38 @@ func (p *Predictor) Caption(ctx context.Context, req captioner.CaptionRequest) (
 		for i, h := range r.hypotheses {
 			reply.Results[owners[start+i]].Hypotheses = h
 		}
+		start += len(batch)
 	}
 	return reply, nil
 }
 
-// prepareAll turns each input into pixels, or finds what a shard has of it; nil
-// where its result has an error.
-func (p *Predictor) prepareAll(ctx context.Context, inputs []captioner.ImageInput, results []captioner.CaptionResult) (
-	records [][]byte, layout features.Layout, err error,
-) {
+// record is a prepared picture: its pixels, or what a shard has of it.
+type record struct {
+	data   []byte
+	layout features.Layout
+}
+
+// nextBatch returns the first of the records, as many as share a batch, and
+// their layout.
+func nextBatch(records []record) (batch [][]byte, layout features.Layout) {
+	layout = records[0].layout
+	for _, r := range records[:min(maxBatch, len(records))] {
+		if r.layout != layout {
+			break
+		}
+		batch = append(batch, r.data)
+	}
+	return batch, layout
+}
+
+// prepareAll turns each input into pixels, or finds what a shard has of it;
+// without data where its result has an error.
+func (p *Predictor) prepareAll(ctx context.Context, inputs []captioner.ImageInput, results []captioner.CaptionResult) (records []record, err error) {
 	ctx, preprocess := span.Start(ctx, "preprocess", trace.WithAttributes(attribute.Int("captioner.images", len(inputs))))
 	defer func() { span.End(preprocess, err) }()
-	records = make([][]byte, len(inputs))
-	if layout, err = p.readShards(inputs, records); err != nil {
-		return nil, layout, err
+	records = make([]record, len(inputs))
+	if err := p.readShards(inputs, records); err != nil {
+		return nil, err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(cap(p.preparing))
@@ -223,17 +241,15 @@ func (p *Predictor) prepareAll(ctx context.Context, inputs []captioner.ImageInpu
 			}
 			square, info, err := prepare(signatures{p.model}, input.Data, p.maxPixels)
 			results[i].Width, results[i].Height = info.Oriented()
-			records[i], results[i].Err = square, err
+			records[i], results[i].Err = record{square, features.Pixels(p.pixels)}, err
 			return nil
 		})
 	}
-	return records, layout, group.Wait()
+	return records, group.Wait()
 }
 
-// readShards copies the records of the inputs that name a place in a shard, and
-// returns the layout of the records of all inputs: that of pixels without any.
-func (p *Predictor) readShards(inputs []captioner.ImageInput, records [][]byte) (layout features.Layout, err error) {
-	layout = features.Pixels(p.pixels)
+// readShards copies the records of the inputs that name a place in a shard.
+func (p *Predictor) readShards(inputs []captioner.ImageInput, records []record) error {
 	readers := make(map[string]*features.Reader)
 	defer func() {
 		for _, r := range readers {
@@ -246,26 +262,21 @@ func (p *Predictor) readShards(inputs []captioner.ImageInput, records [][]byte) 
 		}
 		r := readers[input.Shard]
 		if r == nil {
+			var err error
 			if r, err = features.Open(input.Shard); err != nil {
-				return layout, err
+				return err
 			}
 			readers[input.Shard] = r
 			if err := p.checkLayout(r.Layout()); err != nil {
-				return layout, err
+				return err
 			}
-			layout = r.Layout()
 		}
 		if input.Index < 0 || input.Index >= r.Len() {
-			return layout, captioner.Errorf(captioner.Invalid, "there is no picture %d in a shard of %d", input.Index, r.Len())
+			return captioner.Errorf(captioner.Invalid, "there is no picture %d in a shard of %d", input.Index, r.Len())
 		}
-		records[i] = slices.Clone(r.Record(input.Index))
+		records[i] = record{slices.Clone(r.Record(input.Index)), r.Layout()}
 	}
-	for _, input := range inputs {
-		if r := readers[input.Shard]; layout.Type != features.Uint8 && (r == nil || r.Layout() != layout) {
-			return layout, captioner.Errorf(captioner.Invalid, "a request holds pictures beside what an encoder has made of pictures")
-		}
-	}
-	return layout, nil
+	return nil
 }
 
 // checkLayout returns an error unless the model takes records of that layout.

@@ -38,8 +38,6 @@ func (t timing) record(w *work, batch int) {
 	_, decode := span.Start(w.ctx, "decode", trace.WithTimestamp(t.encoded), trace.WithAttributes(pictures,
 		attribute.String("captioner.algorithm", w.job.Algorithm), attribute.Int("captioner.beam_width", w.job.BeamWidth),
 		attribute.Int("captioner.decode.steps", len(t.steps))))
-	for _, at := range t.steps[:min(len(t.steps), maxStepEvents)] {
-		decode.AddEvent("step", trace.WithTimestamp(at))
-	}
+	span.Events(decode, "step", t.steps[:min(len(t.steps), maxStepEvents)])
 	span.EndAt(decode, nil, t.decoded)
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/ml/model"
 	"github.com/captioner/captioner/ml/tf"
 )
 
@@ -34,36 +35,46 @@ func (r *run) export() (captioner.TrainResult, error) {
 		Parameters: r.graph.Parameters(), StoppedEarly: r.stoppedEarly() && r.state.Step < r.steps,
 		Threads: r.state.Threads, TensorFlow: tf.Version(),
 	}
-	dir := r.req.OutputDir
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return result, fmt.Errorf("export: %w", err)
-	}
-	if err := os.RemoveAll(filepath.Join(dir, savedModelDir)); err != nil {
-		return result, fmt.Errorf("export: %w", err)
-	}
-	if err := r.model.Export(filepath.Join(dir, savedModelDir), r.best); err != nil {
-		return result, err
-	}
-	description := captioner.ModelDescription{
-		Model: r.req.Config.Model, MaxTokens: r.data.maxTokens, Pixels: r.req.Config.Model.StoredSize(),
-		Parameters: result.Parameters, TensorFlow: tf.Version(),
-	}
+	description := captioner.ModelDescription{Model: r.req.Config.Model, Parameters: result.Parameters}
 	description.Model.Weights = "" // a path; the weights are in the SavedModel
 	if r.data.layout.Source != "" {
 		description.Features = r.data.layout.String()
 	}
-	for name, content := range map[string]any{
-		vocabularyFile: r.data.vocabulary.Tokens(),
-		modelFile:      description,
-		trainingFile:   Report{TrainResult: result, History: r.state.History},
-	} {
+	return result, write(r.req.OutputDir, r.model, r.best, exported{
+		vocabulary:  r.data.vocabulary.Tokens(),
+		description: description,
+		report:      Report{TrainResult: result, History: r.state.History},
+	})
+}
+
+// exported is what is written beside a SavedModel.
+type exported struct {
+	vocabulary  []string
+	description captioner.ModelDescription // what the model itself says is filled in
+	report      Report
+}
+
+// write writes a model's folder: the SavedModel, and what is known about it.
+func write(dir string, m *model.Model, weights map[string]*tf.Tensor, e exported) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	if err := os.RemoveAll(filepath.Join(dir, savedModelDir)); err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	if err := m.Export(filepath.Join(dir, savedModelDir), weights); err != nil {
+		return err
+	}
+	e.description.MaxTokens, e.description.SeesPadding = m.MaxTokens, m.SeesPadding
+	e.description.Pixels, e.description.TensorFlow = m.StoredSize(), tf.Version()
+	for name, content := range map[string]any{vocabularyFile: e.vocabulary, modelFile: e.description, trainingFile: e.report} {
 		data, err := json.MarshalIndent(content, "", "  ")
 		if err != nil {
-			return result, fmt.Errorf("export %s: %w", name, err)
+			return fmt.Errorf("export %s: %w", name, err)
 		}
 		if err := os.WriteFile(filepath.Join(dir, name), append(data, '\n'), 0o644); err != nil {
-			return result, fmt.Errorf("export: %w", err)
+			return fmt.Errorf("export: %w", err)
 		}
 	}
-	return result, nil
+	return nil
 }

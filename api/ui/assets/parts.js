@@ -40,7 +40,7 @@ export function failure(problem) {
   return h("div", { class: "notice bad", role: "alert" },
     h("p", {}, problem.message),
     problem.errors?.length > 0 && h("ul", {}, problem.errors.map((e) => h("li", {}, e.field ? `${e.field}: ${e.message}` : e.message))),
-    problem.requestID && h("p", { class: "fine" }, "Request ", copyable(problem.requestID)));
+    problem.requestID && h("p", { class: "fine" }, "Request ", copyable("request ID", problem.requestID)));
 }
 
 export const loading = () => h("p", { class: "loading", role: "status" }, "Loading…");
@@ -58,10 +58,10 @@ export function runLink(id) {
   return h("a", { href: `/ui/runs/${path(id)}`, class: "code" }, id);
 }
 
-// copyable is an ID with a button that copies it.
-export function copyable(value, shown = value) {
+// copyable is an ID with a button that copies it; what names it.
+export function copyable(what, value, shown = value) {
   const button = h("button", {
-    type: "button", class: "copy", "aria-label": "Copy", title: "Copy",
+    type: "button", class: "copy", "aria-label": `Copy the ${what}`, title: "Copy",
     async onclick() {
       await navigator.clipboard.writeText(value);
       fill(button, icon("check"));

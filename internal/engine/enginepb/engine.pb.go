@@ -925,6 +925,7 @@ type TrainRequest struct {
 	Resume        string                 `protobuf:"bytes,4,opt,name=resume,proto3" json:"resume,omitempty"`
 	WorkDir       string                 `protobuf:"bytes,5,opt,name=work_dir,json=workDir,proto3" json:"work_dir,omitempty"`
 	OutputDir     string                 `protobuf:"bytes,6,opt,name=output_dir,json=outputDir,proto3" json:"output_dir,omitempty"`
+	WordVectors   string                 `protobuf:"bytes,8,opt,name=word_vectors,json=wordVectors,proto3" json:"word_vectors,omitempty"` // path, empty for random ones
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1001,6 +1002,101 @@ func (x *TrainRequest) GetOutputDir() string {
 	return ""
 }
 
+func (x *TrainRequest) GetWordVectors() string {
+	if x != nil {
+		return x.WordVectors
+	}
+	return ""
+}
+
+type ImportModelRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RequestJson   []byte                 `protobuf:"bytes,1,opt,name=request_json,json=requestJson,proto3" json:"request_json,omitempty"` // captioner.ImportRequest
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportModelRequest) Reset() {
+	*x = ImportModelRequest{}
+	mi := &file_engine_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportModelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportModelRequest) ProtoMessage() {}
+
+func (x *ImportModelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_engine_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportModelRequest.ProtoReflect.Descriptor instead.
+func (*ImportModelRequest) Descriptor() ([]byte, []int) {
+	return file_engine_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ImportModelRequest) GetRequestJson() []byte {
+	if x != nil {
+		return x.RequestJson
+	}
+	return nil
+}
+
+type ImportModelReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ResultJson    []byte                 `protobuf:"bytes,1,opt,name=result_json,json=resultJson,proto3" json:"result_json,omitempty"` // captioner.ImportResult
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportModelReply) Reset() {
+	*x = ImportModelReply{}
+	mi := &file_engine_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportModelReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportModelReply) ProtoMessage() {}
+
+func (x *ImportModelReply) ProtoReflect() protoreflect.Message {
+	mi := &file_engine_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportModelReply.ProtoReflect.Descriptor instead.
+func (*ImportModelReply) Descriptor() ([]byte, []int) {
+	return file_engine_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ImportModelReply) GetResultJson() []byte {
+	if x != nil {
+		return x.ResultJson
+	}
+	return nil
+}
+
 type TrainOutput struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Output:
@@ -1016,7 +1112,7 @@ type TrainOutput struct {
 
 func (x *TrainOutput) Reset() {
 	*x = TrainOutput{}
-	mi := &file_engine_proto_msgTypes[14]
+	mi := &file_engine_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1028,7 +1124,7 @@ func (x *TrainOutput) String() string {
 func (*TrainOutput) ProtoMessage() {}
 
 func (x *TrainOutput) ProtoReflect() protoreflect.Message {
-	mi := &file_engine_proto_msgTypes[14]
+	mi := &file_engine_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1041,7 +1137,7 @@ func (x *TrainOutput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrainOutput.ProtoReflect.Descriptor instead.
 func (*TrainOutput) Descriptor() ([]byte, []int) {
-	return file_engine_proto_rawDescGZIP(), []int{14}
+	return file_engine_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *TrainOutput) GetOutput() isTrainOutput_Output {
@@ -1131,7 +1227,7 @@ type TrainStep struct {
 
 func (x *TrainStep) Reset() {
 	*x = TrainStep{}
-	mi := &file_engine_proto_msgTypes[15]
+	mi := &file_engine_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1143,7 +1239,7 @@ func (x *TrainStep) String() string {
 func (*TrainStep) ProtoMessage() {}
 
 func (x *TrainStep) ProtoReflect() protoreflect.Message {
-	mi := &file_engine_proto_msgTypes[15]
+	mi := &file_engine_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1156,7 +1252,7 @@ func (x *TrainStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrainStep.ProtoReflect.Descriptor instead.
 func (*TrainStep) Descriptor() ([]byte, []int) {
-	return file_engine_proto_rawDescGZIP(), []int{15}
+	return file_engine_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *TrainStep) GetStep() int64 {
@@ -1229,7 +1325,7 @@ type TrainEpoch struct {
 
 func (x *TrainEpoch) Reset() {
 	*x = TrainEpoch{}
-	mi := &file_engine_proto_msgTypes[16]
+	mi := &file_engine_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1241,7 +1337,7 @@ func (x *TrainEpoch) String() string {
 func (*TrainEpoch) ProtoMessage() {}
 
 func (x *TrainEpoch) ProtoReflect() protoreflect.Message {
-	mi := &file_engine_proto_msgTypes[16]
+	mi := &file_engine_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1254,7 +1350,7 @@ func (x *TrainEpoch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrainEpoch.ProtoReflect.Descriptor instead.
 func (*TrainEpoch) Descriptor() ([]byte, []int) {
-	return file_engine_proto_rawDescGZIP(), []int{16}
+	return file_engine_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *TrainEpoch) GetEpoch() int32 {
@@ -1310,7 +1406,7 @@ type TrainSample struct {
 
 func (x *TrainSample) Reset() {
 	*x = TrainSample{}
-	mi := &file_engine_proto_msgTypes[17]
+	mi := &file_engine_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1322,7 +1418,7 @@ func (x *TrainSample) String() string {
 func (*TrainSample) ProtoMessage() {}
 
 func (x *TrainSample) ProtoReflect() protoreflect.Message {
-	mi := &file_engine_proto_msgTypes[17]
+	mi := &file_engine_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1335,7 +1431,7 @@ func (x *TrainSample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrainSample.ProtoReflect.Descriptor instead.
 func (*TrainSample) Descriptor() ([]byte, []int) {
-	return file_engine_proto_rawDescGZIP(), []int{17}
+	return file_engine_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *TrainSample) GetImage() string {
@@ -1369,7 +1465,7 @@ type CheckpointSaved struct {
 
 func (x *CheckpointSaved) Reset() {
 	*x = CheckpointSaved{}
-	mi := &file_engine_proto_msgTypes[18]
+	mi := &file_engine_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1381,7 +1477,7 @@ func (x *CheckpointSaved) String() string {
 func (*CheckpointSaved) ProtoMessage() {}
 
 func (x *CheckpointSaved) ProtoReflect() protoreflect.Message {
-	mi := &file_engine_proto_msgTypes[18]
+	mi := &file_engine_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1394,7 +1490,7 @@ func (x *CheckpointSaved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointSaved.ProtoReflect.Descriptor instead.
 func (*CheckpointSaved) Descriptor() ([]byte, []int) {
-	return file_engine_proto_rawDescGZIP(), []int{18}
+	return file_engine_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CheckpointSaved) GetPath() string {
@@ -1426,7 +1522,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_engine_proto_msgTypes[19]
+	mi := &file_engine_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1438,7 +1534,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_engine_proto_msgTypes[19]
+	mi := &file_engine_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1451,7 +1547,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_engine_proto_rawDescGZIP(), []int{19}
+	return file_engine_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ErrorDetail) GetKind() string {
@@ -1501,7 +1597,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_engine_proto_msgTypes[20]
+	mi := &file_engine_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1513,7 +1609,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_engine_proto_msgTypes[20]
+	mi := &file_engine_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1526,7 +1622,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_engine_proto_rawDescGZIP(), []int{20}
+	return file_engine_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Problem) GetField() string {
@@ -1636,7 +1732,7 @@ const file_engine_proto_rawDesc = "" +
 	"checkpoint\x123\n" +
 	"\x06cancel\x18\x03 \x01(\v2\x19.captioner.engine.v1.StopH\x00R\x06cancelB\a\n" +
 	"\x05input\"\x06\n" +
-	"\x04Stop\"\xb3\x01\n" +
+	"\x04Stop\"\xd6\x01\n" +
 	"\fTrainRequest\x12\x1f\n" +
 	"\vconfig_json\x18\x01 \x01(\fR\n" +
 	"configJson\x12\x18\n" +
@@ -1645,7 +1741,13 @@ const file_engine_proto_rawDesc = "" +
 	"\x06resume\x18\x04 \x01(\tR\x06resume\x12\x19\n" +
 	"\bwork_dir\x18\x05 \x01(\tR\aworkDir\x12\x1d\n" +
 	"\n" +
-	"output_dir\x18\x06 \x01(\tR\toutputDir\"\xf1\x01\n" +
+	"output_dir\x18\x06 \x01(\tR\toutputDir\x12!\n" +
+	"\fword_vectors\x18\b \x01(\tR\vwordVectors\"7\n" +
+	"\x12ImportModelRequest\x12!\n" +
+	"\frequest_json\x18\x01 \x01(\fR\vrequestJson\"3\n" +
+	"\x10ImportModelReply\x12\x1f\n" +
+	"\vresult_json\x18\x01 \x01(\fR\n" +
+	"resultJson\"\xf1\x01\n" +
 	"\vTrainOutput\x124\n" +
 	"\x04step\x18\x01 \x01(\v2\x1e.captioner.engine.v1.TrainStepH\x00R\x04step\x127\n" +
 	"\x05epoch\x18\x02 \x01(\v2\x1f.captioner.engine.v1.TrainEpochH\x00R\x05epoch\x12F\n" +
@@ -1690,12 +1792,13 @@ const file_engine_proto_rawDesc = "" +
 	"\x05field\x18\x01 \x01(\tR\x05field\x12\x12\n" +
 	"\x04line\x18\x02 \x01(\x05R\x04line\x12\x16\n" +
 	"\x06column\x18\x03 \x01(\x05R\x06column\x12\x18\n" +
-	"\amessage\x18\x04 \x01(\tR\amessage2\xe2\x02\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage2\xc1\x03\n" +
 	"\x06Engine\x12H\n" +
 	"\x04Info\x12 .captioner.engine.v1.InfoRequest\x1a\x1e.captioner.engine.v1.InfoReply\x12Q\n" +
 	"\aCaption\x12#.captioner.engine.v1.CaptionRequest\x1a!.captioner.engine.v1.CaptionReply\x12k\n" +
 	"\x0fExtractFeatures\x12+.captioner.engine.v1.ExtractFeaturesRequest\x1a).captioner.engine.v1.ExtractFeaturesEvent0\x01\x12N\n" +
-	"\x05Train\x12\x1f.captioner.engine.v1.TrainInput\x1a .captioner.engine.v1.TrainOutput(\x010\x01B9Z7github.com/captioner/captioner/internal/engine/enginepbb\x06proto3"
+	"\x05Train\x12\x1f.captioner.engine.v1.TrainInput\x1a .captioner.engine.v1.TrainOutput(\x010\x01\x12]\n" +
+	"\vImportModel\x12'.captioner.engine.v1.ImportModelRequest\x1a%.captioner.engine.v1.ImportModelReplyB9Z7github.com/captioner/captioner/internal/engine/enginepbb\x06proto3"
 
 var (
 	file_engine_proto_rawDescOnce sync.Once
@@ -1709,7 +1812,7 @@ func file_engine_proto_rawDescGZIP() []byte {
 	return file_engine_proto_rawDescData
 }
 
-var file_engine_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_engine_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_engine_proto_goTypes = []any{
 	(*InfoRequest)(nil),            // 0: captioner.engine.v1.InfoRequest
 	(*InfoReply)(nil),              // 1: captioner.engine.v1.InfoReply
@@ -1725,39 +1828,43 @@ var file_engine_proto_goTypes = []any{
 	(*TrainInput)(nil),             // 11: captioner.engine.v1.TrainInput
 	(*Stop)(nil),                   // 12: captioner.engine.v1.Stop
 	(*TrainRequest)(nil),           // 13: captioner.engine.v1.TrainRequest
-	(*TrainOutput)(nil),            // 14: captioner.engine.v1.TrainOutput
-	(*TrainStep)(nil),              // 15: captioner.engine.v1.TrainStep
-	(*TrainEpoch)(nil),             // 16: captioner.engine.v1.TrainEpoch
-	(*TrainSample)(nil),            // 17: captioner.engine.v1.TrainSample
-	(*CheckpointSaved)(nil),        // 18: captioner.engine.v1.CheckpointSaved
-	(*ErrorDetail)(nil),            // 19: captioner.engine.v1.ErrorDetail
-	(*Problem)(nil),                // 20: captioner.engine.v1.Problem
+	(*ImportModelRequest)(nil),     // 14: captioner.engine.v1.ImportModelRequest
+	(*ImportModelReply)(nil),       // 15: captioner.engine.v1.ImportModelReply
+	(*TrainOutput)(nil),            // 16: captioner.engine.v1.TrainOutput
+	(*TrainStep)(nil),              // 17: captioner.engine.v1.TrainStep
+	(*TrainEpoch)(nil),             // 18: captioner.engine.v1.TrainEpoch
+	(*TrainSample)(nil),            // 19: captioner.engine.v1.TrainSample
+	(*CheckpointSaved)(nil),        // 20: captioner.engine.v1.CheckpointSaved
+	(*ErrorDetail)(nil),            // 21: captioner.engine.v1.ErrorDetail
+	(*Problem)(nil),                // 22: captioner.engine.v1.Problem
 }
 var file_engine_proto_depIdxs = []int32{
 	3,  // 0: captioner.engine.v1.CaptionRequest.images:type_name -> captioner.engine.v1.ImageInput
 	5,  // 1: captioner.engine.v1.CaptionReply.results:type_name -> captioner.engine.v1.CaptionResult
 	6,  // 2: captioner.engine.v1.CaptionResult.hypotheses:type_name -> captioner.engine.v1.Hypothesis
-	19, // 3: captioner.engine.v1.CaptionResult.error:type_name -> captioner.engine.v1.ErrorDetail
+	21, // 3: captioner.engine.v1.CaptionResult.error:type_name -> captioner.engine.v1.ErrorDetail
 	9,  // 4: captioner.engine.v1.ExtractFeaturesEvent.result:type_name -> captioner.engine.v1.ExtractFeaturesResult
 	10, // 5: captioner.engine.v1.ExtractFeaturesResult.quarantine:type_name -> captioner.engine.v1.Quarantined
 	13, // 6: captioner.engine.v1.TrainInput.start:type_name -> captioner.engine.v1.TrainRequest
 	12, // 7: captioner.engine.v1.TrainInput.checkpoint:type_name -> captioner.engine.v1.Stop
 	12, // 8: captioner.engine.v1.TrainInput.cancel:type_name -> captioner.engine.v1.Stop
-	15, // 9: captioner.engine.v1.TrainOutput.step:type_name -> captioner.engine.v1.TrainStep
-	16, // 10: captioner.engine.v1.TrainOutput.epoch:type_name -> captioner.engine.v1.TrainEpoch
-	18, // 11: captioner.engine.v1.TrainOutput.checkpoint:type_name -> captioner.engine.v1.CheckpointSaved
-	17, // 12: captioner.engine.v1.TrainEpoch.samples:type_name -> captioner.engine.v1.TrainSample
-	20, // 13: captioner.engine.v1.ErrorDetail.problems:type_name -> captioner.engine.v1.Problem
+	17, // 9: captioner.engine.v1.TrainOutput.step:type_name -> captioner.engine.v1.TrainStep
+	18, // 10: captioner.engine.v1.TrainOutput.epoch:type_name -> captioner.engine.v1.TrainEpoch
+	20, // 11: captioner.engine.v1.TrainOutput.checkpoint:type_name -> captioner.engine.v1.CheckpointSaved
+	19, // 12: captioner.engine.v1.TrainEpoch.samples:type_name -> captioner.engine.v1.TrainSample
+	22, // 13: captioner.engine.v1.ErrorDetail.problems:type_name -> captioner.engine.v1.Problem
 	0,  // 14: captioner.engine.v1.Engine.Info:input_type -> captioner.engine.v1.InfoRequest
 	2,  // 15: captioner.engine.v1.Engine.Caption:input_type -> captioner.engine.v1.CaptionRequest
 	7,  // 16: captioner.engine.v1.Engine.ExtractFeatures:input_type -> captioner.engine.v1.ExtractFeaturesRequest
 	11, // 17: captioner.engine.v1.Engine.Train:input_type -> captioner.engine.v1.TrainInput
-	1,  // 18: captioner.engine.v1.Engine.Info:output_type -> captioner.engine.v1.InfoReply
-	4,  // 19: captioner.engine.v1.Engine.Caption:output_type -> captioner.engine.v1.CaptionReply
-	8,  // 20: captioner.engine.v1.Engine.ExtractFeatures:output_type -> captioner.engine.v1.ExtractFeaturesEvent
-	14, // 21: captioner.engine.v1.Engine.Train:output_type -> captioner.engine.v1.TrainOutput
-	18, // [18:22] is the sub-list for method output_type
-	14, // [14:18] is the sub-list for method input_type
+	14, // 18: captioner.engine.v1.Engine.ImportModel:input_type -> captioner.engine.v1.ImportModelRequest
+	1,  // 19: captioner.engine.v1.Engine.Info:output_type -> captioner.engine.v1.InfoReply
+	4,  // 20: captioner.engine.v1.Engine.Caption:output_type -> captioner.engine.v1.CaptionReply
+	8,  // 21: captioner.engine.v1.Engine.ExtractFeatures:output_type -> captioner.engine.v1.ExtractFeaturesEvent
+	16, // 22: captioner.engine.v1.Engine.Train:output_type -> captioner.engine.v1.TrainOutput
+	15, // 23: captioner.engine.v1.Engine.ImportModel:output_type -> captioner.engine.v1.ImportModelReply
+	19, // [19:24] is the sub-list for method output_type
+	14, // [14:19] is the sub-list for method input_type
 	14, // [14:14] is the sub-list for extension type_name
 	14, // [14:14] is the sub-list for extension extendee
 	0,  // [0:14] is the sub-list for field type_name
@@ -1777,7 +1884,7 @@ func file_engine_proto_init() {
 		(*TrainInput_Checkpoint)(nil),
 		(*TrainInput_Cancel)(nil),
 	}
-	file_engine_proto_msgTypes[14].OneofWrappers = []any{
+	file_engine_proto_msgTypes[16].OneofWrappers = []any{
 		(*TrainOutput_Step)(nil),
 		(*TrainOutput_Epoch)(nil),
 		(*TrainOutput_Checkpoint)(nil),
@@ -1789,7 +1896,7 @@ func file_engine_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_engine_proto_rawDesc), len(file_engine_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -27,6 +27,7 @@ const (
 	Engine_Caption_FullMethodName         = "/captioner.engine.v1.Engine/Caption"
 	Engine_ExtractFeatures_FullMethodName = "/captioner.engine.v1.Engine/ExtractFeatures"
 	Engine_Train_FullMethodName           = "/captioner.engine.v1.Engine/Train"
+	Engine_ImportModel_FullMethodName     = "/captioner.engine.v1.Engine/ImportModel"
 )
 
 // EngineClient is the client API for Engine service.
@@ -49,6 +50,8 @@ type EngineClient interface {
 	// Train fits a model and exports it. The first input starts it; a later one
 	// ends it early. The last event holds the result.
 	Train(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[TrainInput, TrainOutput], error)
+	// ImportModel makes a model of one that the original system has trained.
+	ImportModel(ctx context.Context, in *ImportModelRequest, opts ...grpc.CallOption) (*ImportModelReply, error)
 }
 
 type engineClient struct {
@@ -111,6 +114,16 @@ func (c *engineClient) Train(ctx context.Context, opts ...grpc.CallOption) (grpc
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Engine_TrainClient = grpc.BidiStreamingClient[TrainInput, TrainOutput]
 
+func (c *engineClient) ImportModel(ctx context.Context, in *ImportModelRequest, opts ...grpc.CallOption) (*ImportModelReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ImportModelReply)
+	err := c.cc.Invoke(ctx, Engine_ImportModel_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // EngineServer is the server API for Engine service.
 // All implementations must embed UnimplementedEngineServer
 // for forward compatibility.
@@ -131,6 +144,8 @@ type EngineServer interface {
 	// Train fits a model and exports it. The first input starts it; a later one
 	// ends it early. The last event holds the result.
 	Train(grpc.BidiStreamingServer[TrainInput, TrainOutput]) error
+	// ImportModel makes a model of one that the original system has trained.
+	ImportModel(context.Context, *ImportModelRequest) (*ImportModelReply, error)
 	mustEmbedUnimplementedEngineServer()
 }
 
@@ -152,6 +167,9 @@ func (UnimplementedEngineServer) ExtractFeatures(*ExtractFeaturesRequest, grpc.S
 }
 func (UnimplementedEngineServer) Train(grpc.BidiStreamingServer[TrainInput, TrainOutput]) error {
 	return status.Error(codes.Unimplemented, "method Train not implemented")
+}
+func (UnimplementedEngineServer) ImportModel(context.Context, *ImportModelRequest) (*ImportModelReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method ImportModel not implemented")
 }
 func (UnimplementedEngineServer) mustEmbedUnimplementedEngineServer() {}
 func (UnimplementedEngineServer) testEmbeddedByValue()                {}
@@ -228,6 +246,24 @@ func _Engine_Train_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Engine_TrainServer = grpc.BidiStreamingServer[TrainInput, TrainOutput]
 
+func _Engine_ImportModel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ImportModelRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EngineServer).ImportModel(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Engine_ImportModel_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EngineServer).ImportModel(ctx, req.(*ImportModelRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Engine_ServiceDesc is the grpc.ServiceDesc for Engine service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -242,6 +278,10 @@ var Engine_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Caption",
 			Handler:    _Engine_Caption_Handler,
+		},
+		{
+			MethodName: "ImportModel",
+			Handler:    _Engine_ImportModel_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

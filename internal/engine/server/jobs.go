@@ -115,6 +115,31 @@ func (v service) Train(stream grpc.BidiStreamingServer[pb.TrainInput, pb.TrainOu
 	return stream.Send(&pb.TrainOutput{Output: &pb.TrainOutput_ResultJson{ResultJson: data}})
 }
 
+func (v service) ImportModel(ctx context.Context, m *pb.ImportModelRequest) (*pb.ImportModelReply, error) {
+	s := v.server
+	var req captioner.ImportRequest
+	if err := json.Unmarshal(m.GetRequestJson(), &req); err != nil {
+		return nil, wire.Status(captioner.Wrap(captioner.Internal, err, "cannot read the request"))
+	}
+	if err := s.awaitReady(ctx); err != nil {
+		return nil, wire.Status(err)
+	}
+	release, err := s.acquireJob(ctx)
+	if err != nil {
+		return nil, wire.Status(err)
+	}
+	defer release()
+	result, err := s.backend.ImportModel(ctx, req)
+	if err != nil {
+		return nil, wire.Status(err)
+	}
+	data, err := json.Marshal(result)
+	if err != nil {
+		return nil, wire.Status(fmt.Errorf("write the import's result: %w", err))
+	}
+	return &pb.ImportModelReply{ResultJson: data}, nil
+}
+
 // newStop returns a channel and what closes it, any number of times.
 func newStop() (stop chan struct{}, closeStop func()) {
 	stop = make(chan struct{})

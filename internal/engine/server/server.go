@@ -35,6 +35,8 @@ type Backend struct {
 	// a checkpoint, reports it and returns an Unavailable error with code
 	// "stopped"; when ctx ends it stops within one step.
 	Train func(ctx context.Context, req captioner.TrainRequest, stop <-chan struct{}, progress func(captioner.TrainEvent)) (captioner.TrainResult, error)
+	// ImportModel makes a model; see captioner.ModelImporter.
+	ImportModel func(ctx context.Context, req captioner.ImportRequest) (captioner.ImportResult, error)
 }
 
 // Loaded is what Open found.

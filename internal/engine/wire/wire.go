@@ -144,7 +144,7 @@ func FromTrainRequest(r captioner.TrainRequest) (*pb.TrainRequest, error) {
 	}
 	return &pb.TrainRequest{
 		ConfigJson: config, Dataset: r.Dataset, Shards: r.Shards, Resume: r.Resume,
-		WorkDir: r.WorkDir, OutputDir: r.OutputDir,
+		WordVectors: r.WordVectors, WorkDir: r.WorkDir, OutputDir: r.OutputDir,
 	}, nil
 }
 
@@ -152,7 +152,7 @@ func FromTrainRequest(r captioner.TrainRequest) (*pb.TrainRequest, error) {
 func ToTrainRequest(m *pb.TrainRequest) (captioner.TrainRequest, error) {
 	r := captioner.TrainRequest{
 		Dataset: m.GetDataset(), Shards: m.GetShards(), Resume: m.GetResume(),
-		WorkDir: m.GetWorkDir(), OutputDir: m.GetOutputDir(),
+		WordVectors: m.GetWordVectors(), WorkDir: m.GetWorkDir(), OutputDir: m.GetOutputDir(),
 	}
 	if err := json.Unmarshal(m.GetConfigJson(), &r.Config); err != nil {
 		return r, fmt.Errorf("read configuration: %w", err)

@@ -62,7 +62,7 @@ func TestExtractRoundTrip(t *testing.T) {
 func TestTrainRoundTrip(t *testing.T) {
 	request := captioner.TrainRequest{
 		Config: captioner.DefaultConfig(), Dataset: "/d.json", Shards: []string{"/s0", "/s1"},
-		Resume: "/c", WorkDir: "/w", OutputDir: "/o",
+		Resume: "/c", WordVectors: "/v", WorkDir: "/w", OutputDir: "/o",
 	}
 	message, err := wire.FromTrainRequest(request)
 	if err != nil {

@@ -50,6 +50,8 @@ func Run(t *testing.T, open Open) {
 		{"AliasRolledBack", testAliasRolledBack},
 		{"AliasMoveAt", testAliasMoveAt},
 		{"Replicas", testReplicas},
+		{"Deliveries", testDeliveries},
+		{"Leases", testLeases},
 		{"OddText", testOddText},
 		{"ContextEnded", testContextEnded},
 		{"Closed", testClosed},

@@ -131,9 +131,8 @@ func work(t *testing.T, provider trace.TracerProvider) {
 	}
 	_, decode := span.Start(ctx, "decode", trace.WithTimestamp(at), trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
 		attribute.String("algorithm", "beam"), attribute.Int("steps", -3), attribute.Bool("done", true), attribute.Float64("score", -1.5)))
-	for i := range 3 {
-		decode.AddEvent("step", trace.WithTimestamp(at.Add(time.Duration(i)*time.Millisecond)))
-	}
+	decode.AddEvent("begun", trace.WithTimestamp(at))
+	span.Events(decode, "step", []time.Time{at.Add(time.Millisecond), at.Add(2 * time.Millisecond)})
 	decode.SetAttributes(attribute.String("long", strings.Repeat("x", 1000)))
 	span.EndAt(decode, errors.New("it failed"), at.Add(time.Second))
 	decode.AddEvent("too late")

@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/binary"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
@@ -14,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/proto"
 )
 
 // tracer begins spans.
@@ -93,6 +96,18 @@ func (s *recorded) AddEvent(name string, options ...trace.EventOption) {
 	s.change(func(m *tracepb.Span) { m.Events = append(m.Events, event) })
 }
 
+// AddEvents adds an event for each of the times; see span.Events.
+func (s *recorded) AddEvents(name string, at []time.Time) {
+	events := make([]tracepb.Span_Event, len(at)) // one allocation
+	s.change(func(m *tracepb.Span) {
+		m.Events = slices.Grow(m.Events, len(at))
+		for i := range events {
+			events[i].Name, events[i].TimeUnixNano = name, nanoseconds(at[i])
+			m.Events = append(m.Events, &events[i])
+		}
+	})
+}
+
 // SetStatus sets whether what the span stands for has failed.
 func (s *recorded) SetStatus(code codes.Code, description string) {
 	status := &tracepb.Status{}
@@ -110,8 +125,13 @@ func (s *recorded) End(options ...trace.SpanEndOption) {
 	config := trace.NewSpanEndConfig(options...)
 	s.change(func(m *tracepb.Span) {
 		m.EndTimeUnixNano = nanoseconds(config.Timestamp())
-		s.provider.Add(m)
 		s.message = nil
+		encoded, err := proto.Marshal(m)
+		if err != nil { // a text that is not UTF-8
+			otel.Handle(err)
+			return
+		}
+		s.provider.Add(encoded)
 	})
 }
 
@@ -127,19 +147,24 @@ func nanoseconds(t time.Time) uint64 {
 // text.
 func keyValues(attributes []attribute.KeyValue) []*commonpb.KeyValue {
 	converted := make([]*commonpb.KeyValue, len(attributes))
+	pairs := make([]struct { // one allocation
+		attribute commonpb.KeyValue
+		value     commonpb.AnyValue
+	}, len(attributes))
 	for i, a := range attributes {
-		value := &commonpb.AnyValue{}
+		p := &pairs[i]
 		switch a.Value.Type() {
 		case attribute.BOOL:
-			value.Value = &commonpb.AnyValue_BoolValue{BoolValue: a.Value.AsBool()}
+			p.value.Value = &commonpb.AnyValue_BoolValue{BoolValue: a.Value.AsBool()}
 		case attribute.INT64:
-			value.Value = &commonpb.AnyValue_IntValue{IntValue: a.Value.AsInt64()}
+			p.value.Value = &commonpb.AnyValue_IntValue{IntValue: a.Value.AsInt64()}
 		case attribute.FLOAT64:
-			value.Value = &commonpb.AnyValue_DoubleValue{DoubleValue: a.Value.AsFloat64()}
+			p.value.Value = &commonpb.AnyValue_DoubleValue{DoubleValue: a.Value.AsFloat64()}
 		default:
-			value.Value = &commonpb.AnyValue_StringValue{StringValue: a.Value.Emit()}
+			p.value.Value = &commonpb.AnyValue_StringValue{StringValue: a.Value.String()}
 		}
-		converted[i] = &commonpb.KeyValue{Key: string(a.Key), Value: value}
+		p.attribute.Key, p.attribute.Value = string(a.Key), &p.value
+		converted[i] = &p.attribute
 	}
 	return converted
 }

@@ -1,6 +1,6 @@
 // Caption a picture: drop, paste or choose one.
 
-import { announce, fill, h, icon, show } from "../dom.js";
+import { fill, h, icon, show } from "../dom.js";
 import { get, post } from "../api.js";
 import { duration, many, percent, signed } from "../format.js";
 import { copyable, empty, facts, failure, versionLink } from "../parts.js";
@@ -95,12 +95,13 @@ export default function caption(main, { signal }) {
   listen("drop", (event) => {
     event.preventDefault();
     drop.classList.remove("over");
-    choose(event.dataTransfer.files[0]);
+    const [dropped] = event.dataTransfer.files;
+    if (dropped) choose(dropped);
+    else fill(result, failure({ message: "What was dropped is no file. Save the picture first." }));
   });
   listen("paste", (event) => {
-    const pasted = [...event.clipboardData.files].find((f) => f.type.startsWith("image/"));
-    if (pasted) choose(pasted);
-    else if (event.clipboardData.files.length > 0) announce("What was pasted is no picture");
+    const files = [...event.clipboardData.files];
+    choose(files.find((f) => f.type.startsWith("image/")) ?? files[0]);
   });
   signal.addEventListener("abort", () => preview.src && URL.revokeObjectURL(preview.src));
   return "captioner";
@@ -124,7 +125,7 @@ function captions(reply, requestID, beamWidth) {
       ["Model version", versionLink(reply.model_version)],
       ["Time", duration(reply.processing_time_seconds)],
       ["Picture", `${reply.image_size[0]} × ${reply.image_size[1]} pixels`],
-      ["Request ID", copyable(requestID)],
+      ["Request ID", copyable("request ID", requestID)],
     ]),
   ];
 }

@@ -62,7 +62,7 @@ function overview({ dataset, splits, quarantine }, id) {
       { label: "Captions", class: "number", cell: (s) => count(s.captions) },
       { label: "Per picture", class: "number", cell: (s) => (s.images ? (s.captions / s.images).toFixed(1) : "–") },
     ], splits),
-    facts([["Pictures", count(images)], ["Quarantined", count(quarantine.total)], ["Data set", copyable(dataset, dataset.slice(0, 12))], ["Run", runLink(id)]]));
+    facts([["Pictures", count(images)], ["Quarantined", count(quarantine.total)], ["Data set", copyable("data set", dataset, dataset.slice(0, 12))], ["Run", runLink(id)]]));
 }
 
 // lengths is a histogram of all captions' lengths.

@@ -15,7 +15,7 @@ export default function run(main, { params: [id], signal }) {
   const outcome = h("div", {}, loading());
   const stages = stageList();
   const training = trainingView(address, signal);
-  fill(main, heading("Run", again, cancel), h("p", { class: "subtitle" }, copyable(id), state), about, outcome, stages.element, training.element);
+  fill(main, heading("Run", again, cancel), h("p", { class: "subtitle" }, copyable("run ID", id), state), about, outcome, stages.element, training.element);
   show(stages.element, false);
 
   let current = null;
@@ -39,9 +39,10 @@ export default function run(main, { params: [id], signal }) {
     fill(about, facts([
       ["Started", when(run.started_at)],
       ["Took", run.finished_at && duration(between(run.started_at, run.finished_at))],
-      ["Trace", run.trace_id && copyable(run.trace_id, run.trace_id.slice(0, 12))],
+      ["Trace", run.trace_id && copyable("trace ID", run.trace_id, run.trace_id.slice(0, 12))],
       ["Data set", run.dataset && h("a", { href: `/ui/data/${path(id)}` }, "Splits, words, quarantine")],
       ["Workflow", run.temporal_url && h("a", { href: run.temporal_url, rel: "noreferrer", target: "_blank" }, "Temporal Web UI ", icon("link"))],
+      ["Tracking", run.mlflow_url && h("a", { href: run.mlflow_url, rel: "noreferrer", target: "_blank" }, "MLflow ", icon("link"))],
     ]));
     if (run.stages) stages.update(run.stages, run.state);
   }

@@ -32,7 +32,7 @@ export default function start(main, { signal, go }) {
 function form(schema, given, signal, go) {
   const fields = new Map(); // by dotted name, in the order of the schema
   const groups = new Map(); // sections and groups of fields, by dotted name
-  const sections = Object.entries(schema.properties).map(([name, section]) => sectionOf(name, section));
+  const sections = Object.entries(schema.properties).filter(([, section]) => section.properties).map(([name, section]) => sectionOf(name, section));
   const message = h("div");
   const check = h("button", { type: "button", class: "button", onclick: () => send(false) }, "Check");
   const begin = h("button", { type: "submit", class: "button primary" }, "Start");
@@ -71,7 +71,7 @@ function form(schema, given, signal, go) {
   function groupOf(name, key, property, section) {
     const wrong = h("p", { class: "error", id: `e-${name}`, hidden: true });
     const element = h("fieldset", { class: "wide", id: `f-${name}`, tabindex: "-1" }, h("legend", {}, words(key)),
-      h("p", { class: "fine muted" }, explain(key, property.description)), wrong, h("div", { class: "grid three" }, membersOf(name, property, section)));
+      h("p", { class: "fine muted" }, explain(key, property.description)), wrong, h("div", { class: "grid three" }, membersOf(name, withoutShared(property), section)));
     groups.set(name, { ...section, element, wrong, section });
     return element;
   }
@@ -134,7 +134,7 @@ function form(schema, given, signal, go) {
         text(group.wrong, sentence(p.message));
         show(group.wrong, true);
       }
-      const label = p.field ? p.field.split(".").map(words).join(" › ") : "";
+      const label = labels[p.field] ?? (p.field ? p.field.split(".").map(words).join(" › ") : "");
       if (!field && !group) return h("li", {}, label && `${label}: `, p.message);
       return h("li", {}, h("a", { href: `#f-${p.field}`, onclick: (event) => visit(event, field?.input ?? group.element) }, label), ` ${p.message}`);
     });
@@ -151,10 +151,18 @@ function visit(event, target) {
   target.focus({ preventScroll: true });
 }
 
+// withoutShared leaves out what is said of each member of a group alike: the
+// group says it.
+function withoutShared(group) {
+  const members = Object.entries(group.properties);
+  if (new Set(members.map(([, member]) => member.description)).size > 1) return group;
+  return { ...group, properties: Object.fromEntries(members.map(([key, member]) => [key, { ...member, description: "" }])) };
+}
+
 // explain shortens a field's comment, which begins with its name: the label says
 // that already. "steps is the number of …" becomes "The number of …".
 function explain(key, description = "") {
-  const said = description.replace(new RegExp(`^${key} (?:(?:is|are|describes|says) |(?=[a-z]+s ))`), "");
+  const said = description.replace(new RegExp(`^${key} (?:(?:is|are|describes|says|name) |(?=[a-z]+s ))`), "");
   return /^\S*[_\d]/.test(said) ? said : said && said[0].toUpperCase() + said.slice(1); // names stay as they are
 }
 

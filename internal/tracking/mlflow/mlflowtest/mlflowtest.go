@@ -1,0 +1,216 @@
+// Package mlflowtest gives tests a real MLflow server, and its own Python client
+// to read with what a server has been given.
+package mlflowtest
+
+import (
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	startLimit = 3 * time.Minute // it reads thousands of Python files first
+	startPoll  = 100 * time.Millisecond
+)
+
+// Python returns the interpreter that tools/mlflow has installed. Where it is
+// missing the test is skipped, and fails in continuous integration, which
+// installs it.
+func Python(t testing.TB) string {
+	t.Helper()
+	cache := os.Getenv("CAPTIONER_CACHE")
+	if cache == "" {
+		dir, err := os.UserCacheDir()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cache = filepath.Join(dir, "captioner")
+	}
+	found, err := filepath.Glob(filepath.Join(cache, "mlflow-*", "complete"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found) == 0 {
+		const message = "MLflow is not installed: run tools/mlflow"
+		if os.Getenv("CI") != "" {
+			t.Fatal(message)
+		}
+		t.Skip("SKIPPED: " + message)
+	}
+	return filepath.Join(filepath.Dir(found[len(found)-1]), "bin", "python")
+}
+
+// Options of a server; the zero value knows no users.
+type Options struct {
+	// Users has it ask for a name and password: those of Admin and AdminPassword.
+	Users bool
+}
+
+// The user that a server with users knows.
+const (
+	Admin         = "admin"
+	AdminPassword = "password of twelve"
+)
+
+// Server is an MLflow server of a test.
+type Server struct {
+	// URL is its address.
+	URL string
+
+	dir, python string
+	opts        Options
+	process     *exec.Cmd
+}
+
+// Start starts a server for the test and its subtests, and ends it afterwards.
+// It takes some ten seconds to start, so that short tests are skipped.
+func Start(t testing.TB, opts Options) *Server {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("MLflow's server takes long to start")
+	}
+	python := Python(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{URL: "http://" + listener.Addr().String(), dir: t.TempDir(), python: python, opts: opts}
+	listener.Close()
+	s.Restart(t)
+	t.Cleanup(func() { s.Stop(t) })
+	return s
+}
+
+// Restart starts the server again, with all that it had.
+func (s *Server) Restart(t testing.TB) {
+	t.Helper()
+	_, port, _ := strings.Cut(strings.TrimPrefix(s.URL, "http://"), ":")
+	args := []string{
+		"-m", "mlflow", "server", "--host", "127.0.0.1", "--port", port, "--workers", "1",
+		"--backend-store-uri", "sqlite:///" + filepath.Join(s.dir, "mlflow.db"),
+		"--artifacts-destination", filepath.Join(s.dir, "artifacts"),
+	}
+	env := append(os.Environ(), "MLFLOW_DISABLE_TELEMETRY=true", "MLFLOW_TRACKING_URI=")
+	if s.opts.Users {
+		args = append(args, "--app-name", "basic-auth")
+		settings := filepath.Join(s.dir, "auth.ini")
+		s.write(t, settings, fmt.Sprintf("[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///%s\nadmin_username = %s\nadmin_password = %s\n",
+			filepath.Join(s.dir, "users.db"), Admin, AdminPassword))
+		env = append(env, "MLFLOW_AUTH_CONFIG_PATH="+settings, "MLFLOW_FLASK_SERVER_SECRET_KEY=of a test")
+	}
+	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	s.process = exec.Command(s.python, args...)
+	s.process.Dir, s.process.Env = s.dir, env
+	s.process.Stdout, s.process.Stderr = log, log
+	s.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // it has children
+	if err := s.process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(startLimit); !s.healthy(); time.Sleep(startPoll) {
+		if time.Now().After(deadline) {
+			text, _ := os.ReadFile(log.Name())
+			s.Stop(t)
+			t.Fatalf("MLflow did not start within %s:\n%s", startLimit, text)
+		}
+	}
+}
+
+func (s *Server) healthy() bool {
+	response, err := http.Get(s.URL + "/health")
+	if err != nil {
+		return false
+	}
+	response.Body.Close()
+	return response.StatusCode == http.StatusOK
+}
+
+// Stop kills the server.
+func (s *Server) Stop(t testing.TB) {
+	t.Helper()
+	if s.process == nil {
+		return
+	}
+	if err := syscall.Kill(-s.process.Process.Pid, syscall.SIGKILL); err != nil {
+		t.Error(err)
+	}
+	_ = s.process.Wait() // it was killed
+	s.process = nil
+}
+
+func (s *Server) write(t testing.TB, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Run is a run as MLflow's Python client reads it.
+type Run struct {
+	ID         string
+	Name       string
+	Status     string
+	Experiment string
+	StartTime  int64 `json:"start_time"` // milliseconds
+	EndTime    int64 `json:"end_time"`
+	Params     map[string]string
+	Tags       map[string]string
+	// Metrics has every point, [step, value, timestamp] in the order of the
+	// steps; a value that is no number is a text.
+	Metrics map[string][][3]any
+	// Artifacts has the content of every file, by path; of large ones the
+	// beginning.
+	Artifacts map[string]string
+}
+
+// ModelVersion is a registered version as MLflow's Python client reads it.
+type ModelVersion struct {
+	Version     string
+	RunID       string `json:"run_id"`
+	Source      string
+	Description string
+	Tags        map[string]string
+	Aliases     []string
+}
+
+// Contents is all that the server has.
+type Contents struct {
+	Runs   []Run
+	Models map[string][]ModelVersion
+}
+
+//go:embed read.py
+var readScript string
+
+// Read reads everything with MLflow's own client.
+func (s *Server) Read(t testing.TB) Contents {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), s.python, "-c", readScript)
+	cmd.Dir = s.dir
+	cmd.Env = append(os.Environ(), "MLFLOW_DISABLE_TELEMETRY=true", "MLFLOW_TRACKING_URI="+s.URL)
+	if s.opts.Users {
+		cmd.Env = append(cmd.Env, "MLFLOW_TRACKING_USERNAME="+Admin, "MLFLOW_TRACKING_PASSWORD="+AdminPassword)
+	}
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("read with MLflow's client: %v", err)
+	}
+	var c Contents
+	if err := json.Unmarshal(out, &c); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
