@@ -271,13 +271,7 @@ func (f *fixture) awaitAll(t *testing.T) {
 // tracked returns the runs of the experiment as MLflow's own client reads them.
 func (f *fixture) tracked(t *testing.T) []mlflowtest.Run {
 	t.Helper()
-	var runs []mlflowtest.Run
-	for _, r := range f.server.Read(t).Runs {
-		if r.Experiment == f.name {
-			runs = append(runs, r)
-		}
-	}
-	return runs
+	return f.server.Read(t, f.name).Runs
 }
 
 // checkCurves compares what MLflow has with the database: each point once, with
@@ -378,7 +372,7 @@ func testWhole(t *testing.T, f *fixture) {
 		Tags:        map[string]string{"captioner.version": string(version), "captioner.run_id": f.runID, "captioner.url": "http://captioner/ui/models/" + string(version)},
 	}}
 	slices.Sort(want[0].Aliases)
-	if diff := cmp.Diff(want, f.server.Read(t).Models[f.name]); diff != "" {
+	if diff := cmp.Diff(want, f.server.Read(t, f.name).Models[f.name]); diff != "" {
 		t.Errorf("model versions (-want +got):\n%s", diff)
 	}
 
@@ -459,7 +453,7 @@ func testReplyLost(t *testing.T, f *fixture) {
 	if r := f.checkCurves(t); r.Status != "FINISHED" {
 		t.Errorf("status %s", r.Status)
 	}
-	if versions := f.server.Read(t).Models[f.name]; len(versions) != 1 {
+	if versions := f.server.Read(t, f.name).Models[f.name]; len(versions) != 1 {
 		t.Errorf("model versions %+v, want one", versions)
 	}
 }
