@@ -34,7 +34,7 @@ Ctrl-C leaves a run at a server running; a run of the local mode that was starte
 for it goes on from its checkpoint when the local mode starts again.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := resumed.check(cmd, file != "" || preset != ""); err != nil {
+			if err := resumed.check(cmd, file, preset); err != nil {
 				return err
 			}
 			client := newAPIClient(g.server)
@@ -75,10 +75,10 @@ for it goes on from its checkpoint when the local mode starts again.`,
 	}
 	addLocalFlags(cmd, &o)
 	cmd.Flags().StringVar(&file, "config", "", "configuration in YAML or JSON (default: every default)")
-	addPresetFlag(cmd, &preset)
 	cmd.Flags().StringVar(&resumed.run, "resume", "", "run whose training to go on from")
 	cmd.Flags().IntVar(&resumed.epochs, "epochs", 0, "with --resume: epochs in all, those done included (default: as before)")
 	cmd.Flags().Float64Var(&resumed.rate, "learning-rate", 0, "with --resume: learning rate from now on (default: as before)")
+	addPresetFlag(cmd, &preset)
 	cmd.Flags().BoolVar(&detach, "detach", false, "leave once the run is started")
 	return cmd
 }
@@ -91,9 +91,9 @@ type resumption struct {
 }
 
 // check refuses flags that mean nothing together.
-func (r resumption) check(cmd *cobra.Command, configured bool) error {
-	if r.run != "" && configured {
-		return usageError{errors.New("--config or --preset and --resume exclude each other: a run goes on with the configuration that it had")}
+func (r resumption) check(cmd *cobra.Command, file, preset string) error {
+	if r.run != "" && (file != "" || preset != "") {
+		return usageError{errors.New("--resume excludes --config and --preset: a run goes on with the configuration that it had")}
 	}
 	for _, name := range []string{"epochs", "learning-rate"} {
 		if r.run == "" && cmd.Flags().Changed(name) {

@@ -137,7 +137,7 @@ func ImportOriginal(data []byte) (Import, error) {
 	}
 	im.encoder()
 	base.Model.ImageSize = cfg.Model.ImageSize // it follows from the encoder
-	out.File = append([]byte("preset: original\n"), marshalDifferences(cfg, base)...)
+	out.File = append([]byte("preset: original\n"), marshalOver(cfg, base)...)
 	return out, Error(append(im.problems, Check(cfg)...))
 }
 
@@ -359,8 +359,8 @@ func valueOf(cfg captioner.Config, name string) string {
 	return scalar(v)
 }
 
-// marshalDifferences writes the fields of a configuration that are not those of base.
-func marshalDifferences(cfg, base captioner.Config) []byte {
+// marshalOver writes the fields of a configuration that are not those of base.
+func marshalOver(cfg, base captioner.Config) []byte {
 	var b strings.Builder
 	var walk func(v, base reflect.Value, indent string)
 	walk = func(v, base reflect.Value, indent string) {
