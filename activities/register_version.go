@@ -44,11 +44,11 @@ type RegisterVersionInput struct {
 	ConfigDigest captioner.Digest `json:"config_digest"`
 	// Weights is the digest of the encoder's weights; empty without any.
 	Weights captioner.Digest `json:"weights,omitempty"`
+	// Continues is TrainInput's.
+	Continues captioner.Digest `json:"continues,omitempty"`
 	// WordVectors is the digest of the file that the words' vectors started with;
 	// empty without one.
 	WordVectors captioner.Digest `json:"word_vectors,omitempty"`
-	// Continues is TrainInput's.
-	Continues captioner.Digest `json:"continues,omitempty"`
 	// ResultVersions are those of the steps that made the version.
 	ResultVersions map[string]int `json:"result_versions"`
 }

@@ -34,12 +34,12 @@ type TrainInput struct {
 	Config captioner.Config `json:"config"`
 	// Weights is the blob of the encoder's weights; empty without any.
 	Weights captioner.Digest `json:"weights,omitempty"`
-	// WordVectors is the blob that the words' vectors start with; empty for
-	// random ones.
-	WordVectors captioner.Digest `json:"word_vectors,omitempty"`
 	// Continues is the checkpoint of another training that this one goes on from;
 	// empty for one from the seed.
 	Continues captioner.Digest `json:"continues,omitempty"`
+	// WordVectors is the blob that the words' vectors start with; empty for
+	// random ones.
+	WordVectors captioner.Digest `json:"word_vectors,omitempty"`
 	// RunID is the run whose record is told where its metrics are; part of no key.
 	RunID string `json:"run_id,omitempty"`
 }

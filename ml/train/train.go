@@ -65,9 +65,9 @@ type run struct {
 
 // Run trains the model that the request describes, from the seed or from a
 // checkpoint, and exports the best epoch's weights. It calls progress from
-// this goroutine. Checkpoints are written in the background. When stop is closed it saves a checkpoint and returns an
-// Unavailable error with code "stopped"; when ctx ends it returns ctx's error
-// after at most one step.
+// this goroutine. Checkpoints are written in the background. When stop is closed
+// it saves one and returns an Unavailable error with code "stopped"; when ctx
+// ends it returns ctx's error after at most one step.
 func Run(ctx context.Context, req captioner.TrainRequest, stop <-chan struct{}, progress func(captioner.TrainEvent)) (captioner.TrainResult, error) {
 	r := &run{req: req, progress: progress, write: tf.WriteTensors}
 	return r.run(ctx, stop)
