@@ -84,7 +84,7 @@ verify: build ## Run every test and the long ones: the full demonstration, anoth
 race: ## Run the fast tests under the race detector
 	@CGO_ENABLED=1 go test -json -race -short -timeout 20m $$($(PURE_PACKAGES)) | go run tools/testreport/main.go
 
-.PHONY: lint fmt workflowcheck fuzz bench cover
+.PHONY: lint fmt workflowcheck fuzz bench gpu-check cover
 lint: ## Check formatting and lint
 	@unformatted="$$(gofmt -l $$(git ls-files '*.go'))"; [ -z "$$unformatted" ] || { echo "not formatted (make fmt):"; echo "$$unformatted"; exit 1; }
 	@$(TENSORFLOW) go vet ./...
@@ -112,6 +112,9 @@ fuzz: ## Fuzz every parser for FUZZTIME each
 
 bench: build ## Run the benchmarks of docs/results.md
 	@$(TENSORFLOW) $(BINARIES) go test -run '^$$' -bench . -benchmem -timeout 60m ./...
+
+gpu-check: ## Compare GPU and processor, and measure the GPU, where there is one
+	@$(TENSORFLOW) tools/gpucheck
 
 cover: build ## Write cover.out and print the coverage of each package
 	@$(TENSORFLOW) $(BINARIES) go test -coverprofile cover.out -timeout 60m ./... | grep -v 'no test files'

@@ -274,3 +274,7 @@ type ModelDescription struct {
 // signature serving_default what EvaluationConfig.NoRepeatNGram is to a search:
 // training gives it the default, registering a version the version's own.
 const NoRepeatNGramNode = "serving_default/no_repeat_ngram/Const/Const"
+
+// WeightAttribute is the attribute of a constant in an exported graph that says
+// which of the model's weights it is.
+const WeightAttribute = "_weight"

@@ -59,12 +59,16 @@ func (e Evaluation) Score(algorithm string) (Scores, bool) {
 // from. It holds no time, path, address or run ID, so that equal inputs give
 // an equal version.
 type Lineage struct {
-	Dataset Digest `json:"dataset"`
+	// Dataset is empty for an imported version.
+	Dataset Digest `json:"dataset,omitempty"`
 	// Config is the digest of the configuration without its paths.
 	Config Digest `json:"config"`
 	// Weights is the digest of the file of weights that the encoder began with;
 	// empty for one that was trained from scratch.
 	Weights Digest `json:"weights,omitempty"`
+	// WordVectors is the digest of the file that the words' vectors started with;
+	// empty for random ones.
+	WordVectors Digest `json:"word_vectors,omitempty"`
 	// ResultVersions are the hand-raised versions of the steps that made it.
 	ResultVersions map[string]int `json:"result_versions"`
 	TensorFlow     string         `json:"tensorflow"`

@@ -111,10 +111,10 @@ type Store interface {
 	// PutDelivery records how much of a run a tracking server has; NotFound for
 	// a run that was never recorded. Delivery returns a run's latest one, to
 	// whichever server; NotFound. Undelivered lists those to a server that are
-	// not complete, of the newest runs first.
+	// not complete among those of the newest runs, the newest first.
 	PutDelivery(ctx context.Context, d Delivery) error
 	Delivery(ctx context.Context, runID string) (Delivery, error)
-	Undelivered(ctx context.Context, server string, limit int) ([]Delivery, error)
+	Undelivered(ctx context.Context, server string, newest int) ([]Delivery, error)
 	// TakeLease gives the holder the lease of that name for a time, or prolongs
 	// it; false while another holds it. GiveBackLease ends one before its time.
 	TakeLease(ctx context.Context, name, holder string, length time.Duration) (held bool, err error)

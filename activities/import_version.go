@@ -20,7 +20,10 @@ import (
 func ImportVersion(ctx context.Context, a *Activities, importer captioner.ModelImporter,
 	req captioner.ImportRequest, pictures []string,
 ) (captioner.ModelVersion, error) {
-	b := bundle{config: captioner.DefaultConfig()}
+	b := bundle{
+		config:     captioner.DefaultConfig(),
+		evaluation: captioner.Evaluation{Scores: []captioner.Scores{}, Samples: []captioner.SampleCaption{}},
+	}
 	var err error
 	if b.pictures, err = readGolden(pictures); err != nil {
 		return captioner.ModelVersion{}, err
@@ -50,8 +53,10 @@ func ImportVersion(ctx context.Context, a *Activities, importer captioner.ModelI
 	if err != nil {
 		return captioner.ModelVersion{}, err
 	}
-	b.lineage = captioner.Lineage{Config: digest, TensorFlow: result.Training.TensorFlow, Imported: &result.Imported}
-	v := captioner.ModelVersion{CreatedAt: a.now(), Lineage: b.lineage, Training: result.Training}
+	b.lineage = captioner.Lineage{
+		Config: digest, TensorFlow: result.Training.TensorFlow, Imported: &result.Imported, ResultVersions: map[string]int{},
+	}
+	v := captioner.ModelVersion{CreatedAt: a.now(), Evaluation: b.evaluation, Lineage: b.lineage, Training: result.Training}
 	if v.Version, err = a.assemble(ctx, string(key), b); err != nil {
 		return captioner.ModelVersion{}, err
 	}

@@ -31,6 +31,8 @@ type PreparedData struct {
 type PrepareDataResult struct {
 	Provenance
 	PreparedData
+	// WordVectors is nil without data.glove.
+	WordVectors *WordVectors `json:"word_vectors,omitempty"`
 }
 
 // PrepareData reads captions and pictures and makes the data set's manifest:
@@ -41,14 +43,23 @@ func (a *Activities) PrepareData(ctx context.Context, in PrepareDataInput) (Prep
 	if err != nil {
 		return PrepareDataResult{}, err
 	}
+	vectors, err := digestVectors(in.Data.GloVe)
+	if err != nil {
+		return PrepareDataResult{}, err
+	}
 	out, err := step[PrepareDataResult, *PrepareDataResult]{
 		Name: StepPrepareData,
 		Inputs: struct {
-			Files captioner.Digest     `json:"files"`
-			Data  captioner.DataConfig `json:"data"`
-		}{files, withoutPaths(in.Data)},
+			Files       captioner.Digest     `json:"files"`
+			Data        captioner.DataConfig `json:"data"`
+			WordVectors captioner.Digest     `json:"word_vectors,omitempty"`
+		}{files, withoutPaths(in.Data), vectors},
 		Present: func(ctx context.Context, out PrepareDataResult) (bool, error) {
-			return a.present(ctx, out.Dataset)
+			blobs := []captioner.Digest{out.Dataset}
+			if out.WordVectors != nil {
+				blobs = append(blobs, out.WordVectors.Vectors)
+			}
+			return a.present(ctx, blobs...)
 		},
 		Compute: func(ctx context.Context, _ string) (PrepareDataResult, error) {
 			ds, err := dataset.Prepare(ctx, in.Data, func(done, total int) {
@@ -57,8 +68,15 @@ func (a *Activities) PrepareData(ctx context.Context, in PrepareDataInput) (Prep
 			if err != nil {
 				return PrepareDataResult{}, err
 			}
-			prepared, err := a.putDataset(ctx, ds)
-			return PrepareDataResult{PreparedData: prepared}, err
+			var out PrepareDataResult
+			if vectors != "" {
+				if out.WordVectors, err = a.putVectors(ctx, in.Data.GloVe, vectors, ds.Vocabulary); err != nil {
+					return PrepareDataResult{}, err
+				}
+				logger(ctx).Info("word vectors: " + out.WordVectors.String())
+			}
+			out.PreparedData, err = a.putDataset(ctx, ds)
+			return out, err
 		},
 	}.run(ctx, a)
 	if err != nil {
@@ -86,7 +104,7 @@ func (a *Activities) putDataset(ctx context.Context, ds captioner.Dataset) (Prep
 
 // withoutPaths is what of the section data changes a prepared data set.
 func withoutPaths(data captioner.DataConfig) captioner.DataConfig {
-	data.Images, data.Captions, data.SplitFiles = "", "", captioner.SplitFiles{}
+	data.Images, data.Captions, data.SplitFiles, data.GloVe = "", "", captioner.SplitFiles{}, ""
 	data.ShardSize = 0
 	return data
 }

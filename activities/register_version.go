@@ -46,6 +46,9 @@ type RegisterVersionInput struct {
 	Weights captioner.Digest `json:"weights,omitempty"`
 	// Continues is TrainInput's.
 	Continues captioner.Digest `json:"continues,omitempty"`
+	// WordVectors is the digest of the file that the words' vectors started with;
+	// empty without one.
+	WordVectors captioner.Digest `json:"word_vectors,omitempty"`
 	// ResultVersions are those of the steps that made the version.
 	ResultVersions map[string]int `json:"result_versions"`
 }
@@ -101,7 +104,7 @@ func (a *Activities) RegisterVersion(ctx context.Context, in RegisterVersionInpu
 
 func lineageOf(in RegisterVersionInput) captioner.Lineage {
 	lineage := captioner.Lineage{
-		Dataset: in.Dataset, Config: in.ConfigDigest, Weights: in.Weights, ResultVersions: in.ResultVersions,
+		Dataset: in.Dataset, Config: in.ConfigDigest, Weights: in.Weights, WordVectors: in.WordVectors, ResultVersions: in.ResultVersions,
 		TensorFlow: in.Training.TensorFlow, Threads: in.Training.Threads, Continues: in.Continues,
 	}
 	lineage.Seeds.Data = in.Config.Data.Seed

@@ -37,6 +37,9 @@ type TrainInput struct {
 	// Continues is the checkpoint of another training that this one goes on from;
 	// empty for one from the seed.
 	Continues captioner.Digest `json:"continues,omitempty"`
+	// WordVectors is the blob that the words' vectors start with; empty for
+	// random ones.
+	WordVectors captioner.Digest `json:"word_vectors,omitempty"`
 	// RunID is the run whose record is told where its metrics are; part of no key.
 	RunID string `json:"run_id,omitempty"`
 }
@@ -70,13 +73,14 @@ func TrainKey(in TrainInput) (string, error) {
 	cfg := config.Portable(in.Config)
 	cfg.Training.CheckpointInterval = 0 // changes no result
 	return stepKey(StepTrain, struct {
-		Dataset    captioner.Digest         `json:"dataset"`
-		Extraction int                      `json:"extraction"`
-		Model      captioner.ModelConfig    `json:"model"`
-		Weights    captioner.Digest         `json:"weights,omitempty"`
-		Training   captioner.TrainingConfig `json:"training"`
-		Continues  captioner.Digest         `json:"continues,omitempty"`
-	}{in.Dataset, resultVersions[StepExtractFeatures], cfg.Model, in.Weights, cfg.Training, in.Continues})
+		Dataset     captioner.Digest         `json:"dataset"`
+		Extraction  int                      `json:"extraction"`
+		Model       captioner.ModelConfig    `json:"model"`
+		Weights     captioner.Digest         `json:"weights,omitempty"`
+		WordVectors captioner.Digest         `json:"word_vectors,omitempty"`
+		Training    captioner.TrainingConfig `json:"training"`
+		Continues   captioner.Digest         `json:"continues,omitempty"`
+	}{in.Dataset, resultVersions[StepExtractFeatures], cfg.Model, in.Weights, in.WordVectors, cfg.Training, in.Continues})
 }
 
 // Train fits the model in the engine and stores what it exports. It goes on
@@ -152,6 +156,11 @@ func (a *Activities) trainRequest(ctx context.Context, dir string, in TrainInput
 	}
 	if request.Dataset, err = a.Blobs.Local(ctx, in.Dataset); err != nil {
 		return request, err
+	}
+	if in.WordVectors != "" {
+		if request.WordVectors, err = a.Blobs.Local(ctx, in.WordVectors); err != nil {
+			return request, err
+		}
 	}
 	for _, shard := range in.Shards {
 		path, err := a.Blobs.Local(ctx, shard)

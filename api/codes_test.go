@@ -37,6 +37,7 @@ var notForClients = map[string]string{
 	"temporal_ended":     "ends the local mode",
 	"tensorflow_version": "is internal",
 	"training_stalled":   "fails a run",
+	"broken_vectors":     "fails a run",
 	"not_the_original":   "a file of the command line's",
 	"other_features":     "fails a run",
 	"weights_mismatch":   "fails a run",

@@ -19,6 +19,11 @@ func TestModels(t *testing.T) {
 		}},
 		{name: "show", path: "/models/" + string(version)},
 		{name: "show by its beginning", path: "/models/0123"},
+		{name: "show an imported one", path: "/models/" + string(version), prepare: func(f *fake) {
+			v := &f.models[0]
+			v.RunID, v.Lineage.Dataset, v.Evaluation = "", "", captioner.Evaluation{Scores: []captioner.Scores{}, Samples: []captioner.SampleCaption{}}
+			v.Lineage.Imported = &captioner.Imported{Model: version, Vocabulary: version, EncoderWeights: version}
+		}},
 		{name: "show unknown", path: "/models/ffff"},
 		{name: "show too short a beginning", path: "/models/0123", prepare: func(f *fake) {
 			f.err = captioner.Errorf(captioner.Invalid, "a model version is named by at least 4 characters")

@@ -31,6 +31,9 @@ func TestRuns(t *testing.T) {
 			if len(f.started) == 1 && f.started[0].Data.Seed != seed {
 				t.Errorf("started with seed %d, want %d", f.started[0].Data.Seed, seed)
 			}
+			if len(f.started) == 1 && strings.Contains(sc.name, "preset") != (f.started[0].Model.Decoder == "lstm-attention") {
+				t.Errorf("started with the decoder %s", f.started[0].Model.Decoder)
+			}
 		}
 		return sc
 	}
@@ -47,6 +50,8 @@ func TestRuns(t *testing.T) {
 		seen(post("start", "/runs", `{"data": {"seed": 5}}`, key("abc")), []string{"abc"}, 5),
 		seen(post("start with the defaults", "/runs", "", nil), []string{""}, 42),
 		seen(post("start from YAML", "/runs", "data:\n  seed: 7\n", map[string]string{"Content-Type": "application/yaml; charset=utf-8"}), []string{""}, 7),
+		seen(post("start with a preset", "/runs", `{"preset": "flickr8k", "data": {"seed": 9}}`, jsonHeader), []string{""}, 9),
+		seen(post("unknown preset", "/runs", `{"preset": "flickr9k"}`, jsonHeader), nil, 0),
 		seen(post("resume", "/runs?resume=by%2Fhand", `{"training": {"epochs": 4}}`, key("abc")), []string{"abc after by/hand"}, 8),
 		seen(post("resume, dry run", "/runs?dry_run=1&resume=by%2Fhand", "", nil), nil, 0),
 		seen(post("resume with other data", "/runs?resume=by%2Fhand", `{"data": {"seed": 5}, "training": {"epochs": -1}}`, jsonHeader), nil, 0),

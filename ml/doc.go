@@ -10,6 +10,10 @@
 //	ml/hdf5      the part of the HDF5 format that Keras uses, read only
 //	ml/keras     weights that Keras publishes and writes, matched to a network
 //
+// Weights out:
+//
+//	ml/safetensors  the file format of checkpoints and of exported weights
+//
 // The network, in TensorFlow and therefore only in captioner-engine:
 //
 //	ml/tf        the cgo boundary: tensors, sessions, saved models
@@ -22,10 +26,10 @@
 //
 // Captions out:
 //
-//	ml/decode    greedy and beam search over a step function
+//	ml/decode    greedy search, beam search and sampling over a step function
 //	ml/metrics   BLEU and what else a score is judged by
 //
-// Everything but the middle group is pure Go and runs on both sides of the
+// Everything but the group of the network is pure Go and runs on both sides of the
 // engine's socket. One letter names an axis throughout: B batch, T tokens,
 // L locations, D feature width, E embedding width, H hidden width, N heads,
 // V vocabulary, K hypotheses; images are [height, width, 3], RGB.

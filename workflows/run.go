@@ -38,6 +38,7 @@ type run struct {
 
 	valid    activities.ValidateConfigResult
 	prepared activities.PreparedData // the data set that extraction reads
+	words    activities.WordVectors  // what the words' vectors start with; zero for random ones
 	data     activities.PreparedData // the same without what it could not decode
 	pixels   []captioner.Digest      // shards
 	model    activities.TrainResult

@@ -38,6 +38,10 @@ func (r *run) prepareData(ctx workflow.Context) error {
 		out, err := do(ctx, prepareOptions, act.PrepareData, activities.PrepareDataInput{Data: r.valid.Config.Data})
 		r.prepared = out.PreparedData
 		r.use(out.PreparedData, activities.StepPrepareData)
+		if out.WordVectors != nil {
+			r.words = *out.WordVectors
+			r.note(activities.StepPrepareData, r.words.String())
+		}
 		return r.made(out.Provenance, activities.StepPrepareData), err
 	})
 }
@@ -111,8 +115,17 @@ func (r *run) excludeImages(ctx workflow.Context, quarantine []captioner.Digest)
 func (r *run) use(data activities.PreparedData, stage string) {
 	r.data, r.progress.Dataset, r.result.LeftOut = data, data.Dataset, data.LeftOut
 	if data.LeftOut != nil {
-		r.find(stage).Note = data.LeftOut.String()
+		r.note(stage, data.LeftOut.String())
 	}
+}
+
+// note adds a sentence to what is said at a stage.
+func (r *run) note(stage, sentence string) {
+	s := r.find(stage)
+	if s.Note != "" {
+		sentence = s.Note + "; " + sentence
+	}
+	s.Note = sentence
 }
 
 // trainOptions: training ends by itself, however long it takes. What is stuck
@@ -121,7 +134,7 @@ var trainOptions = onEngine(30 * 24 * time.Hour)
 
 func (r *run) train(ctx workflow.Context) error {
 	return r.stage(ctx, activities.StepTrain, func() (bool, error) {
-		in := activities.TrainInput{Dataset: r.data.Dataset, Shards: r.pixels, Config: r.valid.Config, Weights: r.valid.Weights, Continues: r.valid.Continues, RunID: r.id}
+		in := activities.TrainInput{Dataset: r.data.Dataset, Shards: r.pixels, Config: r.valid.Config, Weights: r.valid.Weights, WordVectors: r.words.Vectors, Continues: r.valid.Continues, RunID: r.id}
 		// A pure function, and only the query shows what it gives.
 		key, err := activities.TrainKey(in) //workflowcheck:ignore
 		if err != nil {
@@ -193,7 +206,7 @@ func (r *run) registerVersion(ctx workflow.Context) error {
 	return r.stage(ctx, activities.StepRegisterVersion, func() (bool, error) {
 		out, err := do(ctx, registerOptions, act.RegisterVersion, activities.RegisterVersionInput{
 			RunID: r.id, Model: r.model.Model, Training: r.model.Training, Evaluation: r.result.Evaluation,
-			Dataset: r.data.Dataset, Config: r.valid.Config, ConfigDigest: r.valid.Digest, Weights: r.valid.Weights, ResultVersions: r.versions,
+			Dataset: r.data.Dataset, Config: r.valid.Config, ConfigDigest: r.valid.Digest, Weights: r.valid.Weights, WordVectors: r.words.Source, ResultVersions: r.versions,
 			Continues: r.valid.Continues,
 		})
 		r.result.Version = out.Version

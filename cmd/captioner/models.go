@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -12,11 +13,12 @@ import (
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/registry"
+	"github.com/captioner/captioner/ml/safetensors"
 )
 
 func newModelsCommand(g *global) *cobra.Command {
-	cmd := &cobra.Command{Use: "models", Short: "List, show, verify, promote, roll back and import model versions"}
-	cmd.AddCommand(newModelsListCommand(g), newModelsShowCommand(g), newModelsVerifyCommand(g),
+	cmd := &cobra.Command{Use: "models", Short: "List, show, verify, export, promote, roll back and import model versions"}
+	cmd.AddCommand(newModelsListCommand(g), newModelsShowCommand(g), newModelsVerifyCommand(g), newModelsExportCommand(g),
 		newModelsPromoteCommand(g), newModelsRollbackCommand(g), newModelsImportCommand(g))
 	return cmd
 }
@@ -154,4 +156,82 @@ func verifyModel(g *global, cmd *cobra.Command, name string) (captioner.Digest, 
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
+}
+
+func newModelsExportCommand(g *global) *cobra.Command {
+	var format, output string
+	cmd := &cobra.Command{
+		Use:   "export VERSION|DIR",
+		Short: "Write a version's weights to a file, for use elsewhere",
+		Long: `Write the weights of a version, or of an unpacked bundle, to a file in the
+safetensors format. Its metadata have the version, the configuration
+(config.yaml), the vocabulary (vocabulary.json) and the model's description
+(model.json). Convolutions have their batch normalisations folded into kernel
+and bias.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if format != "safetensors" {
+				return captioner.Errorf(captioner.Invalid, "--format must be safetensors, is %q", format)
+			}
+			version, dir, err := modelFolder(g, cmd, args[0])
+			if err != nil {
+				return err
+			}
+			path := cmp.Or(output, version.Short()+".safetensors")
+			weights, err := exportWeights(dir, version, path)
+			if err != nil {
+				return err
+			}
+			if g.json {
+				return printJSON(cmd.OutOrStdout(), map[string]any{"version": version, "file": path, "weights": weights})
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d weights of version %s\n", path, weights, version.Short())
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&format, "format", "safetensors", "format of the file: safetensors")
+	cmd.Flags().StringVarP(&output, "output", "o", "", "path of the file (default: VERSION.safetensors here)")
+	return cmd
+}
+
+// modelFolder returns the verified folder of a version or of a bundle.
+func modelFolder(g *global, cmd *cobra.Command, name string) (version captioner.Digest, dir string, err error) {
+	if filepath.Base(name) != name { // a path, not a version
+		if version, err = registry.Version(name); err != nil {
+			return "", "", err
+		}
+		return version, name, registry.VerifyDir(name, version)
+	}
+	storage, err := g.storage(cmd)
+	if err != nil {
+		return "", "", err
+	}
+	defer storage.Close()
+	v, err := storage.Store.ModelVersion(cmd.Context(), name)
+	if err != nil {
+		return "", "", err
+	}
+	dir, err = registry.Materialise(cmd.Context(), storage.Blobs, v.Version, storage.ModelCache())
+	return v.Version, dir, err
+}
+
+// exportWeights writes the weights of the bundle in dir, and returns how many
+// there are.
+func exportWeights(dir string, version captioner.Digest, path string) (int, error) {
+	weights, err := registry.Weights(dir)
+	if err != nil {
+		return 0, err
+	}
+	metadata := map[string]string{"version": string(version)}
+	for _, name := range []string{"config.yaml", "vocabulary.json", "model.json"} {
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			return 0, captioner.Wrap(captioner.Internal, err, "read the bundle's %s", name)
+		}
+		metadata[name] = string(data)
+	}
+	if err := safetensors.Write(path, weights, metadata); err != nil {
+		return 0, captioner.Wrap(captioner.Internal, err, "the weights cannot be written")
+	}
+	return len(weights), nil
 }

@@ -205,6 +205,9 @@ func Portable(c captioner.Config) captioner.Config {
 		c.Training.PlateauFactor, c.Training.PlateauPatience, c.Training.MinLearningRate =
 			unused.Training.PlateauFactor, unused.Training.PlateauPatience, unused.Training.MinLearningRate
 	}
+	if c.Model.Decoder != "lstm-pooled" {
+		c.Model.RecurrentDropout = unused.Model.RecurrentDropout
+	}
 	return WithoutPaths(c)
 }
 

@@ -56,21 +56,23 @@ func findInputs(c *captioner.Config, d *decoder) []finding {
 		}
 	}
 	if c.Data.GloVe == "" {
-		c.Data.GloVe = in.file(regexp.MustCompile(fmt.Sprintf(`^glove\..*\b%dd\.txt$`, c.Model.EmbeddingSize())))
+		c.Data.GloVe = in.file("glove", fmt.Sprintf(".%dd.txt", c.Model.EmbeddingSize()))
 		if _, given := d.at["model.embedding_frozen"]; !given {
 			c.Model.EmbeddingFrozen = c.Data.GloVe != "" // as the original's are
 		}
 	}
 	if c.Model.Weights == "" {
-		c.Model.Weights = in.file(regexp.MustCompile(`^` + regexp.QuoteMeta(strings.ToLower(c.Model.Encoder)) + `.*notop.*\.h5$`))
+		c.Model.Weights = in.file(c.Model.Encoder, "_notop.h5")
 	}
 	return nil
 }
 
-// file returns the first file whose name in small letters matches; empty for none.
-func (in inputs) file(name *regexp.Regexp) string {
+// file returns the first file whose name begins and ends so, as far as letters and
+// digits go; empty for none.
+func (in inputs) file(begin, end string) string {
 	for _, path := range in.files {
-		if name.MatchString(strings.ToLower(filepath.Base(path))) {
+		name := filepath.Base(path)
+		if strings.HasPrefix(plainName(name), plainName(begin)) && strings.HasSuffix(strings.ToLower(name), end) {
 			return path
 		}
 	}

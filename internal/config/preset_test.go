@@ -158,11 +158,16 @@ func TestKaggleWithoutData(t *testing.T) {
 		_, err := Parse([]byte(file), YAML)
 		return captioner.ProblemsOf(err)
 	}
+	root := inputTree(t, "glove/glove.6B.200d.txt", "w/inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5", "a/captions.txt", "a/Images/1.jpg")
+	other, err := Parse([]byte("preset: kaggle\nmodel:\n  encoder: InceptionV3\n  embedding_dim: 20\n"), YAML)
+	if err != nil || other.Data.GloVe != "" || other.Model.Weights != filepath.Join(root, "w", "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5") {
+		t.Errorf("another encoder and width: %+v, error %v", other, err)
+	}
 	inputTree(t, "glove/glove.6B.200d.txt", "pictures/1.jpg")
 	if p := problem("preset: kaggle\n"); len(p) != 1 || p[0].Field != "preset" || p[0].Line != 1 || !strings.Contains(p[0].Message, "finds no data set") {
 		t.Errorf("no data set: %+v", p)
 	}
-	root := inputTree(t, "a/captions.txt", "a/Images/1.jpg", "b/captions.txt", "b/Images/1.jpg")
+	root = inputTree(t, "a/captions.txt", "a/Images/1.jpg", "b/captions.txt", "b/Images/1.jpg")
 	if p := problem("preset: kaggle\n"); len(p) != 1 || !strings.Contains(p[0].Message, "finds 2 data sets") || strings.Contains(p[0].Message, root) {
 		t.Errorf("two data sets: %+v", p)
 	}

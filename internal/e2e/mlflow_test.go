@@ -58,7 +58,7 @@ func TestMLflow(t *testing.T) {
 	})
 	l.stop(t)
 
-	contents := server.Read(t)
+	contents := server.Read(t, "captioner")
 	if len(contents.Runs) != 1 || contents.Runs[0].ID != tracked || !strings.HasPrefix(address, server.URL+"/#/experiments/") {
 		t.Fatalf("MLflow has %d runs, the run's page is %s", len(contents.Runs), address)
 	}

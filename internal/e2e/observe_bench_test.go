@@ -32,7 +32,7 @@ import (
 // several clients at a time. A round lasts some seconds, as spans are sent once a
 // second, some of them in the round that follows.
 const (
-	benchPairs    = 40
+	benchPairs    = 24
 	benchRequests = 1000
 	benchClients  = 4
 )

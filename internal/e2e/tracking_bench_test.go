@@ -3,7 +3,6 @@ package e2e_test
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/tracking/mlflow/mlflowtest"
 )
 
 // trackingRounds is how many trainings each of the processes makes in turn.
@@ -28,7 +28,7 @@ const trackingRounds = 3
 // engine does not know of MLflow, and its seconds vary by more than that.
 func BenchmarkTrainTracked(b *testing.B) {
 	p := needPrograms(b)
-	server, delivered := fakeMLflow(b)
+	server, delivered := mlflowtest.Fake(b)
 	away := httptest.NewServer(http.NotFoundHandler())
 	away.Close()
 	cfg := smallConfig(pictures(b, 200), 2000)
@@ -110,29 +110,4 @@ func cpuSeconds(b *testing.B, pid int) (own, children float64) {
 		}
 	}
 	return (times[0] + times[1]) / 100, (times[2] + times[3]) / 100
-}
-
-// fakeMLflow answers as an MLflow server that believes everything, in this
-// process, whose time is not measured. It counts the runs that were ended.
-func fakeMLflow(b *testing.B) (address string, ended *atomic.Int64) {
-	ended = &atomic.Int64{}
-	const run = `{"run": {"info": {"run_id": "0123", "experiment_id": "1", "artifact_uri": "mlflow-artifacts:/1/0123/artifacts"}}}`
-	replies := map[string]string{
-		"experiments/get-by-name": `{"experiment": {"experiment_id": "1"}}`, "runs/create": run, "runs/get": run,
-		"model-versions/create": `{"model_version": {"version": "1"}}`,
-	}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		io.Copy(io.Discard, r.Body)
-		path := strings.TrimPrefix(r.URL.Path, "/api/2.0/mlflow/")
-		if path == "runs/update" {
-			ended.Add(1)
-		}
-		if reply, ok := replies[path]; ok {
-			fmt.Fprint(w, reply)
-		} else {
-			fmt.Fprint(w, "{}")
-		}
-	}))
-	b.Cleanup(server.Close)
-	return server.URL, ended
 }

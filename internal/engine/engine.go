@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -43,15 +42,9 @@ const (
 	maxSocketPath = 108
 )
 
-// BinaryVariable names the environment variable with the engine's path.
-const BinaryVariable = "CAPTIONER_ENGINE"
-
-// binaryName is the file name of the engine.
-const binaryName = "captioner-engine"
-
 // Options say how to start engines.
 type Options struct {
-	// Binary is the path of captioner-engine; empty means [Locate].
+	// Binary is the path of captioner-engine.
 	Binary string
 	// Threads is the number of CPU threads; 0 takes the machine's.
 	Threads int
@@ -73,25 +66,6 @@ type Options struct {
 	Relay func(io.Reader)
 }
 
-// Locate finds captioner-engine: where CAPTIONER_ENGINE says, beside this
-// program, or on the PATH. NotFound when it is in none of these places.
-func Locate() (string, error) {
-	if path := os.Getenv(BinaryVariable); path != "" {
-		return path, nil
-	}
-	if self, err := os.Executable(); err == nil {
-		path := filepath.Join(filepath.Dir(self), binaryName)
-		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
-			return path, nil
-		}
-	}
-	if path, err := exec.LookPath(binaryName); err == nil {
-		return path, nil
-	}
-	return "", captioner.Errorf(captioner.NotFound,
-		"%s is neither beside this program nor on the PATH: build it, or set %s", binaryName, BinaryVariable)
-}
-
 // errEnded is the cause of the error of a call that an engine has not accepted,
 // because it is ending in order, or has: with status 0, which it returns only
 // once it has finished what it had accepted.
@@ -111,13 +85,6 @@ type engine struct {
 // launch starts an engine, with a model unless modelDir is empty, and returns
 // once it is ready.
 func launch(ctx context.Context, o Options, modelDir string) (*engine, error) {
-	binary := o.Binary
-	if binary == "" {
-		var err error
-		if binary, err = Locate(); err != nil {
-			return nil, err
-		}
-	}
 	dir, err := socketDir()
 	if err != nil {
 		return nil, err
@@ -128,7 +95,7 @@ func launch(ctx context.Context, o Options, modelDir string) (*engine, error) {
 		_ = os.RemoveAll(dir)
 		return nil, captioner.Wrap(captioner.Internal, err, "cannot prepare the connection to the engine")
 	}
-	command := o.command(binary, socket, modelDir)
+	command := o.command(socket, modelDir)
 	relayed, err := o.relay(&command)
 	if err != nil {
 		_ = conn.Close()
@@ -159,7 +126,7 @@ func launch(ctx context.Context, o Options, modelDir string) (*engine, error) {
 }
 
 // command gives the command line of an engine.
-func (o Options) command(binary, socket, modelDir string) child.Command {
+func (o Options) command(socket, modelDir string) child.Command {
 	args := []string{"--socket", socket, "--threads", strconv.Itoa(o.Threads)}
 	if modelDir != "" {
 		args = append(args, "--model", modelDir)
@@ -168,7 +135,7 @@ func (o Options) command(binary, socket, modelDir string) child.Command {
 	if len(o.Env) > 0 {
 		env = slices.Concat(os.Environ(), o.Env)
 	}
-	return child.Command{Name: "engine", Path: binary, Args: args, Env: env, Nice: o.Nice, Logger: o.Logger, Level: libraryLevel}
+	return child.Command{Name: "engine", Path: o.Binary, Args: args, Env: env, Nice: o.Nice, Logger: o.Logger, Level: libraryLevel}
 }
 
 // libraryLevel gives the level of what TensorFlow prints beside the engine's

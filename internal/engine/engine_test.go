@@ -279,24 +279,3 @@ func TestLibraryLevels(t *testing.T) {
 	log.await(t, `level=DEBUG msg="2024-10-24 12:00:00.000000: I`)
 	log.await(t, `level=DEBUG msg="2024-10-24 12:00:00.000000: E tensorflow/core/util/util.cc:131] oneDNN`)
 }
-
-func TestLocate(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "captioner-engine")
-	if err := os.WriteFile(path, []byte("#!/bin/sh\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("CAPTIONER_ENGINE", "")
-	t.Setenv("PATH", dir)
-	if got, err := engine.Locate(); got != path || err != nil {
-		t.Errorf("on the PATH: %q, %v; want %q", got, err, path)
-	}
-	t.Setenv("PATH", "")
-	if _, err := engine.Locate(); captioner.KindOf(err) != captioner.NotFound {
-		t.Errorf("nowhere: %v, want NotFound", err)
-	}
-	t.Setenv("CAPTIONER_ENGINE", "/elsewhere/engine")
-	if got, _ := engine.Locate(); got != "/elsewhere/engine" {
-		t.Errorf("by the variable: %q", got)
-	}
-}

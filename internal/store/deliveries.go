@@ -41,9 +41,10 @@ func (s *Store) Delivery(ctx context.Context, runID string) (captioner.Delivery,
 	return d, nil
 }
 
-// Undelivered lists the deliveries to a server that are not complete, those of
-// the newest runs first: that of a run that goes on never is.
-func (s *Store) Undelivered(ctx context.Context, server string, limit int) ([]captioner.Delivery, error) {
+// Undelivered lists the deliveries to a server that are not complete among
+// those of the newest runs, the newest first: that of a run that goes on never
+// is. A run without one has an empty one.
+func (s *Store) Undelivered(ctx context.Context, server string, newest int) ([]captioner.Delivery, error) {
 	var open []captioner.Delivery
 	err := s.queryAll(ctx, "list what is to be delivered", func(row rowScanner) error {
 		var d captioner.Delivery
@@ -54,10 +55,11 @@ func (s *Store) Undelivered(ctx context.Context, server string, limit int) ([]ca
 		return nil
 	}, `SELECT r.id, CAST($1 AS TEXT), COALESCE(d.tracked_run, ''), COALESCE(d.url, ''), COALESCE(d.run_key, ''), COALESCE(d.sequence, 0),
 	           d.finished_at, COALESCE(d.refused, '')
-	    FROM runs r LEFT JOIN deliveries d ON d.server = $1 AND d.run_id = r.id
+	    FROM (SELECT id, created_at, finished_at FROM runs ORDER BY created_at DESC, id DESC LIMIT $2) r
+	    LEFT JOIN deliveries d ON d.server = $1 AND d.run_id = r.id
 	    WHERE d.run_id IS NULL
 	       OR d.refused = '' AND (d.finished_at IS NULL OR r.finished_at IS NULL OR d.finished_at <> r.finished_at)
-	    ORDER BY r.created_at DESC, r.id DESC LIMIT $2`, server, atMost(limit))
+	    ORDER BY r.created_at DESC, r.id DESC`, server, atMost(newest))
 	if err != nil {
 		return nil, err
 	}

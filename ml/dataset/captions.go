@@ -52,11 +52,11 @@ type CaptionLine struct {
 	Caption string
 }
 
-// add takes in a caption, or says why it cannot be used.
-func (c *Captions) add(line int, name, caption string) {
+// Add takes in the caption of a line, or notes why it cannot be used.
+func (c *Captions) Add(line int, name, caption string) {
 	name = strings.TrimPrefix(name, "./")
 	if !validName(name) {
-		c.leaveOut(line, "", ReasonInvalidName, "this is not the name of a file below the images folder")
+		c.LeaveOut(line, "", ReasonInvalidName, "this is not the name of a file below the images folder")
 		return
 	}
 	if !c.seen[name] {
@@ -71,22 +71,25 @@ func (c *Captions) add(line int, name, caption string) {
 	case text.HasWords(caption):
 		c.Lines = append(c.Lines, CaptionLine{Line: line, Image: name, Caption: caption})
 	case len(text.Fields(caption)) == 0:
-		c.leaveOut(line, name, ReasonEmptyCaption, "the caption is empty")
+		c.LeaveOut(line, name, ReasonEmptyCaption, "the caption is empty")
 	default:
-		c.leaveOut(line, name, ReasonNoWords, "the caption holds punctuation only")
+		c.LeaveOut(line, name, ReasonNoWords, "the caption holds punctuation only")
 	}
 }
 
-// leaveOut notes a line that cannot be used, and the picture that it names.
-func (c *Captions) leaveOut(line int, name, reason, detail string) {
+// LeaveOut notes a line that cannot be used, and the picture that it names.
+func (c *Captions) LeaveOut(line int, name, reason, detail string) {
 	c.Quarantine = append(c.Quarantine, captioner.Quarantined{Image: shownName(name), Line: line, Reason: reason, Detail: detail})
 }
 
-// put notes a picture's split; a picture in two is a problem of the file.
-func (c *Captions) put(name string, split captioner.Split) {
+// Put notes a picture's split; a picture in two is a problem of the file.
+func (c *Captions) Put(name string, split captioner.Split) {
 	name = strings.TrimPrefix(name, "./")
 	if !validName(name) {
-		return // add says so
+		return // Add says so
+	}
+	if c.Splits == nil {
+		c.Splits = map[string]captioner.Split{}
 	}
 	other, known := c.Splits[name]
 	switch {
@@ -101,8 +104,8 @@ func (c *Captions) put(name string, split captioner.Split) {
 	}
 }
 
-// readLines gives every line of r that is not empty to parse, with its number.
-func (c *Captions) readLines(r io.Reader, parse func(number int, line string)) error {
+// ReadLines gives every line of r that is not empty to parse, with its number.
+func (c *Captions) ReadLines(r io.Reader, parse func(number int, line string)) error {
 	lines := newLineReader(r)
 	for {
 		line, err := lines.next()
@@ -112,7 +115,7 @@ func (c *Captions) readLines(r io.Reader, parse func(number int, line string)) e
 		case err != nil:
 			return readError(err, "read the captions file")
 		case lines.tooLong:
-			c.leaveOut(lines.number, "", ReasonLineTooLong, "the line is longer than 1 MiB")
+			c.LeaveOut(lines.number, "", ReasonLineTooLong, "the line is longer than 1 MiB")
 		case line != "":
 			parse(lines.number, line)
 		}

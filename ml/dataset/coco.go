@@ -61,9 +61,9 @@ func readCOCO(r io.Reader, c *Captions, folder string) error {
 	for _, a := range annotations {
 		number++
 		if name, known := names[a.ImageID]; known {
-			c.add(number, name, *a.Caption)
+			c.Add(number, name, *a.Caption)
 		} else {
-			c.leaveOut(number, "", ReasonUnknownImage, "the annotation's image_id is not among the images")
+			c.LeaveOut(number, "", ReasonUnknownImage, "the annotation's image_id is not among the images")
 		}
 	}
 	return nil

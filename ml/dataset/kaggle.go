@@ -22,7 +22,7 @@ func isKaggle(head []byte) bool {
 // other kept as it is. The header may be missing.
 func readKaggle(r io.Reader, c *Captions) error {
 	first := true
-	return c.readLines(r, func(number int, line string) {
+	return c.ReadLines(r, func(number int, line string) {
 		header := first && isHeader(line)
 		first = false
 		if header {
@@ -30,10 +30,10 @@ func readKaggle(r io.Reader, c *Captions) error {
 		}
 		name, caption, found := strings.Cut(line, ",")
 		if !found {
-			c.leaveOut(number, "", ReasonNoComma, "the line has no comma between picture and caption")
+			c.LeaveOut(number, "", ReasonNoComma, "the line has no comma between picture and caption")
 			return
 		}
-		c.add(number, unquote(strings.TrimSpace(name)), unquote(strings.TrimSpace(caption)))
+		c.Add(number, unquote(strings.TrimSpace(name)), unquote(strings.TrimSpace(caption)))
 	})
 }
 

@@ -28,7 +28,6 @@ var karpathySplits = map[string]captioner.Split{
 // dataset_coco.json of Karpathy and Fei-Fei (2015): pictures with sentences and
 // a split. With a "filepath", as COCO's have, a picture is filepath/filename.
 func readKarpathy(r io.Reader, c *Captions) error {
-	c.Splits = map[string]captioner.Split{}
 	number := 0
 	return readLists(r, karpathyTitle, map[string]func(*json.Decoder) error{"images": func(d *json.Decoder) error {
 		var image struct {
@@ -41,15 +40,15 @@ func readKarpathy(r io.Reader, c *Captions) error {
 		name := path.Join(image.Filepath, image.Filename)
 		split, known := karpathySplits[image.Split]
 		if known {
-			c.put(name, split)
+			c.Put(name, split)
 		}
 		for _, sentence := range image.Sentences {
 			number++
 			if !known {
-				c.leaveOut(number, name, ReasonUnknownSplit, "the picture's split is not train, restval, val or test")
+				c.LeaveOut(number, name, ReasonUnknownSplit, "the picture's split is not train, restval, val or test")
 				continue
 			}
-			c.add(number, name, sentence.Raw)
+			c.Add(number, name, sentence.Raw)
 		}
 		return nil
 	}})

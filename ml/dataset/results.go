@@ -26,7 +26,7 @@ var unseparated = regexp.MustCompile(`^(\d+)\s+(\S.*)$`)
 // header. A caption may hold bars.
 func readResults(r io.Reader, c *Captions) error {
 	first := true
-	return c.readLines(r, func(number int, line string) {
+	return c.ReadLines(r, func(number int, line string) {
 		header := first && strings.HasPrefix(strings.ReplaceAll(line, " ", ""), resultsHeader)
 		first = false
 		if header {
@@ -39,9 +39,9 @@ func readResults(r io.Reader, c *Captions) error {
 			caption, numbered = m[2], true
 		}
 		if !found || !numbered {
-			c.leaveOut(number, "", ReasonNoBar, "the line has no bars between picture, number and caption")
+			c.LeaveOut(number, "", ReasonNoBar, "the line has no bars between picture, number and caption")
 			return
 		}
-		c.add(number, strings.TrimSpace(name), strings.TrimSpace(caption))
+		c.Add(number, strings.TrimSpace(name), strings.TrimSpace(caption))
 	})
 }

@@ -21,19 +21,19 @@ func isToken(head []byte) bool {
 // readToken reads image#number<TAB>caption, one a line: Flickr8k.token.txt, and
 // results_20130124.token of Flickr30k.
 func readToken(r io.Reader, c *Captions) error {
-	return c.readLines(r, func(number int, line string) {
+	return c.ReadLines(r, func(number int, line string) {
 		name, caption, found := strings.Cut(line, "\t")
 		if !found && tokenName.MatchString(line) {
 			found = true // the caption is empty, and its tab was trimmed
 		}
 		if !found {
-			c.leaveOut(number, "", ReasonNoTab, "the line has no tab between picture and caption")
+			c.LeaveOut(number, "", ReasonNoTab, "the line has no tab between picture and caption")
 			return
 		}
 		name = strings.TrimSpace(name)
 		if m := tokenName.FindStringSubmatch(name); m != nil {
 			name = m[1]
 		}
-		c.add(number, name, strings.TrimSpace(caption))
+		c.Add(number, name, strings.TrimSpace(caption))
 	})
 }

@@ -57,14 +57,14 @@ func benchmarkEncode(b *testing.B, p encoder.Pretrained, batch int64, keras func
 		return run
 	}
 	full, multiply := encode(captioner.PrecisionFloat32), matMul(b)
-	half := func() usage { return usage{} }
-	if cpu.X86.HasAVX512BF16 {
-		half = encode(captioner.PrecisionBfloat16)
+	half, precision := func() usage { return usage{} }, halfPrecision(b)
+	if precision != "" {
+		half = encode(precision)
 	}
-	var ours, bfloat16, theirs, product usage
+	var ours, halved, theirs, product usage
 	for b.Loop() {
 		ours = ours.add(full())
-		bfloat16 = bfloat16.add(half())
+		halved = halved.add(half())
 		theirs = theirs.add(keras(p.Name, batch))
 		product = product.add(multiply())
 	}
@@ -78,10 +78,26 @@ func benchmarkEncode(b *testing.B, p encoder.Pretrained, batch int64, keras func
 	peak := callers * float64(b.N) * matMulOps / product.cpu.Seconds()
 	b.ReportMetric(peak/1e9, "peak-GFLOP/s")
 	b.ReportMetric(callers*once*operations(b, graph)/ours.cpu.Seconds()/peak, "peak")
-	if bfloat16.cpu > 0 {
-		b.ReportMetric(callers*once/bfloat16.wall.Seconds(), "bfloat16-pictures/s")
-		b.ReportMetric(1e3*bfloat16.cpu.Seconds()/once/callers, "bfloat16-cpu-ms/picture")
+	if precision != "" {
+		b.ReportMetric(callers*once/halved.wall.Seconds(), precision+"-pictures/s")
+		b.ReportMetric(1e3*halved.cpu.Seconds()/once/callers, precision+"-cpu-ms/picture")
 	}
+}
+
+// halfPrecision returns the numbers of 16 bits that the device computes with,
+// empty where it has none.
+func halfPrecision(b *testing.B) string {
+	devices, err := tf.Devices(0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	switch {
+	case strings.Contains(strings.Join(devices, " "), "device:GPU:"):
+		return captioner.PrecisionFloat16
+	case cpu.X86.HasAVX512BF16:
+		return captioner.PrecisionBfloat16
+	}
+	return ""
 }
 
 // usage is what something took: time on the clock, and of all processors.
@@ -116,7 +132,7 @@ func processTime(b *testing.B) time.Duration {
 
 // frozen returns the graph of an encoder with random weights, from the bytes of
 // pixels to the feature map.
-func frozen(b *testing.B, p encoder.Pretrained) (graph *tf.Graph, in, grid tf.Output) {
+func frozen(b testing.TB, p encoder.Pretrained) (graph *tf.Graph, in, grid tf.Output) {
 	s := tf.NewScope()
 	weights := nn.NewVariables(s, 1)
 	side := int64(p.Side)

@@ -85,4 +85,5 @@ func BenchmarkGreedy(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+	b.ReportMetric(8*float64(b.N)/b.Elapsed().Seconds(), "captions/s")
 }

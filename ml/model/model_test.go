@@ -206,8 +206,8 @@ func TestTrainingLearnsOneBatch(t *testing.T) {
 	}
 }
 
-// exported writes and loads a model with initial weights, as changed by change.
-func exported(t testing.TB, g trainer, change func(map[string]*tf.Tensor)) (*tf.SavedModel, string) {
+// exported writes and loads the model with the weights that it has now.
+func exported(t testing.TB, g trainer) (*tf.SavedModel, string) {
 	t.Helper()
 	all, err := g.Weights.All().Read(g.session)
 	if err != nil {
@@ -221,9 +221,6 @@ func exported(t testing.TB, g trainer, change func(map[string]*tf.Tensor)) (*tf.
 		}
 	}
 	defer tf.ReleaseMap(weights)
-	if change != nil {
-		change(weights)
-	}
 	if err := g.Weights.All().Assign(g.session, weights); err != nil {
 		t.Fatal(err)
 	}
@@ -295,91 +292,6 @@ func step(t testing.TB, m *tf.SavedModel, position int32, tokens, parents, rows 
 	return byID, results[3]
 }
 
-// never makes the model as good as never propose padding and start, which the
-// step signature rules out and teacher forcing does not.
-func never(weights map[string]*tf.Tensor) {
-	bias := weights["decoder/logits/bias"].Float32s()
-	bias[text.Pad], bias[testVocabulary.Start()] = -100, -100
-}
-
-// Steps with cached state give each caption the probability that the training
-// graph gives it in one pass, in any order of the hypotheses.
-func TestStepsEqualTeacherForcing(t *testing.T) {
-	for _, decoder := range Decoders() {
-		t.Run(decoder, func(t *testing.T) { stepsEqualTeacherForcing(t, decoder, 0) })
-		t.Run(decoder+", words of another width", func(t *testing.T) { stepsEqualTeacherForcing(t, decoder, 5) })
-	}
-}
-
-func stepsEqualTeacherForcing(t *testing.T, decoder string, embedding int) {
-	c := testConfig()
-	c.Model.Decoder, c.Model.EmbeddingDim = decoder, embedding
-	g := newTrainer(t, c)
-	m, _ := exported(t, g, never)
-	batch := captionsBatch(36)
-	want, err := g.Validate(g.session, batch)
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	encoded := run(t, m, "encode", map[string]*tf.Tensor{"pixels": tf.FromBytes(batch.Pixels, 2, 36, 36, 3)}, "memory", "state")
-	memory, state := encoded[0], encoded[1]
-	// Two layers: keys and values of no tokens yet; or hidden state and cell.
-	empty := map[string][]int64{"transformer": {2, 4, 0, 8}, "lstm-attention": {2, 4, 8}, "lstm-pooled": {2, 0, 16}}
-	if diff := cmp.Diff(empty[decoder], state.Shape()); diff != "" {
-		t.Errorf("sizes of the empty state (-want +got):\n%s", diff)
-	}
-	captions := [][]int32{{2, 4, 5, 7, 3}, {2, 5, 7, 3}, {2, 6, 3}}
-	pictures := []int32{0, 0, 1}
-	// Hypotheses leave when they end and change places at every step.
-	parents := map[int32][]int32{0: {1, 0, 0}, 1: {2, 0, 1}, 2: {2, 0}, 3: {1}}
-	order := map[int32][]int{0: {2, 1, 0}, 1: {0, 2, 1}, 2: {1, 0}, 3: {0}}
-	got := 0.0
-	for position := range int32(4) {
-		var tokens, rows []int32
-		for _, c := range order[position] {
-			tokens, rows = append(tokens, captions[c][position]), append(rows, pictures[c])
-		}
-		var logProbs [][]float32
-		logProbs, state = step(t, m, position, tokens, parents[position], rows, memory, state)
-		for k, c := range order[position] {
-			got -= float64(logProbs[k][captions[c][position+1]])
-		}
-	}
-	if math.Abs(got-want) > 1e-3*want {
-		t.Errorf("steps give %.5f nats, teacher forcing %.5f", got, want)
-	}
-}
-
-// Frozen words' vectors are left alone by training and exported with the rest.
-func TestFrozenEmbedding(t *testing.T) {
-	for _, decoder := range Decoders() {
-		t.Run(decoder, func(t *testing.T) {
-			c := testConfig()
-			c.Model.Decoder, c.Model.EmbeddingFrozen = decoder, true
-			g := newTrainer(t, c)
-			const table = "decoder/words/table"
-			values := make([]float32, len(testWords)*c.Model.Width)
-			for i := range values {
-				values[i] = float32(i%7) - 3
-			}
-			start := map[string]*tf.Tensor{table: tf.FromFloat32(values, int64(len(testWords)), int64(c.Model.Width))}
-			defer tf.ReleaseMap(start)
-			if err := g.Weights.All().Assign(g.session, start); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := g.Step(g.session, []Batch{captionsBatch(32), captionsBatch(32)}, 1, 1e-2); err != nil {
-				t.Fatal(err)
-			}
-			exported(t, g, func(weights map[string]*tf.Tensor) {
-				if diff := cmp.Diff(values, weights[table].Float32s()); diff != "" {
-					t.Errorf("the vectors have changed (-before +after):\n%s", diff)
-				}
-			})
-		})
-	}
-}
-
 // Captioning in the middle of training gives what the exported model would say.
 func TestGreedyEqualsExport(t *testing.T) {
 	for _, decoder := range Decoders() {
@@ -399,7 +311,7 @@ func greedyEqualsExport(t *testing.T, decoder string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, _ := exported(t, g, nil)
+		m, _ := exported(t, g)
 		encoded := run(t, m, "encode", map[string]*tf.Tensor{"pixels": tf.FromBytes(pixels, pictures, 36, 36, 3)}, "memory", "state")
 		memory, state := encoded[0], encoded[1]
 		want := make([][]int32, pictures)
@@ -455,7 +367,7 @@ func servingDefault(t *testing.T, decoder string) {
 	g := newTrainer(t, c)
 	files := []string{pngOf(t, 50, 40), pngOf(t, 20, 90)}
 	for round := range 3 { // from the initial weights, which say one word, away
-		m, _ := exported(t, g, nil)
+		m, _ := exported(t, g)
 		all := run(t, m, "serving_default", map[string]*tf.Tensor{"image_bytes": tf.FromStrings(files, 2)}, "ids", "text", "log_probability")
 		var pixels []byte
 		for _, file := range files {
@@ -517,7 +429,7 @@ func (s *stepper) Step(_ context.Context, tokens, parents, rows []int32, positio
 }
 
 func TestExportNamesTheGuard(t *testing.T) {
-	_, dir := exported(t, newTrainer(t, testConfig()), nil)
+	_, dir := exported(t, newTrainer(t, testConfig()))
 	data, err := os.ReadFile(filepath.Join(dir, "saved_model.pb"))
 	if err != nil {
 		t.Fatal(err)
@@ -531,7 +443,7 @@ func TestExportIsDeterministic(t *testing.T) {
 	g := newTrainer(t, testConfig())
 	var files [2][]byte
 	for i := range files {
-		_, dir := exported(t, g, nil)
+		_, dir := exported(t, g)
 		data, err := os.ReadFile(filepath.Join(dir, "saved_model.pb"))
 		if err != nil {
 			t.Fatal(err)
@@ -551,7 +463,7 @@ func TestGrayscale(t *testing.T) {
 	for _, grey := range []bool{true, false} {
 		c := testConfig()
 		c.Model.Grayscale = grey
-		m, _ := exported(t, newTrainer(t, c), nil)
+		m, _ := exported(t, newTrainer(t, c))
 		pixels := make([]byte, 2*36*36*3)
 		for i := range 36 * 36 {
 			pixels[3*i] = 100          // 0.299 · 100 = 29.9
@@ -574,7 +486,7 @@ func TestPreprocessor(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	m, _ := exported(t, newTrainer(t, c), nil)
+	m, _ := exported(t, newTrainer(t, c))
 
 	file := pngOf(t, 50, 40)
 	upright, err := p.Bytes([]byte(file), 1)
@@ -645,7 +557,7 @@ func TestOriginalVocabulary(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	served, _ := exported(t, g, nil)
+	served, _ := exported(t, g)
 	file := pngOf(t, 50, 40)
 	pixels := run(t, served, "preprocess", map[string]*tf.Tensor{"image_bytes": tf.FromString(file), "orientation": scalar(1)}, "pixels")[0]
 	greedy, err := g.Greedy(g.session, pixels.Bytes(), 1)

@@ -183,7 +183,7 @@ func TestFrozenEncoder(t *testing.T) {
 			if !(last < 0.8*first) {
 				t.Errorf("the loss went from %.3f to %.3f: nothing was learned", first, last)
 			}
-			served, _ := exported(t, g, nil)
+			served, _ := exported(t, g)
 			sameMemory(t, served, e.Layout(), squares, batch.Pixels)
 		})
 	}
@@ -277,7 +277,7 @@ func TestFineTuning(t *testing.T) {
 				t.Errorf("the encoder's weights moved by %.3g and the others by %.3g, want %.3g and %.3g",
 					largest[true], largest[false], 0.1*rate, rate)
 			}
-			exported(t, g, nil)
+			exported(t, g)
 		})
 	}
 }

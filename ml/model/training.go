@@ -269,6 +269,35 @@ func (g *Training) Initial() map[string]*tf.Tensor {
 	return values
 }
 
+// wordsTable is the variable of the words' vectors.
+const wordsTable = "decoder/words/table"
+
+// StartWords gives the words the vectors of a file in the values that Initial
+// has returned. A row of zeros is that of a word without one: such a word keeps
+// what it starts with, random numbers where the vectors are trained and zeros
+// where they are frozen.
+//
+//	vectors  [V, E]
+func (g *Training) StartWords(values map[string]*tf.Tensor, vectors *tf.Tensor) error {
+	table := values[wordsTable]
+	if table == nil {
+		return captioner.Errorf(captioner.Invalid, "the decoder %s has no words' vectors for data.glove to start", g.model.Decoder)
+	}
+	if !slices.Equal(table.Shape(), vectors.Shape()) {
+		return captioner.Errorf(captioner.Invalid, "the vectors of data.glove have the shape %v, and the model's words %v: check model.embedding_dim",
+			vectors.Shape(), table.Shape())
+	}
+	width := g.model.EmbeddingSize()
+	from, into := vectors.Float32s(), table.Float32s()
+	for at := 0; at < len(from); at += width {
+		row := from[at : at+width]
+		if slices.ContainsFunc(row, func(v float32) bool { return v != 0 }) {
+			copy(into[at:at+width], row)
+		}
+	}
+	return nil
+}
+
 // Parameters returns the number of trained numbers that the exported model
 // has: all but those of the auxiliary loss.
 func (g *Training) Parameters() int {

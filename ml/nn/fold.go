@@ -90,9 +90,16 @@ func (c *Constants) fold(t *Tower, norm Norm, channels int, shape ...int64) (ker
 	for i, v := range values {
 		scaled[i] = float32(float64(v) * factors[i%channels])
 	}
-	f := folding{tf.Floats(t.Scope, scaled, shape...), tf.Floats(t.Scope, left)}
+	f := folding{weight(t, "kernel", scaled, shape...), weight(t, "bias", left, int64(channels))}
 	c.folded[name] = f
 	return f.kernel, f.bias
+}
+
+// weight adds a constant weight of t.
+func weight(t *Tower, name string, values []float32, shape ...int64) tf.Output {
+	tensor := tf.FromFloat32(values, shape...)
+	defer tensor.Release()
+	return tf.Weight(t.Scope, t.path+name, tensor)
 }
 
 // folding is what has been made of a convolution and its normalisation.

@@ -226,6 +226,42 @@ func TestAttendValues(t *testing.T) {
 	wantFloats(t, "context", got[0], []float32{0.1192029, 0.8807971})
 }
 
+// The inputs' dropout is the same at every step of a caption, and another for
+// each gate and caption.
+func TestLSTMInputDropped(t *testing.T) {
+	const steps, rows, in = 3, 40, 1
+	b := newBench(t, false)
+	b.tower.Training = true
+	tower := b.tower.Sub("l")
+	masks := make([]tf.Output, 4)
+	for i := range masks {
+		masks[i] = DropoutMask(tower.Sub(string(rune('a'+i))), tf.Ints(b.s, rows, in), 0.5)
+	}
+	ones := make([]float32, steps*rows*in)
+	for i := range ones {
+		ones[i] = 1
+	}
+	gates := LSTMInputDropped(tower, b.floats(ones, steps, rows, in), masks, 1)
+	b.start(map[string][]float32{"l/kernel": {1, 1, 1, 1}, "l/bias": {0, -forgetBias, 0, 0}})
+	got := b.run(gates)[0] // [T·R, 4]: 0 where dropped, 2 elsewhere
+	wantFloats(t, "second step", got[rows*4:2*rows*4], got[:rows*4])
+	wantFloats(t, "third step", got[2*rows*4:], got[:rows*4])
+	for gate := range 4 {
+		dropped, alike := 0, 0
+		for row := range rows {
+			if got[row*4+gate] == 0 {
+				dropped++
+			}
+			if got[row*4+gate] == got[row*4+(gate+1)%4] {
+				alike++
+			}
+		}
+		if dropped < rows/4 || dropped > 3*rows/4 || alike == rows {
+			t.Errorf("gate %d drops %d of %d captions' inputs, and those of the next gate's in %d", gate, dropped, rows, alike)
+		}
+	}
+}
+
 func TestAdditiveAttentionValues(t *testing.T) {
 	b := newBench(t, false)
 	// Scores are tanh(0.5 + 0.5) and tanh(0.5 - 0.5), times 2.

@@ -86,8 +86,9 @@ func recur(s *tf.Scope, hidden, recurrent, mask tf.Output) tf.Output {
 //	bias    [4·size]
 func LSTMFused(t *Tower, in, size int) (kernel, bias tf.Output) {
 	s := t.Scope
-	kernel = Concat(s, 0, t.weight("kernel", Glorot, int64(in), int64(4*size)), t.weight("recurrent", Glorot, int64(size), int64(4*size)))
+	input := t.weight("kernel", Glorot, int64(in), int64(4*size))
 	bias = Add(s, t.weight("bias", Zeros, int64(4*size)), forget(s, size))
+	kernel = Concat(s, 0, input, t.weight("recurrent", Glorot, int64(size), int64(4*size)))
 	order := func(x tf.Output, axis int32) tf.Output {
 		gates := Split(s, x, axis, 4)
 		return Concat(s, axis, gates[0], gates[1], gates[3], gates[2])

@@ -233,7 +233,7 @@ func (c *Constants) Weight(s *tf.Scope, name string, _ Init, shape ...int64) tf.
 	if value == nil {
 		return tf.Output{}
 	}
-	c.made[name] = tf.Const(s, value)
+	c.made[name] = tf.Weight(s, name, value)
 	return c.made[name]
 }
 

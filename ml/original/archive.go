@@ -216,7 +216,8 @@ func (n *network) one(names []string, what, class string, settings ...want) *lay
 		if list, ok := got.([]any); ok && len(list) == 1 {
 			got = list[0]
 		}
-		if got != w.value && !(w.value == nil && got == false) {
+		off := w.value == nil && got == false
+		if got != w.value && !off {
 			n.differ(l.Name, "has %s %v, the original's %v", w.name, got, w.value)
 		}
 	}

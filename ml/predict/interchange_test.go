@@ -3,9 +3,11 @@ package predict_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"image"
 	"image/color"
 	"image/jpeg"
+	"maps"
 	"math"
 	"os"
 	"os/exec"
@@ -21,6 +23,7 @@ import (
 	"github.com/captioner/captioner/internal/registry"
 	"github.com/captioner/captioner/ml/model"
 	"github.com/captioner/captioner/ml/predict"
+	"github.com/captioner/captioner/ml/safetensors"
 	"github.com/captioner/captioner/ml/text"
 	"github.com/captioner/captioner/ml/tf"
 )
@@ -35,14 +38,12 @@ func TestInterchange(t *testing.T) {
 	for i := range pictures {
 		files = append(files, waves(t, i))
 	}
-	for _, c := range []struct {
-		decoder  string
-		noRepeat int
-	}{{"transformer", captioner.DefaultConfig().Evaluation.NoRepeatNGram}, {"lstm-attention", 1}} {
-		t.Run(c.decoder, func(t *testing.T) {
-			dir := exportRandom(t, c.decoder)
-			if c.noRepeat != captioner.DefaultConfig().Evaluation.NoRepeatNGram {
-				if err := registry.SetNoRepeatNGram(dir, c.noRepeat); err != nil {
+	for i, decoder := range model.Decoders() {
+		noRepeat := []int{captioner.DefaultConfig().Evaluation.NoRepeatNGram, 1, 2}[i%3]
+		t.Run(fmt.Sprintf("%s/no_repeat_ngram=%d", decoder, noRepeat), func(t *testing.T) {
+			dir := exportRandom(t, decoder)
+			if noRepeat != captioner.DefaultConfig().Evaluation.NoRepeatNGram {
+				if err := registry.SetNoRepeatNGram(dir, noRepeat); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -52,7 +53,7 @@ func TestInterchange(t *testing.T) {
 			}
 			defer p.Close()
 			want, err := p.Caption(t.Context(), captioner.CaptionRequest{
-				Algorithm: "greedy", NoRepeatNGram: c.noRepeat, Images: inputs(files...),
+				Algorithm: "greedy", NoRepeatNGram: noRepeat, Images: inputs(files...),
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -66,7 +67,8 @@ func TestInterchange(t *testing.T) {
 					ids = append(ids, 3) // the end token
 				}
 				ids = append(ids, make([]int32, maxTokens-1-len(ids))...)
-				if diff := cmp.Diff(prediction{ids, h.Text, h.LogProbability}, got[i], approximately(1e-3)); diff != "" {
+				// Batches of another size round otherwise, of which the large weights make more.
+				if diff := cmp.Diff(prediction{ids, h.Text, h.LogProbability}, got[i], approximately(5e-3)); diff != "" {
 					t.Errorf("picture %d (-here +Python):\n%s", i, diff)
 				}
 				texts[h.Text] = true
@@ -75,6 +77,35 @@ func TestInterchange(t *testing.T) {
 				t.Errorf("%d pictures have only %d captions: %v", pictures, len(texts), texts)
 			}
 		})
+	}
+}
+
+// The weights that are exported are the graph's constants, all of them.
+func TestExportedWeights(t *testing.T) {
+	dir := exportRandom(t, "transformer")
+	weights, err := registry.Weights(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	vocabulary, err := os.ReadFile(filepath.Join(dir, "vocabulary.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "weights.safetensors")
+	if err := safetensors.Write(path, weights, map[string]string{"vocabulary.json": string(vocabulary)}); err != nil {
+		t.Fatal(err)
+	}
+	read, _, err := tf.ReadTensors(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tf.ReleaseMap(read)
+	if shape := read["decoder/words/table"].Shape(); !slices.Equal(shape, []int64{22, 32}) {
+		t.Errorf("the words' table has shape %v, want [22 32]: %v", shape, slices.Sorted(maps.Keys(read)))
+	}
+	out := kerastest.Run(t, "testdata/weights.py", filepath.Join(dir, "saved_model"), path)
+	if got := strings.TrimSpace(string(out)); got != fmt.Sprint(len(read)) || len(read) < 50 {
+		t.Errorf("Python found %s weights, want %d, more than 50", got, len(read))
 	}
 }
 
@@ -131,10 +162,7 @@ const maxTokens = 12
 // training begins with: it has much to say, and of each picture something else.
 func exportRandom(t *testing.T, decoder string) string {
 	t.Helper()
-	tokens := []string{"<pad>", "<unk>", "startseq", "endseq"}
-	for _, word := range strings.Fields("a red green blue dog cat runs on the grass with two large balls beside an old house") {
-		tokens = append(tokens, word)
-	}
+	tokens := strings.Fields("<pad> <unk> startseq endseq a red green blue dog cat runs on the grass with two large balls beside an old house")
 	c := captioner.DefaultConfig()
 	c.Model.Decoder, c.Model.ImageSize, c.Model.Width, c.Model.Heads, c.Model.FeedForward = decoder, 48, 32, 2, 64
 	words, err := text.NewVocabulary(tokens)

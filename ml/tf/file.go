@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -13,86 +12,28 @@ import (
 	"slices"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/ml/safetensors"
 )
 
-// Tensor files have the safetensors format: eight bytes with the header's
-// length, a JSON header that gives type, shape and place of every tensor, and
-// their bytes. See https://huggingface.co/docs/safetensors.
+// Tensor files have the format of package safetensors.
 
 // maxHeader bounds the header of a tensor file, in bytes.
 const maxHeader = 64 << 20
 
-// fileEntry is a tensor in the header of a tensor file.
-type fileEntry struct {
-	DType   string   `json:"dtype"`
-	Shape   []int64  `json:"shape"`
-	Offsets [2]int64 `json:"data_offsets"`
-}
-
 var fileTypes = map[DataType]string{Float: "F32", Int32: "I32", Int64: "I64", Uint8: "U8"}
 
-// WriteTensors writes tensors and text about them to path, so that after a
-// crash either the whole new file is there or the old one: a temporary file
-// beside it is synced and renamed. Equal contents give equal bytes.
+// WriteTensors writes tensors and text about them to path, as [safetensors.Write]
+// does.
 func WriteTensors(path string, tensors map[string]*Tensor, metadata map[string]string) error {
-	if err := writeTensors(path, tensors, metadata); err != nil {
-		return fmt.Errorf("write tensor file %s: %w", filepath.Base(path), err)
-	}
-	return nil
-}
-
-func writeTensors(path string, tensors map[string]*Tensor, metadata map[string]string) (err error) {
-	names := slices.Sorted(maps.Keys(tensors))
-	header := map[string]any{"__metadata__": metadata}
-	var offset int64
-	for _, name := range names {
-		t := tensors[name]
+	contents := make(map[string]safetensors.Tensor, len(tensors))
+	for name, t := range tensors {
 		kind, ok := fileTypes[t.DataType()]
 		if !ok {
-			return fmt.Errorf("tensor %q has type %d, which the format lacks", name, t.DataType())
+			return fmt.Errorf("write tensor file %s: tensor %q has type %d, which the format lacks", filepath.Base(path), name, t.DataType())
 		}
-		end := offset + int64(t.Len()*elementSize(t.DataType()))
-		header[name] = fileEntry{DType: kind, Shape: append([]int64{}, t.Shape()...), Offsets: [2]int64{offset, end}}
-		offset = end
+		contents[name] = safetensors.Tensor{DType: kind, Shape: t.Shape(), Data: t.Bytes()}
 	}
-	head, err := json.Marshal(header)
-	if err != nil {
-		return err
-	}
-
-	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			file.Close()
-			os.Remove(file.Name())
-		}
-	}()
-	w := bufio.NewWriterSize(file, 1<<20)
-	if err := binary.Write(w, binary.LittleEndian, uint64(len(head))); err != nil {
-		return err
-	}
-	_, _ = w.Write(head) // Flush returns the first error of all writes
-	for _, name := range names {
-		_, _ = w.Write(tensors[name].Bytes())
-	}
-	if err := errors.Join(w.Flush(), file.Sync(), file.Chmod(0o644), file.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(file.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return safetensors.Write(path, contents, metadata)
 }
 
 // ReadTensors reads a file that WriteTensors wrote. A file that is not whole
@@ -134,16 +75,16 @@ func readTensors(r io.Reader, size int64, tensors map[string]*Tensor) (map[strin
 		return nil, err
 	}
 	var metadata map[string]string
-	if raw, ok := header["__metadata__"]; ok {
+	if raw, ok := header[safetensors.Metadata]; ok {
 		if err := json.Unmarshal(raw, &metadata); err != nil {
 			return nil, err
 		}
-		delete(header, "__metadata__")
+		delete(header, safetensors.Metadata)
 	}
 
-	entries := make(map[string]fileEntry, len(header))
+	entries := make(map[string]safetensors.Entry, len(header))
 	for name, raw := range header {
-		var e fileEntry
+		var e safetensors.Entry
 		if err := json.Unmarshal(raw, &e); err != nil {
 			return nil, err
 		}
@@ -170,7 +111,7 @@ func readTensors(r io.Reader, size int64, tensors map[string]*Tensor) (map[strin
 	return metadata, nil
 }
 
-func readEntry(r io.Reader, e fileEntry, at, rest int64) (*Tensor, error) {
+func readEntry(r io.Reader, e safetensors.Entry, at, rest int64) (*Tensor, error) {
 	var kind DataType
 	for k, name := range fileTypes {
 		if name == e.DType {

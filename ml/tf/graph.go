@@ -8,6 +8,8 @@ import (
 	"github.com/wamuir/graft/tensorflow/core/framework/graph_go_proto"
 	"github.com/wamuir/graft/tensorflow/op"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/captioner/captioner"
 )
 
 // The words of graft that graph code needs, so that it imports this package alone.
@@ -106,6 +108,12 @@ func Dims(s *Scope, x Output) []int64 {
 // Const adds a constant with t's value. t can be released afterwards.
 func Const(s *Scope, t *Tensor) Output {
 	return Out(s, "Const", Attrs{"dtype": t.DataType(), "value": t.t})
+}
+
+// Weight adds a constant that says which weight of a model it is, for whoever
+// reads the graph.
+func Weight(s *Scope, name string, t *Tensor) Output {
+	return Out(s, "Const", Attrs{"dtype": t.DataType(), "value": t.t, captioner.WeightAttribute: name})
 }
 
 // Scalar adds a float32 constant of shape [].

@@ -156,7 +156,7 @@ func farthest(t *testing.T, files imported, dir, name string) float64 {
 		ids, logs := results[0].Int32s(), results[1].Float32s()
 		for k := range count {
 			last := position+1 == length || prefixes[k*length+position+1] == 0
-			if !last || tokens[k] == int32(text.Pad) {
+			if !last || tokens[k] == text.Pad {
 				continue
 			}
 			theirs := want[k*words : (k+1)*words]

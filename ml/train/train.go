@@ -13,6 +13,7 @@ import (
 	"github.com/captioner/captioner/internal/telemetry/span"
 	"github.com/captioner/captioner/ml/model"
 	"github.com/captioner/captioner/ml/optim"
+	"github.com/captioner/captioner/ml/text"
 	"github.com/captioner/captioner/ml/tf"
 )
 
@@ -122,10 +123,15 @@ func (r *run) open() error {
 	} else if r.state.LossScale.Scale > 0 {
 		r.graph.LossScale = r.state.LossScale
 	}
+	defer tf.ReleaseMap(values)
+	if r.req.Resume == "" && r.req.WordVectors != "" {
+		if err := r.startWords(values); err != nil {
+			return err
+		}
+	}
 	if err := r.findSaved(); err != nil {
 		return err
 	}
-	defer tf.ReleaseMap(values)
 	if r.session, err = tf.OpenSession(r.graph.Graph, r.devices.options(c.Training, r.state.Threads)); err != nil {
 		return err
 	}
@@ -176,6 +182,20 @@ func (r *run) resume() (map[string]*tf.Tensor, error) {
 		r.state.Patient = len(st.History)
 	}
 	return variables, nil
+}
+
+// startWords starts the words' vectors with those of a file.
+func (r *run) startWords(values map[string]*tf.Tensor) error {
+	tensors, _, err := tf.ReadTensors(r.req.WordVectors)
+	if err != nil {
+		return err
+	}
+	defer tf.ReleaseMap(tensors)
+	vectors := tensors[text.VectorsTensor]
+	if vectors == nil {
+		return captioner.Errorf(captioner.Corrupt, "the file of word vectors has none")
+	}
+	return r.graph.StartWords(values, vectors)
 }
 
 // plan derives the numbers of steps and epochs.

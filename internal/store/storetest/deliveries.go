@@ -18,7 +18,7 @@ func testDeliveries(t *testing.T, s captioner.Store) {
 	}
 	undelivered := func(server string, want ...captioner.Delivery) {
 		t.Helper()
-		got, err := s.Undelivered(ctx, server, 10)
+		got, err := s.Undelivered(ctx, server, 0)
 		must(t, err)
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatalf("undelivered to %s (-want +got):\n%s", server, diff)
@@ -60,6 +60,11 @@ func testDeliveries(t *testing.T, s captioner.Store) {
 	must(t, s.PutDelivery(ctx, whole))
 	undelivered("a", captioner.Delivery{Server: "a", RunID: "new"})
 	undelivered("b", captioner.Delivery{Server: "b", RunID: "new"}, captioner.Delivery{Server: "b", RunID: "old"})
+	must(t, s.FinishRun(ctx, "new", captioner.RunFailed, nil, "no"))
+	must(t, s.PutDelivery(ctx, captioner.Delivery{Server: "b", RunID: "new", FinishedAt: &storedNow}))
+	if newest, err := s.Undelivered(ctx, "b", 1); err != nil || len(newest) != 0 {
+		t.Errorf("undelivered among the newest one: %v, %v, want none", newest, err)
+	}
 }
 
 func testLeases(t *testing.T, s captioner.Store) {

@@ -13,16 +13,20 @@ import (
 	resourcepb "go.opentelemetry.io/proto/otlp/resource/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/encoding/protodelim"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/captioner/captioner/internal/telemetry/span"
 )
+
+// scopeSpans is the number of the field spans in OTLP's ScopeSpans.
+const scopeSpans = 2
 
 // Provider makes an engine's spans. It records what belongs to a trace that the
 // control plane records, and begins none itself. It implements OpenTelemetry's
 // TracerProvider; all of its spans are filed under span.Scope.
 type Provider struct {
 	embedded.TracerProvider
-	*span.Batcher[*tracepb.Span]
+	*span.Batcher[[]byte] // each span as it is written: bytes are nothing for the garbage collector to follow
 }
 
 // NewProvider returns a provider that writes its spans to w. While nobody reads,
@@ -35,14 +39,18 @@ func NewProvider(ctx context.Context, w io.Writer, service, version string) (*Pr
 	if err != nil {
 		return nil, fmt.Errorf("describe this program to OpenTelemetry: %w", err)
 	}
+	scope := &tracepb.ScopeSpans{Scope: &commonpb.InstrumentationScope{Name: span.Scope}}
 	batch := &tracepb.ResourceSpans{
 		Resource:   &resourcepb.Resource{Attributes: keyValues(about.Attributes())},
-		ScopeSpans: []*tracepb.ScopeSpans{{Scope: &commonpb.InstrumentationScope{Name: span.Scope}}},
+		ScopeSpans: []*tracepb.ScopeSpans{scope},
 	}
-	write := func(_ context.Context, spans []*tracepb.Span) error { // one at a time
-		batch.ScopeSpans[0].Spans = spans
+	write := func(_ context.Context, spans [][]byte) error { // one at a time
+		var fields []byte
+		for _, s := range spans {
+			fields = protowire.AppendBytes(protowire.AppendTag(fields, scopeSpans, protowire.BytesType), s)
+		}
+		scope.ProtoReflect().SetUnknown(fields) // which are written as they are
 		_, err := protodelim.MarshalTo(w, batch)
-		batch.ScopeSpans[0].Spans = nil
 		return err
 	}
 	return &Provider{Batcher: span.NewBatcher(write, span.BatchOptions{})}, nil

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
@@ -15,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/proto"
 )
 
 // tracer begins spans.
@@ -123,8 +125,13 @@ func (s *recorded) End(options ...trace.SpanEndOption) {
 	config := trace.NewSpanEndConfig(options...)
 	s.change(func(m *tracepb.Span) {
 		m.EndTimeUnixNano = nanoseconds(config.Timestamp())
-		s.provider.Add(m)
 		s.message = nil
+		encoded, err := proto.Marshal(m)
+		if err != nil { // a text that is not UTF-8
+			otel.Handle(err)
+			return
+		}
+		s.provider.Add(encoded)
 	})
 }
 

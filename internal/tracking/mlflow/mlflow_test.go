@@ -50,7 +50,7 @@ func begin(t *testing.T, c *mlflow.Client, name string) mlflow.Run {
 // read returns the run as MLflow's own client sees it.
 func read(t *testing.T, s *mlflowtest.Server, id string) mlflowtest.Run {
 	t.Helper()
-	for _, r := range s.Read(t).Runs {
+	for _, r := range s.Read(t, "captions").Runs {
 		if r.ID == id {
 			return r
 		}
@@ -89,7 +89,7 @@ func testRun(t *testing.T, s *mlflowtest.Server, c *mlflow.Client) {
 
 	at := float64(start.UnixMilli())
 	want := mlflowtest.Run{
-		ID: run.ID, Name: "train-1", Status: "FINISHED", Experiment: "captions",
+		ID: run.ID, Name: "train-1", Status: "FINISHED",
 		StartTime: start.UnixMilli(), EndTime: start.UnixMilli() + 60_000,
 		Params: map[string]string{"training.steps": "9", "data.images": ""},
 		Tags:   map[string]string{"note": "ä", "captioner.run_id": "train-1", "mlflow.runName": "train-1"},
@@ -190,7 +190,7 @@ func testModels(t *testing.T, s *mlflowtest.Server, c *mlflow.Client) {
 		})
 	}
 	want[1].Aliases = []string{"production", "sha-bb"}
-	if diff := cmp.Diff(want, s.Read(t).Models["captioner"]); diff != "" {
+	if diff := cmp.Diff(want, s.Read(t, "captions").Models["captioner"]); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -33,7 +33,11 @@ const (
 	// leaseLength is how long after the death of the process that delivers
 	// another one begins.
 	leaseLength = 30 * time.Second
-	// atATime is how many runs are delivered before the newest are looked at again.
+	// newest is how many runs are looked at each time, and allRuns how often all are.
+	newest  = 100
+	allRuns = time.Minute
+	// atATime is how many ended runs are delivered before the newest are looked
+	// at again.
 	atATime = 20
 	// maxWait bounds the time between two attempts while the server is away.
 	maxWait = time.Minute
@@ -59,7 +63,7 @@ type Options struct {
 	// Build is the program's.
 	Build tracking.Build
 
-	// Interval is the time between two looks; 0 means 2 s.
+	// Interval is the time between two looks; 0 means 5 s.
 	Interval time.Duration
 	Logger   *slog.Logger
 }
@@ -71,6 +75,7 @@ type Outbox struct {
 	holder string // this process
 
 	experiment string          // its ID, empty until it is known
+	caughtUp   time.Time       // when all runs were looked at and delivered
 	runs       map[string]*run // those that are being delivered
 	live       int64           // the generation of the alias that the server has
 	unknown    int64           // one whose version the server does not have yet
@@ -82,7 +87,7 @@ type Outbox struct {
 
 // New returns an outbox, which begins to deliver with Start.
 func New(o Options) *Outbox {
-	o.Interval = cmp.Or(o.Interval, 2*time.Second)
+	o.Interval = cmp.Or(o.Interval, 5*time.Second)
 	o.Experiment, o.Model = cmp.Or(o.Experiment, DefaultName), cmp.Or(o.Model, DefaultName)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -100,9 +105,8 @@ func (o *Outbox) Start() {
 	o.cancel = cancel
 	o.work.Go(func() {
 		for ctx.Err() == nil {
-			err := o.whileHeld(ctx, o.rounds)
-			if err != nil && ctx.Err() == nil {
-				o.tell(err)
+			if err := o.whileHeld(ctx, o.rounds); err != nil {
+				o.tell(ctx, err)
 			}
 			pause(ctx, o.opts.Interval)
 		}
@@ -114,10 +118,10 @@ func (o *Outbox) Stop(ctx context.Context) error {
 	o.cancel()
 	o.work.Wait()
 	if !o.failing {
-		ctx, cancel := context.WithTimeout(ctx, lastRound)
+		last, cancel := context.WithTimeout(ctx, lastRound)
 		defer cancel()
-		if err := o.whileHeld(ctx, o.round); err != nil {
-			o.tell(err)
+		if err := o.whileHeld(last, o.round); err != nil {
+			o.tell(ctx, err)
 		}
 	}
 	if err := o.opts.Store.GiveBackLease(ctx, o.lease, o.holder); err != nil {
@@ -157,21 +161,16 @@ func (o *Outbox) whileHeld(ctx context.Context, f func(context.Context) error) e
 
 // rounds delivers until ctx ends, and waits longer after each failure.
 func (o *Outbox) rounds(ctx context.Context) error {
-	wait := o.opts.Interval
-	for {
-		err := o.round(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if o.tell(err); err != nil {
-			wait = min(2*wait, maxWait)
+	failures := 0
+	for ctx.Err() == nil {
+		if o.tell(ctx, o.round(ctx)) {
+			failures++
 		} else {
-			wait = o.opts.Interval
+			failures = 0
 		}
-		if !pause(ctx, wait) {
-			return nil
-		}
+		pause(ctx, min(o.opts.Interval<<min(failures, 10), maxWait))
 	}
+	return nil
 }
 
 // pause waits; false if ctx has ended.
@@ -186,9 +185,12 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// tell logs the first failure of several, and their end.
-func (o *Outbox) tell(err error) {
+// tell logs the first failure of several, and their end, and reports whether
+// this is one. The end of ctx is none.
+func (o *Outbox) tell(ctx context.Context, err error) (failed bool) {
 	switch {
+	case ctx.Err() != nil:
+		return false
 	case err != nil && !o.failing:
 		o.opts.Logger.Warn("nothing can be delivered to MLflow; runs go on, and all is delivered later",
 			"server", o.opts.Server.Address(), "error", err)
@@ -196,28 +198,44 @@ func (o *Outbox) tell(err error) {
 		o.opts.Logger.Info("MLflow is back and has everything", "server", o.opts.Server.Address())
 	}
 	o.failing = err != nil
+	return o.failing
 }
 
 // round delivers what is new.
 func (o *Outbox) round(ctx context.Context) error {
-	open, err := o.opts.Store.Undelivered(ctx, o.opts.Server.Address(), atATime)
+	among, now := newest, time.Now()
+	if now.Sub(o.caughtUp) > allRuns {
+		among = 0
+	}
+	open, err := o.opts.Store.Undelivered(ctx, o.opts.Server.Address(), among)
 	if err != nil {
 		return err
 	}
+	ended := 0
 	for _, d := range open {
-		if err := o.deliver(ctx, d); err != nil {
+		complete, err := o.deliver(ctx, d)
+		if err != nil {
 			return err
 		}
+		if complete {
+			ended++
+		}
+		if ended == atATime {
+			return nil // and so all runs are looked at again
+		}
+	}
+	if among == 0 {
+		o.caughtUp = now
 	}
 	return o.deliverAlias(ctx)
 }
 
-// deliver brings the server up to a run's record. That the server refuses the
-// run is no error: the others may go well.
-func (o *Outbox) deliver(ctx context.Context, d captioner.Delivery) error {
+// deliver brings the server up to a run's record, and reports whether that has
+// ended. That the server refuses the run is no error: the others may go well.
+func (o *Outbox) deliver(ctx context.Context, d captioner.Delivery) (complete bool, err error) {
 	record, err := o.opts.Store.RunRecord(ctx, d.RunID)
 	if err != nil {
-		return err
+		return false, err
 	}
 	r := o.runs[d.RunID]
 	if r == nil {
@@ -227,24 +245,24 @@ func (o *Outbox) deliver(ctx context.Context, d captioner.Delivery) error {
 	r.record, r.delivery = record, d
 	if err = r.deliver(ctx); err == nil {
 		r.refusals = 0
-		if r.delivery.FinishedAt != nil {
+		if complete = r.complete(); complete {
 			delete(o.runs, d.RunID)
 		}
-		return nil
+		return complete, nil
 	}
 	r.doubt()
 	o.experiment = "" // it may be gone
 	if !mlflow.Refused(err) {
-		return err
+		return false, err
 	}
 	if r.refusals++; r.refusals < maxRefusals {
 		o.opts.Logger.Debug("MLflow refuses a run", "run", d.RunID, "error", err)
-		return nil
+		return false, nil
 	}
 	o.opts.Logger.Warn("MLflow refuses a run, which is not delivered any further", "run", d.RunID, "error", err)
 	delete(o.runs, d.RunID)
 	r.delivery.Refused = err.Error()
-	return o.opts.Store.PutDelivery(ctx, r.delivery)
+	return false, o.opts.Store.PutDelivery(ctx, r.delivery)
 }
 
 // deliverAlias points the registry's alias at the version that is live.

@@ -64,7 +64,7 @@ type line struct {
 	*httptest.Server
 }
 
-func newLine(t *testing.T, server *mlflowtest.Server) *line {
+func newLine(t testing.TB, server *mlflowtest.Server) *line {
 	target, err := url.Parse(server.URL)
 	must(t, err)
 	forward := &httputil.ReverseProxy{
@@ -123,12 +123,12 @@ type fixture struct {
 
 var start = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 
-func newFixture(t *testing.T, server *mlflowtest.Server) *fixture {
+func newFixture(t testing.TB, server *mlflowtest.Server) *fixture {
 	t.Helper()
 	return newFixtureOn(t, server, "sqlite:"+filepath.Join(t.TempDir(), "captioner.db"))
 }
 
-func newFixtureOn(t *testing.T, server *mlflowtest.Server, database string) *fixture {
+func newFixtureOn(t testing.TB, server *mlflowtest.Server, database string) *fixture {
 	t.Helper()
 	f := &fixture{
 		line: newLine(t, server), server: server, blobsDir: t.TempDir(), runID: "train-" + filepath.Base(t.Name()), name: t.Name(),
@@ -146,7 +146,7 @@ func newFixtureOn(t *testing.T, server *mlflowtest.Server, database string) *fix
 	return f
 }
 
-func openStore(t *testing.T, database string) captioner.Store {
+func openStore(t testing.TB, database string) captioner.Store {
 	t.Helper()
 	s, err := store.Open(t.Context(), database)
 	must(t, err)
@@ -271,13 +271,7 @@ func (f *fixture) awaitAll(t *testing.T) {
 // tracked returns the runs of the experiment as MLflow's own client reads them.
 func (f *fixture) tracked(t *testing.T) []mlflowtest.Run {
 	t.Helper()
-	var runs []mlflowtest.Run
-	for _, r := range f.server.Read(t).Runs {
-		if r.Experiment == f.name {
-			runs = append(runs, r)
-		}
-	}
-	return runs
+	return f.server.Read(t, f.name).Runs
 }
 
 // checkCurves compares what MLflow has with the database: each point once, with
@@ -317,7 +311,7 @@ func (f *fixture) checkCurves(t *testing.T) mlflowtest.Run {
 	return runs[0]
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -378,7 +372,7 @@ func testWhole(t *testing.T, f *fixture) {
 		Tags:        map[string]string{"captioner.version": string(version), "captioner.run_id": f.runID, "captioner.url": "http://captioner/ui/models/" + string(version)},
 	}}
 	slices.Sort(want[0].Aliases)
-	if diff := cmp.Diff(want, f.server.Read(t).Models[f.name]); diff != "" {
+	if diff := cmp.Diff(want, f.server.Read(t, f.name).Models[f.name]); diff != "" {
 		t.Errorf("model versions (-want +got):\n%s", diff)
 	}
 
@@ -459,7 +453,7 @@ func testReplyLost(t *testing.T, f *fixture) {
 	if r := f.checkCurves(t); r.Status != "FINISHED" {
 		t.Errorf("status %s", r.Status)
 	}
-	if versions := f.server.Read(t).Models[f.name]; len(versions) != 1 {
+	if versions := f.server.Read(t, f.name).Models[f.name]; len(versions) != 1 {
 		t.Errorf("model versions %+v, want one", versions)
 	}
 }

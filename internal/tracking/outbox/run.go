@@ -48,6 +48,11 @@ func (r *run) deliver(ctx context.Context) error {
 	return r.end(ctx)
 }
 
+// complete reports whether the server has everything of a run that has ended.
+func (r *run) complete() bool {
+	return r.delivery.FinishedAt != nil && r.record.FinishedAt != nil && r.delivery.FinishedAt.Equal(*r.record.FinishedAt)
+}
+
 // begin finds the server's run, or makes it. A run ID that was started again
 // with another training is another run there: curves cannot be taken back.
 func (r *run) begin(ctx context.Context) error {

@@ -36,9 +36,7 @@ export default function model(main, { params: [version], signal }) {
     fill(body,
       card("Scores", scoreTable(evaluation), demonstration(evaluation), signatures(evaluation)),
       card("Lineage", facts([
-        ["Run", runLink(m.run_id)],
-        ["Made", when(m.created_at)],
-        ["Data set", h("span", {}, copyable("data set", lineage.dataset, short(lineage.dataset)), " ", h("a", { href: `/ui/data/${path(m.run_id)}` }, "what is in it"))],
+        ...source(m),
         ["Configuration", copyable("configuration", lineage.config, short(lineage.config))],
         ["TensorFlow", lineage.tensorflow],
         ["Threads", lineage.threads],
@@ -50,6 +48,20 @@ export default function model(main, { params: [version], signal }) {
       evaluation.samples?.length > 0 && card("Captions of test pictures", sampleTable(evaluation.samples)));
   }
   return `Version ${short(version)}`;
+}
+
+// source says what a version comes from: a run, or files of the original system.
+function source({ run_id: run, created_at: made, lineage }) {
+  const digest = (name, d) => copyable(name, d, short(d));
+  const { imported: files } = lineage;
+  if (files) {
+    return [["Imported", when(made)], ["Model", digest("model", files.model)], ["Vocabulary", digest("vocabulary", files.vocabulary)], ["Encoder weights", digest("encoder weights", files.encoder_weights)]];
+  }
+  return [
+    ["Run", runLink(run)],
+    ["Made", when(made)],
+    ["Data set", h("span", {}, digest("data set", lineage.dataset), " ", h("a", { href: `/ui/data/${path(run)}` }, "what is in it"))],
+  ];
 }
 
 function demonstration({ demonstration: measured }) {

@@ -134,7 +134,7 @@ function form(schema, given, signal, go) {
         text(group.wrong, sentence(p.message));
         show(group.wrong, true);
       }
-      const label = p.field ? p.field.split(".").map(words).join(" › ") : "";
+      const label = labels[p.field] ?? (p.field ? p.field.split(".").map(words).join(" › ") : "");
       if (!field && !group) return h("li", {}, label && `${label}: `, p.message);
       return h("li", {}, h("a", { href: `#f-${p.field}`, onclick: (event) => visit(event, field?.input ?? group.element) }, label), ` ${p.message}`);
     });

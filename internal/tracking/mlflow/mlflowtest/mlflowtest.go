@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -69,6 +70,10 @@ type Server struct {
 	dir, python string
 	opts        Options
 	process     *exec.Cmd
+
+	reader  *exec.Cmd // nil before the first Read
+	ask     io.WriteCloser
+	answers *json.Decoder
 }
 
 // Start starts a server for the test and its subtests, and ends it afterwards.
@@ -86,7 +91,10 @@ func Start(t testing.TB, opts Options) *Server {
 	s := &Server{URL: "http://" + listener.Addr().String(), dir: t.TempDir(), python: python, opts: opts}
 	listener.Close()
 	s.Restart(t)
-	t.Cleanup(func() { s.Stop(t) })
+	t.Cleanup(func() {
+		s.stopReader(t)
+		s.Stop(t)
+	})
 	return s
 }
 
@@ -159,14 +167,13 @@ func (s *Server) write(t testing.TB, path, text string) {
 
 // Run is a run as MLflow's Python client reads it.
 type Run struct {
-	ID         string
-	Name       string
-	Status     string
-	Experiment string
-	StartTime  int64 `json:"start_time"` // milliseconds
-	EndTime    int64 `json:"end_time"`
-	Params     map[string]string
-	Tags       map[string]string
+	ID        string
+	Name      string
+	Status    string
+	StartTime int64 `json:"start_time"` // milliseconds
+	EndTime   int64 `json:"end_time"`
+	Params    map[string]string
+	Tags      map[string]string
 	// Metrics has every point, [step, value, timestamp] in the order of the
 	// steps; a value that is no number is a text.
 	Metrics map[string][][3]any
@@ -185,7 +192,7 @@ type ModelVersion struct {
 	Aliases     []string
 }
 
-// Contents is all that the server has.
+// Contents is what the server has.
 type Contents struct {
 	Runs   []Run
 	Models map[string][]ModelVersion
@@ -194,23 +201,54 @@ type Contents struct {
 //go:embed read.py
 var readScript string
 
-// Read reads everything with MLflow's own client.
-func (s *Server) Read(t testing.TB) Contents {
+// Read reads an experiment's runs, and all models, with MLflow's own client, in
+// one process for all calls: it takes seconds to start.
+func (s *Server) Read(t testing.TB, experiment string) Contents {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), s.python, "-c", readScript)
-	cmd.Dir = s.dir
-	cmd.Env = append(os.Environ(), "MLFLOW_DISABLE_TELEMETRY=true", "MLFLOW_TRACKING_URI="+s.URL)
-	if s.opts.Users {
-		cmd.Env = append(cmd.Env, "MLFLOW_TRACKING_USERNAME="+Admin, "MLFLOW_TRACKING_PASSWORD="+AdminPassword)
+	if s.reader == nil {
+		s.startReader(t)
 	}
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("read with MLflow's client: %v", err)
-	}
-	var c Contents
-	if err := json.Unmarshal(out, &c); err != nil {
+	if _, err := fmt.Fprintln(s.ask, experiment); err != nil {
 		t.Fatal(err)
 	}
+	var c Contents
+	if err := s.answers.Decode(&c); err != nil {
+		t.Fatalf("read with MLflow's client: %v", err)
+	}
 	return c
+}
+
+func (s *Server) startReader(t testing.TB) {
+	t.Helper()
+	s.reader = exec.Command(s.python, "-c", readScript)
+	s.reader.Dir, s.reader.Stderr = s.dir, os.Stderr
+	s.reader.Env = append(os.Environ(), "MLFLOW_DISABLE_TELEMETRY=true", "MLFLOW_TRACKING_URI="+s.URL)
+	if s.opts.Users {
+		s.reader.Env = append(s.reader.Env, "MLFLOW_TRACKING_USERNAME="+Admin, "MLFLOW_TRACKING_PASSWORD="+AdminPassword)
+	}
+	ask, err := s.reader.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers, err := s.reader.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.ask, s.answers = ask, json.NewDecoder(answers)
+	if err := s.reader.Start(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// stopReader ends the reader, which ends with its input.
+func (s *Server) stopReader(t testing.TB) {
+	if s.reader == nil {
+		return
+	}
+	if err := s.ask.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := s.reader.Wait(); err != nil {
+		t.Errorf("MLflow's client: %v", err)
+	}
 }

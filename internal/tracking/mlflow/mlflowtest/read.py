@@ -1,6 +1,8 @@
-"""Prints all that the tracking server has, read with MLflow's own client."""
+"""Prints, for each name of an experiment that it reads, the experiment's runs and
+all models, read with MLflow's own client."""
 import json
 import math
+import sys
 
 import mlflow
 
@@ -22,39 +24,43 @@ def artifacts(run_id, path=None):
     return files
 
 
-runs = []
-for experiment in client.search_experiments():
-    for run in client.search_runs([experiment.experiment_id]):
-        runs.append(
+def contents(name):
+    runs = []
+    if experiment := client.get_experiment_by_name(name):
+        for run in client.search_runs([experiment.experiment_id]):
+            runs.append(
+                {
+                    "id": run.info.run_id,
+                    "name": run.info.run_name,
+                    "status": run.info.status,
+                    "start_time": run.info.start_time,
+                    "end_time": run.info.end_time or 0,
+                    "params": run.data.params,
+                    "tags": run.data.tags,
+                    "metrics": {
+                        key: sorted([m.step, number(m.value), m.timestamp] for m in client.get_metric_history(run.info.run_id, key))
+                        for key in run.data.metrics
+                    },
+                    "artifacts": artifacts(run.info.run_id),
+                }
+            )
+
+    models = {}
+    for model in client.search_registered_models():
+        models[model.name] = [
             {
-                "id": run.info.run_id,
-                "name": run.info.run_name,
-                "status": run.info.status,
-                "experiment": experiment.name,
-                "start_time": run.info.start_time,
-                "end_time": run.info.end_time or 0,
-                "params": run.data.params,
-                "tags": run.data.tags,
-                "metrics": {
-                    key: sorted([m.step, number(m.value), m.timestamp] for m in client.get_metric_history(run.info.run_id, key))
-                    for key in run.data.metrics
-                },
-                "artifacts": artifacts(run.info.run_id),
+                "version": version.version,
+                "run_id": version.run_id,
+                "source": version.source,
+                "description": version.description or "",
+                "tags": version.tags,
+                "aliases": sorted(alias for alias, number in model.aliases.items() if int(number) == int(version.version)),
             }
-        )
+            for version in sorted(client.search_model_versions(f"name='{model.name}'"), key=lambda v: int(v.version))
+        ]
 
-models = {}
-for model in client.search_registered_models():
-    models[model.name] = [
-        {
-            "version": version.version,
-            "run_id": version.run_id,
-            "source": version.source,
-            "description": version.description or "",
-            "tags": version.tags,
-            "aliases": sorted(alias for alias, number in model.aliases.items() if int(number) == int(version.version)),
-        }
-        for version in sorted(client.search_model_versions(f"name='{model.name}'"), key=lambda v: int(v.version))
-    ]
+    return {"runs": runs, "models": models}
 
-print(json.dumps({"runs": runs, "models": models}))
+
+for line in sys.stdin:
+    print(json.dumps(contents(line.strip())), flush=True)
