@@ -1,6 +1,7 @@
 package train
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -21,9 +22,12 @@ func BenchmarkCheckpoint(b *testing.B) {
 	}
 	var steps, saves time.Duration
 	for range 10 { // the first ones prepare what later ones find
-		if err := r.step(); err != nil {
+		if err := errors.Join(r.step(), r.save()); err != nil {
 			b.Fatal(err)
 		}
+	}
+	if err := r.finishSave(); err != nil {
+		b.Fatal(err)
 	}
 	for b.Loop() {
 		start := time.Now()
