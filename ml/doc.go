@@ -9,6 +9,7 @@
 //	ml/features  the shard file: pictures as pixels, mapped into memory
 //	ml/hdf5      the part of the HDF5 format that Keras uses, read only
 //	ml/keras     weights that Keras publishes and writes, matched to a network
+//	ml/original  caption models that the original system has trained
 //
 // Weights out:
 //

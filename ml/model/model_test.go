@@ -567,7 +567,7 @@ func TestOriginalVocabulary(t *testing.T) {
 	if got, want := words.Decode(greedy[0]), "blue dot on a dot"; got != want {
 		t.Errorf("the model says %q, and has learned %q", got, want)
 	}
-	out := run(t, served, "serving_default", map[string]*tf.Tensor{"image_bytes": tf.FromString(file)}, "ids", "text")
+	out := run(t, served, "serving_default", map[string]*tf.Tensor{"image_bytes": tf.FromStrings([]string{file}, 1)}, "ids", "text")
 	want := append(slices.Clone(greedy[0]), words.End())
 	if diff := cmp.Diff(want, out[0].Int32s()[:len(want)]); diff != "" {
 		t.Errorf("ids (-training +serving_default):\n%s", diff)

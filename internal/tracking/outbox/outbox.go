@@ -10,7 +10,7 @@
 //
 // Each point arrives once. Whenever it is not known whether something has
 // arrived, after an error or in a process that has just begun, the server is
-// asked what it has; see docs/decisions/0011-outbox.md.
+// asked what it has; see docs/decisions/0012-outbox.md.
 package outbox
 
 import (

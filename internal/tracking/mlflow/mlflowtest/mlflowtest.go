@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	startLimit = 3 * time.Minute // it reads thousands of Python files first
+	startLimit = 5 * time.Minute // it reads thousands of Python files first
 	startPoll  = 100 * time.Millisecond
 )
 
