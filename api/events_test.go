@@ -231,11 +231,12 @@ func TestEventsResume(t *testing.T) {
 	}
 }
 
-// listen starts the API as a server that cuts ordinary requests off early.
-func listen(t *testing.T, s *api.Server) *httptest.Server {
+// listen starts the API as a server that cuts ordinary requests off after some
+// time; 0 for never. A busy machine may take longer than that to send a header.
+func listen(t *testing.T, s *api.Server, cut time.Duration) *httptest.Server {
 	t.Helper()
 	h := httptest.NewUnstartedServer(s.Handler())
-	h.Config.ReadTimeout, h.Config.WriteTimeout = 100*time.Millisecond, 100*time.Millisecond
+	h.Config.ReadTimeout, h.Config.WriteTimeout, h.Config.ReadHeaderTimeout = cut, cut, time.Minute
 	h.Start()
 	t.Cleanup(h.Close)
 	return h
@@ -262,7 +263,7 @@ func TestEventsFollow(t *testing.T) {
 	f := newFake()
 	f.training(3)
 	f.runs[0].Stages = []captioner.Stage{{Name: "Train", State: "running"}}
-	h := listen(t, newServer(t, f, fast))
+	h := listen(t, newServer(t, f, fast), 100*time.Millisecond)
 	body := openEvents(t, h)
 	started := time.Now()
 	points := 3
@@ -308,7 +309,7 @@ func TestEventsFollow(t *testing.T) {
 func TestEventsShareTheirQuestions(t *testing.T) {
 	f := newFake()
 	s := newServer(t, f, func(o *api.Options) { o.PollInterval = time.Hour })
-	h := listen(t, s)
+	h := listen(t, s, 0)
 	for range 20 {
 		openEvents(t, h)
 	}
@@ -320,7 +321,7 @@ func TestEventsShareTheirQuestions(t *testing.T) {
 func TestEventsAreBounded(t *testing.T) {
 	f := newFake()
 	s := newServer(t, f, func(o *api.Options) { fast(o); o.MaxStreams = 2 })
-	h := listen(t, s)
+	h := listen(t, s, 0)
 	first, second := openEvents(t, h), openEvents(t, h)
 	w := serve(s, scenario{path: "/runs/train-01/events"})
 	checkCommon(t, w)
