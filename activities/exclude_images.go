@@ -60,7 +60,9 @@ func (a *Activities) exclude(ctx context.Context, in ExcludeImagesInput) (Prepar
 		quarantine = append(quarantine, part...)
 	}
 	ds = dataset.Drop(ds, quarantine)
-	if err := dataset.CheckUsable(ds, in.Data.MinUsable); err != nil {
+	// A split that is empty only now was made so by its pictures.
+	source := func(captioner.Split) string { return "data.images" }
+	if err := dataset.CheckUsable(ds, in.Data.MinUsable, source); err != nil {
 		return PreparedData{}, err
 	}
 	return a.putDataset(ctx, ds)

@@ -61,10 +61,10 @@ func sortQuarantine(list []captioner.Quarantined) {
 
 // CheckUsable returns an Invalid error with code "unusable_data" when less
 // than the share minUsable of the pictures can be used, or when a split is
-// empty. Its problems give the counts by reason. A picture counts when a
-// caption or a split file names it; one without any split file that wants it
-// does not.
-func CheckUsable(ds captioner.Dataset, minUsable float64) error {
+// empty, for which source names the field. Its problems give the counts by
+// reason. A picture counts when a caption or a split file names it; one without
+// any split file that wants it does not.
+func CheckUsable(ds captioner.Dataset, minUsable float64, source func(captioner.Split) string) error {
 	unusable := unusablePictures(ds)
 	total := len(ds.Examples) + len(unusable)
 	var problems []captioner.Problem
@@ -78,7 +78,7 @@ func CheckUsable(ds captioner.Dataset, minUsable float64) error {
 	}
 	for _, split := range captioner.Splits {
 		if perSplit[split] == 0 && len(ds.Examples) > 0 { // of nothing, every split is empty
-			problems = append(problems, captioner.Problem{Field: "data.split_ratios." + string(split), Message: fmt.Sprintf("no usable picture is in the %s split", split)})
+			problems = append(problems, captioner.Problem{Field: source(split), Message: fmt.Sprintf("no usable picture is in the %s split", split)})
 		}
 	}
 	if len(problems) == 0 {

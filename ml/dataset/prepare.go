@@ -47,7 +47,7 @@ func Prepare(ctx context.Context, cfg captioner.DataConfig, progress func(done, 
 	ds.Quarantine = append(ds.Quarantine, p.quarantine...)
 	sortQuarantine(ds.Quarantine)
 	p.divide(ds.Examples, names, results)
-	if err := CheckUsable(ds, cfg.MinUsable); err != nil {
+	if err := CheckUsable(ds, cfg.MinUsable, p.source(ds.Examples)); err != nil {
 		return captioner.Dataset{}, err
 	}
 	return ds, addVocabulary(&ds, cfg)
@@ -155,6 +155,21 @@ func (p *preparation) divide(examples []captioner.Example, names []string, resul
 	}
 	for i, place := range places {
 		examples[place].Split = rest[i].Split
+	}
+}
+
+// source says which field decides what is in a split: with split files theirs,
+// else the captions file where it says all of it, else the ratios.
+func (p *preparation) source(examples []captioner.Example) func(captioner.Split) string {
+	divided := slices.ContainsFunc(examples, func(e captioner.Example) bool { return p.splits[e.Image] == "" })
+	return func(split captioner.Split) string {
+		switch {
+		case p.bySplitFiles():
+			return "data.split_files." + string(split)
+		case len(p.splits) > 0 && (split == captioner.Test || !divided):
+			return "data.captions"
+		}
+		return "data.split_ratios." + string(split)
 	}
 }
 

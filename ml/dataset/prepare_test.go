@@ -308,10 +308,10 @@ func TestSplitFiles(t *testing.T) {
 		t.Errorf("left out (-want +got):\n%s", diff)
 	}
 	// 6 of 8: pictures in no split file do not count.
-	if err := dataset.CheckUsable(ds, 0.75); err != nil {
+	if err := dataset.CheckUsable(ds, 0.75, nowhere); err != nil {
 		t.Errorf("CheckUsable(0.75): %v", err)
 	}
-	if err := dataset.CheckUsable(ds, 0.76); err == nil {
+	if err := dataset.CheckUsable(ds, 0.76, nowhere); err == nil {
 		t.Error("CheckUsable(0.76) is content with 6 of 8")
 	}
 
@@ -357,6 +357,50 @@ func TestPrepareErrors(t *testing.T) {
 	}
 }
 
+// TestEmptySplit: what is said of an empty split is about what decides it.
+func TestEmptySplit(t *testing.T) {
+	karpathy := func(splits ...string) string {
+		var images []string
+		for i, split := range splits {
+			images = append(images, fmt.Sprintf(`{"filename": "%03d.jpg", "split": %q, "sentences": [{"raw": "a dog"}]}`, i, split))
+		}
+		return `{"images": [` + strings.Join(images, ", ") + `]}`
+	}
+	for _, c := range []struct {
+		name    string
+		prepare func(*folder)
+		want    []string
+	}{
+		{"ratios", func(f *folder) { f.cfg.SplitRatios = captioner.SplitRatios{Train: 0.5, Validation: 0.5} }, []string{"data.split_ratios.test"}},
+		{"split files", func(f *folder) {
+			f.cfg.SplitFiles = captioner.SplitFiles{Train: filepath.Join(f.dir, "train"), Validation: filepath.Join(f.dir, "val"), Test: filepath.Join(f.dir, "test")}
+			f.write("train", []byte("000.jpg\n001.jpg\n"))
+			f.write("val", []byte("missing.jpg\n"))
+			f.write("test", []byte("002.jpg\n"))
+		}, []string{"data.split_files.validation"}},
+		{"the captions file", func(f *folder) { f.write("captions.txt", []byte(karpathy("train", "train", "test"))) }, []string{"data.captions"}},
+		{"the captions file, two", func(f *folder) { f.write("captions.txt", []byte(karpathy("val", "val"))) }, []string{"data.captions", "data.captions"}},
+	} {
+		f := newFolder(t)
+		f.fill(10)
+		f.cfg.MinUsable = 0
+		c.prepare(f)
+		_, err := dataset.Prepare(t.Context(), f.cfg, nil)
+		var got []string
+		for _, p := range captioner.ProblemsOf(err) {
+			if strings.HasPrefix(p.Message, "no usable picture is in the") {
+				got = append(got, p.Field)
+			}
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s (-want +got): %s; %v", c.name, diff, err)
+		}
+	}
+}
+
+// nowhere is the source of splits that are not empty.
+func nowhere(captioner.Split) string { return "" }
+
 func TestPrepareStopsWithItsContext(t *testing.T) {
 	f := newFolder(t)
 	f.fill(50)
@@ -393,11 +437,11 @@ func TestDrop(t *testing.T) {
 	if diff := cmp.Diff(dropped, dataset.Drop(dropped, bad)); diff != "" {
 		t.Errorf("dropping twice differs:\n%s", diff)
 	}
-	if err := dataset.CheckUsable(dropped, 0.95); err != nil {
+	if err := dataset.CheckUsable(dropped, 0.95, nowhere); err != nil {
 		t.Errorf("19 of 20: %v", err)
 	}
 	bad = append(bad, captioner.Quarantined{Image: "008.jpg", Reason: "corrupt"})
-	if err := dataset.CheckUsable(dataset.Drop(ds, bad), 0.95); captioner.KindOf(err) != captioner.Invalid {
+	if err := dataset.CheckUsable(dataset.Drop(ds, bad), 0.95, nowhere); captioner.KindOf(err) != captioner.Invalid {
 		t.Errorf("18 of 20: error %v, want Invalid", err)
 	}
 }
