@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -243,6 +245,67 @@ func TestResume(t *testing.T) {
 		if _, err := resume("refused", input); captioner.KindOf(activities.FromFailure(err)) != captioner.Invalid {
 			t.Errorf("%s: error %v, want an invalid one", name, err)
 		}
+	}
+}
+
+// TestWordVectors: the vectors that PrepareData finds for the words are those
+// that training starts with, and the version says which file they come from.
+func TestWordVectors(t *testing.T) {
+	f := activitiestest.New(t)
+	const content = "red 1 2 3\nblue 4 5 6\n"
+	cfg := f.Config()
+	cfg.Model.EmbeddingDim = 3
+	cfg.Data.GloVe = filepath.Join(t.TempDir(), "glove.txt")
+	if err := os.WriteFile(cfg.Data.GloVe, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	h := newHarness(t, f)
+	var prepared activities.PrepareDataResult
+	var trained activities.TrainInput
+	var registered activities.RegisterVersionInput
+	h.SetOnActivityStartedListener(func(info *activity.Info, _ context.Context, args converter.EncodedValues) {
+		var err error
+		switch info.ActivityType.Name {
+		case activities.StepTrain:
+			err = args.Get(&trained)
+		case activities.StepRegisterVersion:
+			err = args.Get(&registered)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	h.SetOnActivityCompletedListener(func(info *activity.Info, result converter.EncodedValue, err error) {
+		if err == nil && info.ActivityType.Name == activities.StepPrepareData {
+			err = result.Get(&prepared)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	result, err := h.run(t, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	vectors, source := prepared.WordVectors, captioner.DigestOf([]byte(content))
+	if vectors == nil || vectors.Source != source || vectors.Found != 2 {
+		t.Fatalf("the word vectors are %+v, want two words of file %s", vectors, source.Short())
+	}
+	if trained.WordVectors != vectors.Vectors || registered.WordVectors != source {
+		t.Errorf("Train got %s and RegisterVersion %s, want %s and %s", trained.WordVectors, registered.WordVectors, vectors.Vectors, source)
+	}
+	version, err := f.Store.ModelVersion(t.Context(), string(result.Version))
+	if err != nil || version.Lineage.WordVectors != source {
+		t.Errorf("lineage %+v (%v), want the word vectors %s", version.Lineage, err, source.Short())
+	}
+
+	// Without a file the words start anywhere.
+	h = newHarness(t, f)
+	if result, err = h.run(t, f.Config()); err != nil {
+		t.Fatal(err)
+	}
+	if version, err = f.Store.ModelVersion(t.Context(), string(result.Version)); err != nil || version.Lineage.WordVectors != "" {
+		t.Errorf("lineage without a file: %+v, %v", version.Lineage, err)
 	}
 }
 
