@@ -309,6 +309,7 @@ func (s *Server) route() error {
 	get("/docs", handle(s.docs))
 	get(ui.Prefix+"*path", gin.WrapH(s.page))
 	get("/model/info", handle(s.modelInfo))
+	get("/config", handle(s.showConfig))
 	get("/config/schema", handle(s.configSchema))
 	get("/models", handle(s.listModels))
 	get("/models/:version", handle(s.showModel))

@@ -204,9 +204,7 @@ func (s *Server) checkConfig(r *http.Request) error {
 	return found
 }
 
-// readConfig reads the body and reports everything that is wrong with it at
-// once, paths outside the data root too. With more rules, what can be read goes
-// through those as well.
+// readConfig is parseConfig of the body.
 func (s *Server) readConfig(r *http.Request, more func(captioner.Config) []captioner.Problem) (captioner.Config, error) {
 	data, err := readAll(r.Body, maxConfigBytes)
 	if err != nil {
@@ -219,6 +217,13 @@ func (s *Server) readConfig(r *http.Request, more func(captioner.Config) []capti
 	if len(bytes.TrimSpace(data)) == 0 {
 		data, format = []byte("{}"), "json" // the defaults
 	}
+	return s.parseConfig(data, format, more)
+}
+
+// parseConfig reports everything that is wrong with a configuration at once,
+// paths outside the data root too. With more rules, what can be read goes through
+// those as well.
+func (s *Server) parseConfig(data []byte, format string, more func(captioner.Config) []captioner.Problem) (captioner.Config, error) {
 	var confined captioner.Config
 	var failed error
 	cfg, err := s.opts.ParseConfig(data, format, func(given captioner.Config) (problems []captioner.Problem) {
