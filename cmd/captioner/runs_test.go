@@ -24,6 +24,8 @@ func TestPrintRun(t *testing.T) {
 			"captioner models promote " + version.Short(), "live      yes"},
 		{"live", captioner.Run{Result: &captioner.RunResult{Version: version, Decision: captioner.Decision{Outcome: captioner.Promote}, Deployed: true}},
 			"live      yes", "models promote"},
+		{"warned", captioner.Run{Result: &captioner.RunResult{Version: version, Warnings: []string{"InceptionV3 was trained from random weights"}}},
+			"warning   InceptionV3 was trained from random weights\n", "note"},
 	} {
 		test.run.StartedAt, test.run.FinishedAt = started, &finished
 		var out bytes.Buffer

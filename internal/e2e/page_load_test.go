@@ -161,6 +161,17 @@ func TestPageWithManyRuns(t *testing.T) {
 	b.checkOrigin(address)
 }
 
+// TestPageTellsWarnings: what was likely not meant is said beside the result.
+func TestPageTellsWarnings(t *testing.T) {
+	b := startBrowser(t)
+	runs := newManyRuns(2)
+	runs.runs[1].Result.Warnings = []string{"InceptionV3 was trained from random weights"}
+	address := runs.serve(t)
+	b.do(chromedp.Navigate(address + "/ui/runs/" + runs.runs[1].ID))
+	b.awaitText(".card .notice", "InceptionV3 was trained from random weights.")
+	b.look("run-warning")
+}
+
 // watchFrames looks at the loss curve in every frame: whether its canvas was
 // replaced or ever empty, and how long the page was busy.
 const watchFrames = `(() => {

@@ -1,9 +1,11 @@
 package e2e_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -50,7 +52,7 @@ func TestPretrained(t *testing.T) {
 }
 
 // TestNoWeights: an encoder of Keras' that is given no weights is trained from
-// random ones, and the run says so.
+// random ones, and the run says so wherever it is described.
 func TestNoWeights(t *testing.T) {
 	p := needPrograms(t)
 	l := startLocal(t, p, filepath.Join(t.TempDir(), "data"))
@@ -59,7 +61,15 @@ func TestNoWeights(t *testing.T) {
 	cfg.Training.BatchSize, cfg.Training.WarmupSteps = 2, 0
 	run := l.awaitEnd(t, l.startRun(t, cfg), 10*time.Minute)
 	if run.State != captioner.RunCompleted || run.Result == nil || len(run.Result.Warnings) != 1 {
-		t.Errorf("the run ended as %s: %s, %+v; want one warning", run.State, run.Error, run.Result)
+		t.Fatalf("the run ended as %s: %s, %+v; want one warning", run.State, run.Error, run.Result)
 	}
-	l.stop(t)
+	warning := run.Result.Warnings[0]
+	if out := p.mustRun(t, "runs", "show", run.ID, "--server", l.api); !strings.Contains(out, "warning   "+warning) {
+		t.Errorf("captioner runs show does not say %q:\n%s", warning, out)
+	}
+	l.stop(t) // which completes the run's files
+	var summary struct{ Warnings []string }
+	if err := json.Unmarshal(readFile(t, filepath.Join(l.dataDir, "runs", run.ID, "run_summary.json")), &summary); err != nil || !slices.Equal(summary.Warnings, run.Result.Warnings) {
+		t.Errorf("run_summary.json has the warnings %q (%v), want %q", summary.Warnings, err, run.Result.Warnings)
+	}
 }

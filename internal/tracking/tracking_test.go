@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -142,6 +143,7 @@ func (f *fixture) finish(t *testing.T) {
 	must(t, f.store.PutProgress(t.Context(), runID, progress))
 	must(t, f.store.FinishRun(t.Context(), runID, captioner.RunCompleted, &captioner.RunResult{
 		Version: captioner.DigestOf([]byte("version")), Deployed: true, Decision: captioner.Decision{Outcome: captioner.Promote, Reasons: []string{"first"}},
+		Warnings: []string{"the encoder's weights are random"},
 		Evaluation: captioner.Evaluation{
 			Scores:        []captioner.Scores{{Algorithm: "beam", BLEU1: 0.5, BLEU4: 0.25, Signature: "s"}},
 			Demonstration: map[string]float64{"pair_f1": 0.75},
@@ -309,7 +311,8 @@ func (f *fixture) checkFinished(t *testing.T) {
 	s, _ := readSummary(f.path(summaryFile))
 	if s.Status != captioner.RunCompleted || s.ConfigHash != hash || s.TotalEpochs != 3 || s.TotalSteps != 9 || !s.Deployed || s.FinishedAt == nil ||
 		s.BestMetrics["validation_loss"] != (best{1, 6}) || s.FinalMetrics["validation_loss"] != 4 || s.Scores[0].BLEU4 != 0.25 ||
-		s.Decision.Outcome != captioner.Promote || s.Environment.TensorFlow != "2.18.0" || s.Environment.Devices == nil || s.Git.Branch != "main" {
+		s.Decision.Outcome != captioner.Promote || s.Environment.TensorFlow != "2.18.0" || s.Environment.Devices == nil || s.Git.Branch != "main" ||
+		!slices.Equal(s.Warnings, []string{"the encoder's weights are random"}) {
 		t.Errorf("%s: %+v", summaryFile, s)
 	}
 	if diff := cmp.Diff([]string{scoresFile, configFile, filepath.Base(f.eventFile(t)), indexWordFile, metricsFile, wordIndexFile}, s.Files); diff != "" {
