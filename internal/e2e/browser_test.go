@@ -131,7 +131,11 @@ func (b *browser) await(limit time.Duration, expression string) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, limit+actionTimeout)
 	defer cancel()
-	_, err := chromedp.Run(ctx, chromedp.Poll[bool](expression, chromedp.WithPollingInterval(50*time.Millisecond), chromedp.WithPollingTimeout(limit)))
+	poll := chromedp.Poll[bool](expression, chromedp.WithPollingInterval(50*time.Millisecond), chromedp.WithPollingTimeout(limit))
+	_, err := chromedp.Run(ctx, poll)
+	for err != nil && ctx.Err() == nil && strings.Contains(err.Error(), "Cannot find context") { // of a document that another replaces
+		_, err = chromedp.Run(ctx, poll)
+	}
 	if err != nil {
 		b.fail("within %v it did not become true that %s: %v", limit, expression, err)
 	}
@@ -165,6 +169,13 @@ func (b *browser) enter(selector, value string) {
 	if got := eval[string](b, fmt.Sprintf(`document.querySelector(%s).value`, js(selector))); got != value {
 		b.fail("%s holds %q after %q was typed", selector, got, value)
 	}
+}
+
+// choose chooses an option of a list.
+func (b *browser) choose(selector, value string) {
+	b.t.Helper()
+	b.await(actionTimeout, fmt.Sprintf(`document.querySelector(%s)?.checkVisibility()`, js(selector)))
+	eval[bool](b, fmt.Sprintf(`((e) => (e.value = %s, e.dispatchEvent(new Event("change", { bubbles: true }))))(document.querySelector(%s))`, js(value), js(selector)))
 }
 
 // named is the selector of a field of the form.

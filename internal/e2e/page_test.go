@@ -133,6 +133,23 @@ func startThroughTheForm(t *testing.T, b *browser, l *local, data captioner.Data
 	b.awaitText("h2", "Your pictures")
 	b.look("start")
 
+	// A preset fills in what was not entered by hand, and takes it back.
+	value := func(name string) string {
+		return eval[string](b, fmt.Sprintf(`document.getElementsByName(%s)[0].value`, js(name)))
+	}
+	b.enter(named("data.images"), data.Images)
+	b.choose("#preset", "original")
+	b.await(actionTimeout, `document.getElementsByName("model.decoder")[0].value === "lstm-pooled"`)
+	if images, epochs := value("data.images"), value("training.epochs"); images != data.Images || epochs != "20" {
+		t.Errorf("with the preset the images are %q and the epochs %s, want what was entered and the preset's", images, epochs)
+	}
+	b.look("start-preset")
+	b.choose("#preset", "kaggle")
+	b.awaitText(".notice.bad", "problem")
+	b.choose("#preset", "")
+	b.await(actionTimeout, `document.getElementsByName("model.decoder")[0].value !== "lstm-pooled"`)
+	b.awaitText(".submit", "1 field set")
+
 	// A mistake in a section that is folded, and one that only the machine with
 	// the data can see.
 	b.enter(named("data.images"), data.Images)
@@ -189,7 +206,7 @@ func startThroughTheForm(t *testing.T, b *browser, l *local, data captioner.Data
 	b.clickText("Start again")
 	b.await(actionTimeout, fmt.Sprintf(`document.getElementsByName("data.images")[0]?.value === %s`, js(data.Images)))
 	for name, want := range map[string]string{"training.steps": "40", "training.seed": "18446744073709551615", "training.epochs": "0"} {
-		if got := eval[string](b, fmt.Sprintf(`document.getElementsByName(%s)[0].value`, js(name))); got != want {
+		if got := value(name); got != want {
 			t.Errorf("%s begins with %q, want %q", name, got, want)
 		}
 	}
@@ -332,6 +349,28 @@ func cancelRun(t *testing.T, b *browser, l *local, cfg captioner.Config) {
 	if run := l.describe(t, id); run.State != captioner.RunCancelled {
 		t.Errorf("the run is %s", run.State)
 	}
+
+	// What was trained can be trained on.
+	b.clickText("Train on")
+	b.awaitText("dialog", "Learning rate")
+	b.look("train-on")
+	b.enter("#on-epochs", "many")
+	b.click("dialog button[type=submit]")
+	b.awaitText("dialog .notice.bad", "training.epochs")
+	b.enter("#on-epochs", "20000")
+	b.enter("#on-learning_rate", "0.0001")
+	b.click("dialog button[type=submit]")
+	b.await(actionTimeout, fmt.Sprintf(`location.pathname.startsWith("/ui/runs/train-") && !location.pathname.endsWith(%s)`, js(id)))
+	next := eval[string](b, `decodeURIComponent(location.pathname.split("/").pop())`)
+	var sent map[string]map[string]float64
+	b.posted(l.api+"/runs?resume="+id, &sent)
+	if diff := gocmp.Diff(map[string]map[string]float64{"training": {"epochs": 20000, "learning_rate": 0.0001}}, sent); diff != "" {
+		t.Errorf("sent (-want +got):\n%s", diff)
+	}
+	l.awaitTraining(t, next, 100)
+	b.clickText("Cancel")
+	b.clickText("Cancel the run")
+	b.await(time.Minute, `document.querySelector(".subtitle").textContent.includes("Cancelled")`)
 }
 
 // focusIsSomewhere is true unless what had the focus is gone.

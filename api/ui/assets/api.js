@@ -51,6 +51,14 @@ export function post(path, body, { signal, headers = {} } = {}) {
   });
 }
 
+// valueOf sends what is a number as one, digit by digit, and the rest as it was
+// typed: the server says what is wrong with it.
+export function valueOf(typed, type) {
+  if (type === "string" || !/^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(typed)) return typed;
+  const n = Number(typed);
+  return !Number.isSafeInteger(n) && /^\d+$/.test(typed) && JSON.rawJSON ? JSON.rawJSON(typed) : n;
+}
+
 // poll calls a function again and again, with a pause between the calls, until
 // the signal; not while the page is hidden.
 export async function poll(signal, pause, call) {

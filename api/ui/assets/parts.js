@@ -112,14 +112,14 @@ export function sampleTable(samples) {
 // ask opens a dialog and does what it offers when that is confirmed. It closes
 // when done, and stays open with the error when that fails. With reason it asks
 // for one, which may be empty.
-export function ask({ title, detail, confirm, tone = "primary", reason = false, working = "Working…", act }) {
+export function ask({ title, detail, confirm, tone = "primary", reason = false, content, working = "Working…", act }) {
   const error = h("div");
   const input = reason && h("textarea", { id: "reason", rows: "2", maxlength: "1000", placeholder: "For the deployment log; may stay empty" });
   const yes = h("button", { type: "submit", class: ["button", tone] }, confirm);
   const no = h("button", { type: "button", class: "button", onclick: () => dialog.close() }, "Not now");
   const form = h("form", { method: "dialog", onsubmit: submit },
     h("h2", { id: "ask-title" }, title), h("p", {}, detail),
-    reason && h("div", { class: "field" }, h("label", { for: "reason" }, "Reason"), input),
+    reason && h("div", { class: "field" }, h("label", { for: "reason" }, "Reason"), input), content,
     error, h("div", { class: "actions end" }, no, yes));
   const dialog = h("dialog", { class: "dialog", "aria-labelledby": "ask-title", onclose: () => (dialog.remove(), refocus()) }, form);
 

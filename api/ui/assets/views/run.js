@@ -1,21 +1,22 @@
 // One run: how far it is, how its training goes, and what came of it.
 
 import { announce, fill, h, icon, show, text } from "../dom.js";
-import { get, path, post, sentence } from "../api.js";
+import { get, path, post, sentence, valueOf } from "../api.js";
 import { Curves, chart } from "../chart.js";
 import { between, count, duration, words } from "../format.js";
 import { ask, badge, card, copyable, facts, failure, heading, loading, outcomes, sampleTable, scoreTable, stateBadge, versionLink, when } from "../parts.js";
 
-export default function run(main, { params: [id], signal }) {
+export default function run(main, { params: [id], signal, go }) {
   const address = `/runs/${path(id)}`;
   const state = h("span");
   const cancel = h("button", { type: "button", class: "button danger", hidden: true, onclick: confirmCancel }, "Cancel");
   const again = h("a", { class: "button", href: `/ui/start?like=${path(id)}`, hidden: true }, "Start again");
+  const on = h("button", { type: "button", class: "button", hidden: true, onclick: trainOn }, "Train on");
   const about = h("div");
   const outcome = h("div", {}, loading());
   const stages = stageList();
   const training = trainingView(address, signal);
-  fill(main, heading("Run", again, cancel), h("p", { class: "subtitle" }, copyable("run ID", id), state), about, outcome, stages.element, training.element);
+  fill(main, heading("Run", on, again, cancel), h("p", { class: "subtitle" }, copyable("run ID", id), state), about, outcome, stages.element, training.element);
   show(stages.element, false);
 
   let current = null;
@@ -36,6 +37,7 @@ export default function run(main, { params: [id], signal }) {
     fill(state, stateBadge(run.state));
     show(cancel, run.state === "running");
     show(again, run.state !== "running");
+    show(on, run.state !== "running" && Boolean(run.dataset));
     fill(about, facts([
       ["Started", when(run.started_at)],
       ["Took", run.finished_at && duration(between(run.started_at, run.finished_at))],
@@ -109,6 +111,31 @@ export default function run(main, { params: [id], signal }) {
         await post(`${address}/cancel`, undefined, { signal });
         cancel.disabled = true;
         text(cancel, "Cancelling…");
+      },
+    });
+  }
+
+  // trainOn starts a run that goes on from the training of this one.
+  function trainOn() {
+    const key = crypto.randomUUID?.() ?? String(Math.random());
+    const field = (name, label, mode, about) => h("div", { class: "field" }, h("label", { for: `on-${name}` }, label),
+      h("input", { id: `on-${name}`, name, type: "text", inputmode: mode, autocomplete: "off", "aria-describedby": `about-${name}` }),
+      h("p", { class: "fine muted", id: `about-${name}` }, about));
+    const fields = [
+      field("epochs", "Epochs", "numeric", "In all, those done included. Empty for as many as before."),
+      field("learning_rate", "Learning rate", "decimal", "From now on. Empty for the one before."),
+    ];
+    ask({
+      title: "Train on?", confirm: "Train on", working: "Starting…", content: fields,
+      detail: "Another run goes on from the last checkpoint of this one, with the same data and model.",
+      act: async () => {
+        const training = {};
+        for (const { name, value } of fields.map((f) => f.querySelector("input"))) {
+          if (value.trim()) training[name] = valueOf(value.trim(), "number");
+        }
+        const { body } = await post(`/runs?resume=${path(id)}`, { training }, { signal, headers: { "Idempotency-Key": key } });
+        announce("The run has started");
+        go(`/ui/runs/${path(body.id)}`);
       },
     });
   }

@@ -1,7 +1,7 @@
 // Start a run: a form made from the schema of the configuration.
 
 import { announce, fill, h, show, text } from "../dom.js";
-import { get, path, post, sentence } from "../api.js";
+import { get, path, post, sentence, valueOf } from "../api.js";
 import { count, many, words } from "../format.js";
 import { failure, heading, loading, runLink } from "../parts.js";
 
@@ -33,6 +33,8 @@ function form(schema, given, signal, go) {
   const fields = new Map(); // by dotted name, in the order of the schema
   const groups = new Map(); // sections and groups of fields, by dotted name
   const sections = Object.entries(schema.properties).filter(([, section]) => section.properties).map(([name, section]) => sectionOf(name, section));
+  const { preset: presets = {} } = schema.properties;
+  const preset = h("select", { id: "preset", "aria-describedby": "d-preset", onchange: choose }, presets.enum?.map((name) => h("option", { value: name }, name || "none")));
   const message = h("div");
   const check = h("button", { type: "button", class: "button", onclick: () => send(false) }, "Check");
   const begin = h("button", { type: "submit", class: "button primary" }, "Start");
@@ -41,6 +43,8 @@ function form(schema, given, signal, go) {
   const element = h("form", { class: "config", novalidate: true, onsubmit: (event) => (event.preventDefault(), send(true)), oninput: edited, onchange: edited },
     h("section", { class: "card" }, h("h2", {}, "Your pictures"),
       h("p", { class: "fine muted" }, "Where they are on the machine of this server. Leave both empty to train on the demonstration data set."), first.map((name) => fields.get(name).element)),
+    presets.enum && h("section", { class: "card" }, h("h2", {}, h("label", { for: "preset" }, "Preset")),
+      h("p", { class: "fine muted", id: "d-preset" }, "A known system, whose values fill the form in. What you have entered stays."), h("div", { class: "field" }, preset)),
     sections, h("div", { class: "submit" }, message, h("div", { class: "actions" }, begin, check, summary)));
   edited();
   return element;
@@ -60,7 +64,7 @@ function form(schema, given, signal, go) {
       const name = `${prefix}.${key}`;
       if (property.type === "object") return groupOf(name, key, property, group);
       const field = fieldOf(name, key, property);
-      field.put(name.split(".").reduce((config, part) => config?.[part], given));
+      field.put(valueAt(given, name));
       fields.set(name, field);
       field.group = group;
       group.names.push(name);
@@ -89,6 +93,20 @@ function form(schema, given, signal, go) {
       text(group.badges, mine ? `${mine} changed` : `${group.names.filter((name) => !first.includes(name)).length} settings`);
     }
     text(summary, changed ? `${many(changed, "field")} set; everything else is the default.` : "Everything is the default.");
+  }
+
+  // choose fills in what the preset says.
+  async function choose() {
+    const { value } = preset;
+    forget();
+    try {
+      const config = await get(`/config?preset=${path(value)}`, signal, digits);
+      if (preset.value !== value) return; // another was chosen meanwhile
+      for (const [name, field] of fields) field.offer(valueAt(config, name));
+      edited();
+    } catch (problem) {
+      if (problem.name !== "AbortError") complain(problem);
+    }
   }
 
   // send checks the configuration where the data is, and then starts the run.
@@ -145,6 +163,8 @@ function form(schema, given, signal, go) {
   }
 }
 
+const valueAt = (config, name) => name.split(".").reduce((inside, part) => inside?.[part], config);
+
 function visit(event, target) {
   event.preventDefault();
   target.scrollIntoView({ block: "center" });
@@ -181,13 +201,20 @@ function fieldOf(name, key, property) {
   const about = h("p", { class: "fine muted", id: `d-${name}` }, explain(key, property.description), " ", limits(property));
   const element = h("div", { class: ["field", isBoolean && "check", first.includes(name) && "important"] },
     isBoolean ? [h("div", { class: "check-row" }, input, label)] : [label, input], wrong, about);
-  const changed = () => (isBoolean ? input.checked !== original : input.value.trim() !== String(original));
+  const holds = (value) => (isBoolean ? input.checked === value : input.value.trim() === String(value));
+  const put = (value) => {
+    if (value === undefined) return;
+    if (isBoolean) input.checked = value;
+    else input.value = String(value);
+  };
+  let offered = original;
   return {
-    element, input, changed,
-    put(value) {
-      if (value === undefined) return;
-      if (isBoolean) input.checked = value;
-      else input.value = String(value);
+    element, input, put,
+    changed: () => !holds(original),
+    // offer puts a value unless the field holds another than the last one offered.
+    offer(value) {
+      if (holds(offered)) put(value);
+      offered = value;
     },
     value: () => (isBoolean ? input.checked : valueOf(input.value.trim(), property.type)),
     accuse(message) {
@@ -219,14 +246,6 @@ function limits(property) {
   const original = property.default === "" || property.default === undefined || property.type === "boolean" ? "" : `default ${property.default}`;
   const all = [range, original].filter(Boolean).join("; ");
   return all && h("span", { class: "limits" }, all[0].toUpperCase() + all.slice(1) + ".");
-}
-
-// valueOf sends what is a number as one, digit by digit, and the rest as it was
-// typed: the server says what is wrong with it.
-function valueOf(typed, type) {
-  if (type === "string" || !/^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(typed)) return typed;
-  const n = Number(typed);
-  return !Number.isSafeInteger(n) && /^\d+$/.test(typed) && JSON.rawJSON ? JSON.rawJSON(typed) : n;
 }
 
 // digits keeps numbers that JavaScript would round as they were written.
