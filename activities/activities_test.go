@@ -1,6 +1,7 @@
 package activities_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -605,6 +606,31 @@ func TestExcludeImages(t *testing.T) {
 	_, err = f.Activities.ExcludeImages(t.Context(), in)
 	if captioner.KindOf(err) != captioner.Invalid || captioner.CodeOf(err) != "unusable_data" {
 		t.Errorf("ExcludeImages() with 99 %% needed = %v, want Invalid, unusable_data", err)
+	}
+
+	// A split that loses all its pictures here is a matter of the pictures.
+	var ds captioner.Dataset
+	if err := captioner.ReadJSON(t.Context(), f.Blobs, p.data.Dataset, &ds); err != nil {
+		t.Fatal(err)
+	}
+	var corrupt []captioner.Quarantined
+	for _, e := range ds.Examples {
+		if e.Split == captioner.Test {
+			corrupt = append(corrupt, captioner.Quarantined{Image: e.Image, Reason: "corrupt"})
+		}
+	}
+	data, err := json.Marshal(corrupt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	quarantine, _, err := f.Blobs.Put(t.Context(), bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.Quarantine, in.Data.MinUsable = []captioner.Digest{quarantine}, 0
+	_, err = f.Activities.ExcludeImages(t.Context(), in)
+	if problems := captioner.ProblemsOf(err); len(problems) == 0 || problems[0].Field != "data.images" {
+		t.Errorf("without a test split: %v, want a problem of data.images", err)
 	}
 }
 
