@@ -7,7 +7,7 @@ func TestShowConfigSchema(t *testing.T) {
 		{name: "schema", path: "/config/schema"},
 		{name: "no preset", path: "/config"},
 		{name: "preset", path: "/config?preset=original"},
-		{name: "unknown preset", path: "/config?preset=orginal"},
+		{name: "unknown preset", path: "/config?preset=flikr8k"},
 		{name: "bundle preset", path: "/config?preset=original", options: bundleOnly},
 		{name: "bundle", path: "/config/schema", options: bundleOnly},
 	})

@@ -111,7 +111,7 @@ export function sampleTable(samples) {
 
 // ask opens a dialog and does what it offers when that is confirmed. It closes
 // when done, and stays open with the error when that fails. With reason it asks
-// for one, which may be empty.
+// for one, which may be empty; content stands below the detail.
 export function ask({ title, detail, confirm, tone = "primary", reason = false, content, working = "Working…", act }) {
   const error = h("div");
   const input = reason && h("textarea", { id: "reason", rows: "2", maxlength: "1000", placeholder: "For the deployment log; may stay empty" });
