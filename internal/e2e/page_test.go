@@ -145,7 +145,10 @@ func startThroughTheForm(t *testing.T, b *browser, l *local, data captioner.Data
 	}
 	b.look("start-preset")
 	b.choose("#preset", "kaggle")
-	b.awaitText(".notice.bad", "problem")
+	b.awaitText(".notice.bad", "problem") // there are no inputs of Kaggle's here
+	if chosen := eval[string](b, `document.getElementById("preset").value`); chosen != "original" {
+		t.Errorf("after a preset that cannot be had, %q is chosen, want the one before", chosen)
+	}
 	b.choose("#preset", "")
 	b.await(actionTimeout, `document.getElementsByName("model.decoder")[0].value !== "lstm-pooled"`)
 	b.awaitText(".submit", "1 field set")

@@ -35,6 +35,7 @@ function form(schema, given, signal, go) {
   const sections = Object.entries(schema.properties).filter(([, section]) => section.properties).map(([name, section]) => sectionOf(name, section));
   const { preset: presets = {} } = schema.properties;
   const preset = h("select", { id: "preset", "aria-describedby": "d-preset", onchange: choose }, presets.enum?.map((name) => h("option", { value: name }, name || "none")));
+  let chosen = "";
   const message = h("div");
   const check = h("button", { type: "button", class: "button", onclick: () => send(false) }, "Check");
   const begin = h("button", { type: "submit", class: "button primary" }, "Start");
@@ -95,17 +96,21 @@ function form(schema, given, signal, go) {
     text(summary, changed ? `${many(changed, "field")} set; everything else is the default.` : "Everything is the default.");
   }
 
-  // choose fills in what the preset says.
+  // choose fills in what the preset says; one that cannot be had here is not
+  // chosen.
   async function choose() {
     const { value } = preset;
     forget();
     try {
       const config = await get(`/config?preset=${path(value)}`, signal, digits);
       if (preset.value !== value) return; // another was chosen meanwhile
+      chosen = value;
       for (const [name, field] of fields) field.offer(valueAt(config, name));
       edited();
     } catch (problem) {
-      if (problem.name !== "AbortError") complain(problem);
+      if (problem.name === "AbortError" || preset.value !== value) return;
+      preset.value = chosen;
+      complain(problem);
     }
   }
 
