@@ -3,6 +3,7 @@ package temporaltrace
 import (
 	"context"
 	"strconv"
+	"time"
 
 	"go.opentelemetry.io/otel/trace"
 	"go.temporal.io/sdk/interceptor"
@@ -43,7 +44,7 @@ func (w *workflowInbound) ExecuteWorkflow(ctx workflow.Context, in *interceptor.
 	w.out.span = s.SpanContext()
 
 	out, err := w.Next.ExecuteWorkflow(ctx, in)
-	if !workflow.IsReplaying(ctx) {
+	if w.out.live(ctx) {
 		w.out.settle(ctx)
 		span.End(s, err)
 	}
@@ -59,6 +60,7 @@ type workflowOutbound struct {
 	span      trace.SpanContext
 	scheduled int
 	open      []*scheduled
+	replayed  time.Time // of the task that was replayed last
 }
 
 // scheduled is an activity whose span has not ended.
@@ -71,6 +73,7 @@ type scheduled struct {
 // follows from the activity's number among the workflow's, which every replay
 // gives again.
 func (w *workflowOutbound) ExecuteActivity(ctx workflow.Context, activityType string, args ...any) workflow.Future {
+	w.live(ctx)
 	info := workflow.GetInfo(ctx).WorkflowExecution
 	w.scheduled++
 	s := span.StartAs(trace.ContextWithSpanContext(context.Background(), w.span), w.tracer,
@@ -90,18 +93,33 @@ func (w *workflowOutbound) ExecuteActivity(ctx workflow.Context, activityType st
 	return future
 }
 
-// settle ends the spans of the activities that have ended.
+// settle ends the spans of the activities that have ended. In a replay they are
+// another's to end.
 func (w *workflowOutbound) settle(ctx workflow.Context) {
+	live := w.live(ctx)
 	var open []*scheduled
 	for _, a := range w.open {
 		switch {
-		case !a.future.IsReady():
+		case !a.future.IsReady(), !live && !workflow.IsReplaying(ctx):
 			open = append(open, a)
-		case !workflow.IsReplaying(ctx):
+		case live:
 			span.EndAt(a.span, a.future.Get(ctx, nil), workflow.Now(ctx))
 		}
 	}
 	w.open = open
+}
+
+// live reports whether what happens now happens for the first time. A worker
+// that replays a workflow to answer a query sees events that came after the last
+// task, and no task yet that would act on them: the SDK calls that no replay, but
+// the workflow's time stands still.
+func (w *workflowOutbound) live(ctx workflow.Context) bool {
+	now := workflow.Now(ctx)
+	if workflow.IsReplaying(ctx) {
+		w.replayed = now
+		return false
+	}
+	return !now.Equal(w.replayed)
 }
 
 // GetLogger returns a logger whose lines carry the trace.
