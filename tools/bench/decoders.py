@@ -1,6 +1,11 @@
 """Trains a decoder in Keras on one batch, to compare a step with ours.
 
-    decoders.py DECODER PRECISION THREADS BATCH LENGTH VOCABULARY LOCATIONS FEATURES WIDTH
+    decoders.py DECODER PRECISION THREADS BATCH LENGTH VOCABULARY LOCATIONS FEATURES WIDTH [SHARD OFFSET PICTURES]
+
+The decoder "original" is lstm-pooled as the original system trains it: a sample is
+the beginning of a caption and the one word that follows. With a shard, float16 from
+that offset on, Keras' fit trains on its pictures, BATCH of them a step; there are
+as many captions as pictures then.
 
 The batch comes from standard input as int32: the captions' lengths, then their
 tokens, padded with zeros. Prints "ready" when the first steps are taken; then, for
@@ -14,7 +19,8 @@ import time
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 decoder, precision = sys.argv[1:3]
-threads, batch, length, vocabulary, locations, features, width = map(int, sys.argv[3:])
+threads, batch, length, vocabulary, locations, features, width = map(int, sys.argv[3:10])
+shard = sys.argv[10:]
 
 import numpy as np
 import tensorflow as tf
@@ -95,11 +101,27 @@ class Attentive(layers.Layer):
         return self.rnn(words, initial_state=[hidden, cell])
 
 
-grid = keras.Input((locations, features))
+grid = keras.Input((features,) if decoder == "original" else (locations, features))
 tokens = keras.Input((length,), dtype="int32")
-memory = layers.LayerNormalization()(Positions()(layers.Dense(width)(grid)))
-words = layers.Embedding(vocabulary, width)(tokens)
-if decoder == "transformer":
+if decoder in ("lstm-pooled", "original"):
+    image = grid if decoder == "original" else layers.GlobalAveragePooling1D()(grid)
+    image = layers.Dense(width, activation="relu")(image)
+    image = layers.LayerNormalization()(layers.Dropout(0.3)(image))
+    words = layers.Embedding(vocabulary, 200, mask_zero=True, trainable=False)(tokens)
+    states = layers.LSTM(width, return_sequences=True, dropout=0.3, recurrent_dropout=0.2)(words)
+else:
+    memory = layers.LayerNormalization()(Positions()(layers.Dense(width)(grid)))
+    words = layers.Embedding(vocabulary, width)(tokens)
+if decoder == "lstm-pooled":
+    image = layers.RepeatVector(length)(image)
+    x = layers.MultiHeadAttention(4, width)(image, states, use_causal_mask=True)
+    x = layers.Dense(width, activation="relu")(layers.Concatenate()([x, image]))
+    x = layers.Dropout(0.5)(x)
+elif decoder == "original":
+    x = layers.MultiHeadAttention(4, width)(layers.Reshape((1, width))(image), states)
+    x = layers.Concatenate()([layers.Reshape((width,))(x), image])
+    x = layers.Dropout(0.5)(layers.Dense(width, activation="relu")(x))
+elif decoder == "transformer":
     x = layers.Dropout(0.1)(Positions()(words))
     for _ in range(2):
         y = layers.LayerNormalization()(x)
@@ -117,17 +139,68 @@ elif decoder == "lstm-attention":
 else:
     sys.exit("there is no decoder " + decoder)
 model = keras.Model([grid, tokens], layers.Dense(vocabulary, dtype="float32" if precision == "float32" else None)(x))
-optimizer = keras.optimizers.Adam(1e-4, beta_2=0.98, epsilon=1e-9, global_clipnorm=1.0)
-optimizer.build(model.trainable_variables)
+if decoder == "original":
+    optimizer = keras.optimizers.Adam(1e-4)
+else:
+    optimizer = keras.optimizers.Adam(1e-4, beta_2=0.98, epsilon=1e-9, global_clipnorm=1.0)
 
-data = np.frombuffer(sys.stdin.buffer.read(4 * batch * (1 + length + 1)), np.int32)
-lengths, captions = data[:batch], data[batch:].reshape(batch, length + 1)
+
+def report(work):
+    """Prints what the numbers of steps take that the lines ask for."""
+    print("ready", model.count_params(), flush=True)
+    for line in sys.stdin:
+        start, used = time.perf_counter(), time.process_time()
+        loss = work(int(line))
+        print(time.perf_counter() - start, time.process_time() - used, float(loss), flush=True)
+
+
+def read(rows):
+    data = np.frombuffer(sys.stdin.buffer.read(4 * rows * (1 + length + 1)), np.int32)
+    return data[:rows], data[rows:].reshape(rows, length + 1)
+
+
+def counts(lengths):
+    return (np.arange(length)[None, :] < lengths[:, None]).astype(np.float32)
+
+
+def fit():
+    path, offset, pictures = shard[0], int(shard[1]), int(shard[2])
+    grids = np.memmap(path, np.float16, "r", offset, (pictures, locations, features))
+    lengths, captions = read(pictures)
+    weights = counts(lengths)
+
+    def batches():
+        while True:
+            order = np.random.permutation(pictures)
+            for at in range(0, pictures - batch + 1, batch):
+                rows = order[at : at + batch]
+                yield (grids[rows], captions[rows, :-1]), captions[rows, 1:], weights[rows]
+
+    spec = lambda kind, *shape: tf.TensorSpec((batch, *shape), kind)
+    data = tf.data.Dataset.from_generator(batches, output_signature=(
+        (spec(tf.float16, locations, features), spec(tf.int32, length)), spec(tf.int32, length), spec(tf.float32, length),
+    )).map(lambda x, y, w: ((tf.cast(x[0], tf.float32), x[1]), y, w), tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    train = lambda steps: model.fit(data, steps_per_epoch=steps, shuffle=False, verbose=0).history["loss"][-1]
+    train(3)
+    report(train)
+
+
+if shard:
+    sys.exit(fit())
+optimizer.build(model.trainable_variables)
+lengths, captions = read(batch)
 inputs = [
-    tf.constant(np.random.default_rng(1).random((batch, locations, features), np.float32)),
+    tf.constant(np.random.default_rng(1).random((batch, *grid.shape[1:]), np.float32)),
     tf.constant(captions[:, :-1]),
 ]
 targets = tf.constant(captions[:, 1:])
-weights = tf.constant((np.arange(length)[None, :] < lengths[:, None]).astype(np.float32))
+weights = tf.constant(counts(lengths))
+if decoder == "original":
+    ends = np.random.default_rng(2).integers(1, lengths + 1)
+    inputs[1] = tf.constant(np.where(np.arange(length)[None, :] < ends[:, None], captions[:, :-1], 0))
+    targets = tf.constant(captions[np.arange(batch), ends])
+    weights = tf.ones(batch)
 
 
 @tf.function
@@ -141,11 +214,11 @@ def step():
     return loss
 
 
-for _ in range(3):
-    loss = step()
-print("ready", model.count_params(), flush=True)
-for line in sys.stdin:
-    start, used = time.perf_counter(), time.process_time()
-    for _ in range(int(line)):
+def train(steps):
+    for _ in range(steps):
         loss = step()
-    print(time.perf_counter() - start, time.process_time() - used, float(loss), flush=True)
+    return loss
+
+
+train(3)
+report(train)
