@@ -96,7 +96,7 @@ func writePhotos(b *testing.B, dir string, images int) []string {
 			photo.Pix[j] = byte(j/400+i*16) + byte(r.IntN(24))
 		}
 		var file bytes.Buffer
-		if err := jpeg.Encode(&file, photo, nil); err != nil {
+		if err := jpeg.Encode(&file, photo, &jpeg.Options{Quality: 95}); err != nil {
 			b.Fatal(err)
 		}
 		names[i] = fmt.Sprintf("%03d.jpg", i)
