@@ -12,31 +12,8 @@ import (
 	"testing"
 
 	"github.com/captioner/captioner/internal/demodata"
+	"github.com/captioner/captioner/internal/pythontest"
 )
-
-// notebookPython returns the interpreter that tools/notebook has installed.
-func notebookPython(t *testing.T) string {
-	t.Helper()
-	cache := os.Getenv("CAPTIONER_CACHE")
-	if cache == "" {
-		dir, err := os.UserCacheDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cache = filepath.Join(dir, "captioner")
-	}
-	found, err := filepath.Glob(filepath.Join(cache, "nbclient-*", "complete"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(found) == 0 {
-		if os.Getenv("CI") != "" {
-			t.Fatal("nbclient is not installed: run tools/notebook")
-		}
-		t.Skip("nbclient is not installed: run tools/notebook")
-	}
-	return filepath.Join(filepath.Dir(found[len(found)-1]), "bin", "python")
-}
 
 var notebookPath = filepath.Join("..", "..", "deploy", "kaggle", "notebook.ipynb")
 
@@ -67,7 +44,7 @@ func TestNotebookIsClean(t *testing.T) {
 // original's decoder on it for a few steps, and shows captions.
 func TestNotebook(t *testing.T) {
 	p := needPrograms(t)
-	python := notebookPython(t)
+	python := pythontest.Interpreter(t, "notebook", "nbclient")
 
 	// A notebook's inputs, as Kaggle mounts them.
 	input, working := t.TempDir(), t.TempDir()

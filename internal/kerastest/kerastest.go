@@ -8,32 +8,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/captioner/captioner/internal/pythontest"
 )
 
-// Python returns the interpreter that tools/keras has installed. Where it is
-// missing the test is skipped, and fails in continuous integration, which
-// installs it.
+// Python returns the interpreter that has them; see [pythontest.Interpreter].
 func Python(t testing.TB) string {
 	t.Helper()
-	cache := os.Getenv("CAPTIONER_CACHE")
-	if cache == "" {
-		dir, err := os.UserCacheDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cache = filepath.Join(dir, "captioner")
-	}
-	found, err := filepath.Glob(filepath.Join(cache, "keras-*", "complete"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(found) == 0 {
-		if os.Getenv("CI") != "" {
-			t.Fatal("Keras is not installed: run tools/keras")
-		}
-		t.Skip("Keras is not installed: run tools/keras")
-	}
-	return filepath.Join(filepath.Dir(found[len(found)-1]), "bin", "python")
+	return pythontest.Interpreter(t, "keras", "keras")
 }
 
 // Run runs a script with the arguments and returns what it prints. What it has

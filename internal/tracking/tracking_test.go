@@ -26,6 +26,7 @@ import (
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/blob"
 	"github.com/captioner/captioner/internal/config"
+	"github.com/captioner/captioner/internal/pythontest"
 	"github.com/captioner/captioner/internal/store"
 )
 
@@ -212,22 +213,9 @@ type found struct {
 // tensorBoard reads the run's folder with the real tensorboard package.
 func (f *fixture) tensorBoard(t *testing.T) found {
 	t.Helper()
-	cache := os.Getenv("CAPTIONER_CACHE")
-	if cache == "" {
-		base, err := os.UserCacheDir()
-		must(t, err)
-		cache = filepath.Join(base, "captioner")
-	}
-	pythons, err := filepath.Glob(filepath.Join(cache, "tensorboard-*", "bin", "python"))
-	must(t, err)
-	if len(pythons) == 0 {
-		if os.Getenv("CI") != "" {
-			t.Fatal("the tensorboard package is not installed: run tools/tensorboard")
-		}
-		t.Skip("the tensorboard package is not installed: run tools/tensorboard")
-	}
+	python := pythontest.Interpreter(t, "tensorboard", "tensorboard")
 	var out found
-	cmd := exec.CommandContext(t.Context(), pythons[len(pythons)-1], "testdata/read_events.py", filepath.Join(f.dir, runID))
+	cmd := exec.CommandContext(t.Context(), python, "testdata/read_events.py", filepath.Join(f.dir, runID))
 	cmd.Stderr = os.Stderr
 	data, err := cmd.Output()
 	must(t, err)

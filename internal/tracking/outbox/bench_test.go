@@ -5,11 +5,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/cputime"
 	"github.com/captioner/captioner/internal/tracking/mlflow"
 	"github.com/captioner/captioner/internal/tracking/mlflow/mlflowtest"
 )
@@ -41,7 +41,7 @@ func BenchmarkDeliver(b *testing.B) {
 			_, _, err := store.PutRun(b.Context(), run)
 			must(b, err)
 			must(b, store.PutProgress(b.Context(), run.ID, captioner.Progress{RunKey: run.ID}))
-			used[i] += cpu(b, func() { trainForBench(b, store, run.ID, outboxes[i]) })
+			used[i] += cpu(func() { trainForBench(b, store, run.ID, outboxes[i]) })
 			must(b, store.FinishRun(b.Context(), run.ID, captioner.RunFailed, nil, ""))
 		}
 	}
@@ -64,13 +64,8 @@ func trainForBench(b *testing.B, store captioner.Store, runKey string, o *Outbox
 	}
 }
 
-func cpu(b *testing.B, f func()) time.Duration {
-	now := func() time.Duration {
-		var r syscall.Rusage
-		must(b, syscall.Getrusage(syscall.RUSAGE_SELF, &r))
-		return time.Duration(r.Utime.Nano() + r.Stime.Nano())
-	}
-	before := now()
+func cpu(f func()) time.Duration {
+	before := cputime.Used()
 	f()
-	return now() - before
+	return cputime.Used() - before
 }

@@ -16,39 +16,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/captioner/captioner/internal/pythontest"
 )
 
 const (
 	startLimit = 5 * time.Minute // it reads thousands of Python files first
 	startPoll  = 100 * time.Millisecond
 )
-
-// Python returns the interpreter that tools/mlflow has installed. Where it is
-// missing the test is skipped, and fails in continuous integration, which
-// installs it.
-func Python(t testing.TB) string {
-	t.Helper()
-	cache := os.Getenv("CAPTIONER_CACHE")
-	if cache == "" {
-		dir, err := os.UserCacheDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cache = filepath.Join(dir, "captioner")
-	}
-	found, err := filepath.Glob(filepath.Join(cache, "mlflow-*", "complete"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(found) == 0 {
-		const message = "MLflow is not installed: run tools/mlflow"
-		if os.Getenv("CI") != "" {
-			t.Fatal(message)
-		}
-		t.Skip("SKIPPED: " + message)
-	}
-	return filepath.Join(filepath.Dir(found[len(found)-1]), "bin", "python")
-}
 
 // Options of a server; the zero value knows no users.
 type Options struct {
@@ -83,7 +58,7 @@ func Start(t testing.TB, opts Options) *Server {
 	if testing.Short() {
 		t.Skip("MLflow's server takes long to start")
 	}
-	python := Python(t)
+	python := pythontest.Interpreter(t, "mlflow", "mlflow")
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
