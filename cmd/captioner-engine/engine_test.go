@@ -23,6 +23,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/cputime"
 	"github.com/captioner/captioner/internal/engine"
 	"github.com/captioner/captioner/ml/dataset"
 	"github.com/captioner/captioner/ml/predict/predicttest"
@@ -485,14 +486,7 @@ func BenchmarkStart(b *testing.B) {
 	o := engineOptions(b)
 	o.Threads = 0
 	req := captioner.CaptionRequest{Algorithm: "greedy", Images: []captioner.ImageInput{{Data: shade(b, colours[0].rgb, 1)}}}
-	childSeconds := func() float64 {
-		var usage syscall.Rusage
-		if err := syscall.Getrusage(syscall.RUSAGE_CHILDREN, &usage); err != nil {
-			b.Fatal(err)
-		}
-		return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()).Seconds()
-	}
-	before := childSeconds()
+	before := cputime.UsedByChildren()
 	for b.Loop() {
 		m, err := engine.OpenModel(b.Context(), o, dir)
 		if err != nil {
@@ -507,7 +501,7 @@ func BenchmarkStart(b *testing.B) {
 		}
 		b.StartTimer()
 	}
-	b.ReportMetric((childSeconds()-before)/float64(b.N), "cpu-s/op")
+	b.ReportMetric((cputime.UsedByChildren()-before).Seconds()/float64(b.N), "cpu-s/op")
 }
 
 // BenchmarkCaption measures a greedy caption of a 500 × 375 JPEG through the

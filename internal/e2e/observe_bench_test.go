@@ -15,12 +15,12 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/api"
+	"github.com/captioner/captioner/internal/cputime"
 	"github.com/captioner/captioner/internal/engine"
 	"github.com/captioner/captioner/internal/memory"
 	"github.com/captioner/captioner/internal/registry"
@@ -190,11 +190,7 @@ func (s *benchServer) round(b *testing.B, body []byte, contentType string) {
 
 // cpuTime is what this process and the engine have used so far.
 func (s *benchServer) cpuTime(b *testing.B) time.Duration {
-	var self syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &self); err != nil {
-		b.Fatal(err)
-	}
-	total := time.Duration(self.Utime.Nano() + self.Stime.Nano())
+	total := cputime.Used()
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", s.engine.PID()))
 	if err != nil {
 		b.Fatal(err)

@@ -1,21 +1,16 @@
 package encoder_test
 
 import (
-	"bufio"
-	"context"
 	"fmt"
-	"os"
-	"os/exec"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/cpu"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/cputime"
 	"github.com/captioner/captioner/internal/kerastest"
 	"github.com/captioner/captioner/ml/encoder"
 	"github.com/captioner/captioner/ml/nn"
@@ -94,7 +89,7 @@ func halfPrecision(b *testing.B) string {
 	switch {
 	case strings.Contains(strings.Join(devices, " "), "device:GPU:"):
 		return captioner.PrecisionFloat16
-	case cpu.X86.HasAVX512BF16:
+	case tf.Supports(captioner.PrecisionBfloat16) == nil:
 		return captioner.PrecisionBfloat16
 	}
 	return ""
@@ -107,7 +102,7 @@ func (u usage) add(v usage) usage { return usage{u.wall + v.wall, u.cpu + v.cpu}
 
 // parallel runs the session once in each processor's thread.
 func parallel(b *testing.B, session *tf.Session, feeds tf.Feeds, fetch tf.Output) usage {
-	begun, cpu := time.Now(), processTime(b)
+	begun, used := time.Now(), cputime.Used()
 	var group errgroup.Group
 	for range runtime.NumCPU() {
 		group.Go(func() error {
@@ -119,15 +114,7 @@ func parallel(b *testing.B, session *tf.Session, feeds tf.Feeds, fetch tf.Output
 	if err := group.Wait(); err != nil {
 		b.Fatal(err)
 	}
-	return usage{time.Since(begun), processTime(b) - cpu}
-}
-
-func processTime(b *testing.B) time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	return usage{time.Since(begun), cputime.Used() - used}
 }
 
 // frozen returns the graph of an encoder with random weights, from the bytes of
@@ -208,34 +195,10 @@ func matMul(b *testing.B) func() usage {
 
 // startKeras starts the Python side and returns what encodes a batch with it.
 func startKeras(b *testing.B) func(name string, batch int64) usage {
-	cmd := exec.CommandContext(context.Background(), kerastest.Python(b), "../../tools/bench/encoder.py", fmt.Sprint(runtime.NumCPU()))
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		in.Close()
-		if err := cmd.Wait(); err != nil {
-			b.Error(err)
-		}
-	})
-	replies := bufio.NewReader(out)
+	p := kerastest.Start(b, "../../tools/bench/encoder.py", runtime.NumCPU())
 	return func(name string, batch int64) usage {
-		if _, err := fmt.Fprintln(in, name, batch); err != nil {
-			b.Fatal(err)
-		}
 		var wall, cpu float64
-		if _, err := fmt.Fscanln(replies, &wall, &cpu); err != nil {
-			b.Fatal(err)
-		}
+		p.Ask(b, fmt.Sprint(name, " ", batch), &wall, &cpu)
 		return usage{time.Duration(wall * float64(time.Second)), time.Duration(cpu * float64(time.Second))}
 	}
 }

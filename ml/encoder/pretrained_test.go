@@ -2,17 +2,15 @@ package encoder_test
 
 import (
 	"math"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/cpu"
-
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/kerastest"
 	"github.com/captioner/captioner/ml/encoder"
-	"github.com/captioner/captioner/ml/hdf5"
 	"github.com/captioner/captioner/ml/nn"
 	"github.com/captioner/captioner/ml/tf"
 )
@@ -57,47 +55,25 @@ func TestKerasParity(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			path := filepath.Join(t.TempDir(), "weights.safetensors")
-			digest, err := p.Convert(filepath.Join(dir, test.weights), path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			weights, source, err := p.Load(path)
+			file := filepath.Join(dir, test.weights)
+			weights, digest, err := p.Read(file)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer tf.ReleaseMap(weights)
-			if source != digest || !digest.Valid() {
-				t.Errorf("the source's digest is %q, recorded is %q", digest, source)
+			data, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := captioner.DigestOf(data); digest != want {
+				t.Errorf("the file's digest is %q, want %q", digest, want)
 			}
 			reference := filepath.Join(dir, test.reference+"_reference.h5")
-			features, pooled := run(t, p, weights, dataset(t, reference, "pictures"), captioner.PrecisionFloat32)
-			near(t, "feature map", features, dataset(t, reference, "features"))
-			near(t, "pooled", pooled, dataset(t, reference, "pooled"))
+			features, pooled := run(t, p, weights, kerastest.Dataset(t, reference, "pictures"), captioner.PrecisionFloat32)
+			near(t, "feature map", features, kerastest.Dataset(t, reference, "features"))
+			near(t, "pooled", pooled, kerastest.Dataset(t, reference, "pooled"))
 		})
 	}
-}
-
-func dataset(t *testing.T, path, name string) []float32 {
-	t.Helper()
-	file, err := hdf5.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	root, err := file.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := root.Dataset(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	values, err := d.Float32s()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return values
 }
 
 // Numbers of 16 bits change the features less than noise of a single grey level
@@ -105,7 +81,7 @@ func dataset(t *testing.T, path, name string) []float32 {
 // in a trained network what stands beside the features is far less.)
 func TestBfloat16(t *testing.T) {
 	dir := kerastest.Folder(t, "testdata/reference.py")
-	if !cpu.X86.HasAVX512BF16 {
+	if err := tf.Supports(captioner.PrecisionBfloat16); err != nil {
 		t.Log("this processor has no instructions for bfloat16: nothing to compare")
 		return
 	}
@@ -116,7 +92,7 @@ func TestBfloat16(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer tf.ReleaseMap(weights)
-		pictures := dataset(t, file+"_reference.h5", "pictures")
+		pictures := kerastest.Dataset(t, file+"_reference.h5", "pictures")
 		noisy := slices.Clone(pictures)
 		for i := range noisy {
 			noisy[i] = min(255, max(0, noisy[i]+float32(i*2654435761>>7%3)-1))
@@ -127,7 +103,7 @@ func TestBfloat16(t *testing.T) {
 			what       string
 			got, noisy []float32
 		}{{"features", features, noisyFeatures}, {"pooled", pooled, noisyPooled}} {
-			want := dataset(t, file+"_reference.h5", c.what)
+			want := kerastest.Dataset(t, file+"_reference.h5", c.what)
 			got, noise := distance(c.got, want), distance(c.noisy, want)
 			t.Logf("%s, %s: differ by %.2f %% of their length, after noise by %.2f %%", p.Name, c.what, 100*got, 100*noise)
 			if !(got < noise) || got == 0 {
@@ -240,15 +216,10 @@ func TestPretrainedWantsItsSide(t *testing.T) {
 	}
 }
 
-// The weights of another network are refused, as are converted ones of another
-// encoder.
+// The weights of another network are refused.
 func TestOtherWeights(t *testing.T) {
 	dir := kerastest.Folder(t, "testdata/reference.py")
 	b3, err := encoder.PretrainedNamed("EfficientNetB3")
-	if err != nil {
-		t.Fatal(err)
-	}
-	inception, err := encoder.PretrainedNamed("InceptionV3")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,12 +228,5 @@ func TestOtherWeights(t *testing.T) {
 		if captioner.CodeOf(err) != "weights_mismatch" || len(captioner.ProblemsOf(err)) < 100 {
 			t.Errorf("%s: %d problems, code %s", file, len(captioner.ProblemsOf(err)), captioner.CodeOf(err))
 		}
-	}
-	path := filepath.Join(t.TempDir(), "weights.safetensors")
-	if _, err := inception.Convert(filepath.Join(dir, "inceptionv3_notop.h5"), path); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := b3.Load(path); captioner.KindOf(err) != captioner.Invalid {
-		t.Errorf("loaded the weights of another encoder, error %v", err)
 	}
 }

@@ -24,21 +24,8 @@ func benchModel(b *testing.B, decoder string) (*Training, *tf.Session) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	g, err := NewTraining(m, c.Training, 60, Towers(c.Training.BatchSize))
-	if err != nil {
-		b.Fatal(err)
-	}
-	session, err := tf.NewSession(g.Graph, testThreads)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { session.Close() })
-	initial := g.Initial()
-	defer tf.ReleaseMap(initial)
-	if err := g.Weights.All().Assign(session, initial); err != nil {
-		b.Fatal(err)
-	}
-	return g, session
+	g := opened(b, m, c, 60, Towers(c.Training.BatchSize), tf.Options{})
+	return g.Training, g.session
 }
 
 // benchBatch is a tower's half of a training batch: 8 pictures with 2 captions

@@ -5,11 +5,11 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/cputime"
 	"github.com/captioner/captioner/internal/kerastest"
 	"github.com/captioner/captioner/ml/encoder"
 	"github.com/captioner/captioner/ml/nn"
@@ -80,14 +80,6 @@ func halves(lengths []int32, captions [][]int32) []Batch {
 	return batches
 }
 
-// processorSeconds is what this process has used so far.
-func processorSeconds() float64 {
-	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	seconds := func(t syscall.Timeval) float64 { return float64(t.Sec) + float64(t.Usec)/1e6 }
-	return seconds(u.Utime) + seconds(u.Stime)
-}
-
 // BenchmarkAgainstKeras takes steps of every decoder that tools/bench/decoders.py
 // has too, in turn with Keras in another process, with as many threads and the
 // batch at hand. It reports the best of each, and how many times as fast ours is
@@ -131,32 +123,19 @@ func againstKeras(b *testing.B, decoder, precision string, full bool) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	g, err := NewTraining(m, c.Training, 0, 2)
-	if err != nil {
-		b.Fatal(err)
-	}
-	session, err := tf.OpenSession(g.Graph, tf.Options{Threads: testThreads, Precision: precision})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { session.Close() })
-	initial := g.Initial()
-	defer tf.ReleaseMap(initial)
-	if err := g.Weights.All().Assign(session, initial); err != nil {
-		b.Fatal(err)
-	}
+	g := opened(b, m, c, 0, 2, tf.Options{Precision: precision})
 	lengths, captions := benchCaptions(full)
 	batches := halves(lengths, captions)
 	step, loss := 0, 0.0
 	ours := &contender{steps: func() (wall, processor float64) {
-		start, used := time.Now(), processorSeconds()
+		start, used := time.Now(), cputime.Used()
 		for range benchSteps {
 			step++
-			if loss, err = g.Step(session, batches, step, 1e-4); err != nil {
+			if loss, err = g.Step(g.session, batches, step, 1e-4); err != nil {
 				b.Fatal(err)
 			}
 		}
-		return time.Since(start).Seconds() / benchSteps, (processorSeconds() - used) / benchSteps
+		return time.Since(start).Seconds() / benchSteps, (cputime.Used() - used).Seconds() / benchSteps
 	}}
 	kerasLoss := 0.0
 	inKeras := func(decoder, precision string) *contender {

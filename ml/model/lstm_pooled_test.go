@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/captioner/captioner/internal/kerastest"
-	"github.com/captioner/captioner/ml/hdf5"
 	"github.com/captioner/captioner/ml/nn"
 	"github.com/captioner/captioner/ml/original"
 	"github.com/captioner/captioner/ml/text"
@@ -175,7 +174,7 @@ func sameGradient(t *testing.T, name string, got, want []float32) {
 
 // kerasModel reads a model of ml/original/testdata/reference.py, and the file of
 // what it says.
-func kerasModel(t *testing.T, name string) (*Model, *original.Model, func(name string) *hdf5.Dataset) {
+func kerasModel(t *testing.T, name string) (*Model, *original.Model, func(name string) []float32) {
 	t.Helper()
 	dir := kerastest.Folder(t, filepath.Join("..", "original", "testdata", "reference.py"))
 	trained, err := original.Read(filepath.Join(dir, name+".keras"), original.Architecture{})
@@ -199,40 +198,13 @@ func kerasModel(t *testing.T, name string) (*Model, *original.Model, func(name s
 	}
 	m.SeesPadding = !trained.MasksPadding
 
-	file, err := hdf5.Open(filepath.Join(dir, "reference.h5"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { file.Close() })
-	root, err := file.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m, trained, func(name string) *hdf5.Dataset {
+	return m, trained, func(name string) []float32 {
 		t.Helper()
-		d, err := root.Dataset(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return d
+		return kerastest.Dataset(t, filepath.Join(dir, "reference.h5"), name)
 	}
 }
 
-func kerasFloats(t *testing.T, d *hdf5.Dataset) []float32 {
-	t.Helper()
-	values, err := d.Float32s()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return values
-}
-
-func kerasInts(t *testing.T, d *hdf5.Dataset) []int32 {
-	t.Helper()
-	values, err := d.Int64s()
-	if err != nil {
-		t.Fatal(err)
-	}
+func whole(values []float32) []int32 {
 	made := make([]int32, len(values))
 	for i, v := range values {
 		made[i] = int32(v)
@@ -251,9 +223,9 @@ func TestPooledStepsEqualKeras(t *testing.T) {
 			for name, w := range trained.Weights {
 				weights[name] = tf.FromFloat32(w.Values, w.Shape...)
 			}
-			prefixes, pictures := kerasInts(t, reference("prefixes")), kerasInts(t, reference("pictures"))
-			features := kerasFloats(t, reference("features"))
-			want := kerasFloats(t, reference("probabilities/"+name))
+			prefixes, pictures := whole(reference("prefixes")), whole(reference("pictures"))
+			features := reference("features")
+			want := reference("probabilities/" + name)
 			count, length := len(pictures), len(prefixes)/len(pictures)
 
 			s := tf.NewScope()
@@ -321,7 +293,7 @@ func TestPooledTrainingEqualsKeras(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	all, tokens := kerasFloats(t, reference("features")), kerasInts(t, reference("captions"))
+	all, tokens := reference("features"), whole(reference("captions"))
 	pictures := len(all) / trained.Features
 	length := trained.MaxLength
 	var features []float32
@@ -337,7 +309,7 @@ func TestPooledTrainingEqualsKeras(t *testing.T) {
 		}
 	}
 	got, gradients := loss.run(t, features, captions, rows, targets)
-	if want := float64(kerasFloats(t, reference("loss"))[0]); math.Abs(got-want) > 1e-5 {
+	if want := float64(reference("loss")[0]); math.Abs(got-want) > 1e-5 {
 		t.Errorf("loss %.6f, Keras' %.6f nats per word", got, want)
 	}
 	hidden := m.Width
@@ -353,7 +325,7 @@ func TestPooledTrainingEqualsKeras(t *testing.T) {
 		"dense_1/kernel": "decoder/merge/kernel", "dense_1/bias": "decoder/merge/bias",
 		"dense_2/kernel": "decoder/logits/kernel", "dense_2/bias": "decoder/logits/bias",
 	} {
-		want := kerasFloats(t, reference("gradients/"+theirs))
+		want := reference("gradients/" + theirs)
 		if strings.HasPrefix(theirs, "lstm/") { // the order of the gates
 			var ordered []float32
 			for row := 0; row < len(want); row += 4 * hidden {
@@ -369,7 +341,7 @@ func TestPooledTrainingEqualsKeras(t *testing.T) {
 	if len(gradients) > 0 {
 		t.Errorf("%d gradients were not compared", len(gradients))
 	}
-	for _, v := range kerasFloats(t, reference("gradients/multi_head_attention/key/bias")) {
+	for _, v := range reference("gradients/multi_head_attention/key/bias") {
 		if math.Abs(float64(v)) > 1e-6 {
 			t.Errorf("Keras' gradient of the key's bias is %g: the bias has a part in what the model says", v)
 		}

@@ -154,11 +154,18 @@ func newTrainer(t testing.TB, c captioner.Config) trainer {
 
 func newTrainerOf(t testing.TB, m *Model, c captioner.Config) trainer {
 	t.Helper()
-	g, err := NewTraining(m, c.Training, 2, 2)
+	return opened(t, m, c, 2, 2, tf.Options{})
+}
+
+// opened is a training graph with its initial weights in a session.
+func opened(t testing.TB, m *Model, c captioner.Config, labels, towers int, o tf.Options) trainer {
+	t.Helper()
+	g, err := NewTraining(m, c.Training, labels, towers)
 	if err != nil {
 		t.Fatal(err)
 	}
-	session, err := tf.NewSession(g.Graph, testThreads)
+	o.Threads = testThreads
+	session, err := tf.OpenSession(g.Graph, o)
 	if err != nil {
 		t.Fatal(err)
 	}

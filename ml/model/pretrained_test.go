@@ -13,7 +13,6 @@ import (
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/kerastest"
 	"github.com/captioner/captioner/ml/features"
-	"github.com/captioner/captioner/ml/hdf5"
 	"github.com/captioner/captioner/ml/tf"
 )
 
@@ -36,24 +35,7 @@ func frozenConfig(t testing.TB, name string) captioner.Config {
 // referenceData returns a data set of the encoder's reference.
 func referenceData(t testing.TB, name, data string) []float32 {
 	t.Helper()
-	file, err := hdf5.Open(filepath.Join(reference(t), strings.ToLower(name)+"_reference.h5"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	root, err := file.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	set, err := root.Dataset(data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	values, err := set.Float32s()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return values
+	return kerastest.Dataset(t, filepath.Join(reference(t), strings.ToLower(name)+"_reference.h5"), data)
 }
 
 // referenceSquares returns the reference's two pictures as bytes.

@@ -54,26 +54,10 @@ func together(batches []Batch) Batch {
 	return all
 }
 
-// opened is a training graph of some towers with its initial weights in a
-// session.
-func opened(t *testing.T, c captioner.Config, towers int, o tf.Options) trainer {
+// withTowers is the test's model with so many towers.
+func withTowers(t testing.TB, c captioner.Config, towers int, o tf.Options) trainer {
 	t.Helper()
-	g, err := NewTraining(testModel(t, c.Model), c.Training, 2, towers)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o.Threads = testThreads
-	session, err := tf.OpenSession(g.Graph, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { session.Close() })
-	initial := g.Initial()
-	defer tf.ReleaseMap(initial)
-	if err := g.Weights.All().Assign(session, initial); err != nil {
-		t.Fatal(err)
-	}
-	return trainer{g, session}
+	return opened(t, testModel(t, c.Model), c, 2, towers, o)
 }
 
 // losses takes steps on the same batches.
@@ -110,7 +94,7 @@ func compareLosses(t *testing.T, got, want []float64) {
 func TestBatchesHoweverCut(t *testing.T) {
 	c := testConfig()
 	c.Model.Encoder, c.Model.Dropout = alone, 0
-	whole := opened(t, c, 1, tf.Options{})
+	whole := withTowers(t, c, 1, tf.Options{})
 	want := whole.losses(t, []Batch{together(pieces(4))}, 50)
 
 	turns := c
@@ -119,11 +103,11 @@ func TestBatchesHoweverCut(t *testing.T) {
 	two.Training.AccumulationSteps = 2
 	devices := []string{"/device:CPU:0", "/device:CPU:1"}
 	for name, g := range map[string]trainer{
-		"four towers":                          opened(t, c, 4, tf.Options{}),
-		"four turns of one tower":              opened(t, turns, 1, tf.Options{}),
-		"two turns of two towers":              opened(t, two, 2, tf.Options{}),
-		"four towers on two devices":           opened(t, c, 4, tf.Options{CPUs: 2, Placement: Placement(devices)}),
-		"two turns of two towers, two devices": opened(t, two, 2, tf.Options{CPUs: 2, Placement: Placement(devices)}),
+		"four towers":                          withTowers(t, c, 4, tf.Options{}),
+		"four turns of one tower":              withTowers(t, turns, 1, tf.Options{}),
+		"two turns of two towers":              withTowers(t, two, 2, tf.Options{}),
+		"four towers on two devices":           withTowers(t, c, 4, tf.Options{CPUs: 2, Placement: Placement(devices)}),
+		"two turns of two towers, two devices": withTowers(t, two, 2, tf.Options{CPUs: 2, Placement: Placement(devices)}),
 	} {
 		t.Run(name, func(t *testing.T) { compareLosses(t, g.losses(t, pieces(4), 50), want) })
 	}
@@ -137,8 +121,8 @@ func TestTowersOnTwoDevices(t *testing.T) {
 			c := testConfig()
 			c.Model.Decoder = decoder
 			c.Training.Epsilon = 1e-7 // what is nothing but rounding moves no weight
-			want := opened(t, c, 2, tf.Options{}).losses(t, pieces(2), 50)
-			two := opened(t, c, 2, tf.Options{CPUs: 2, Placement: Placement([]string{"/device:CPU:0", "/device:CPU:1"})})
+			want := withTowers(t, c, 2, tf.Options{}).losses(t, pieces(2), 50)
+			two := withTowers(t, c, 2, tf.Options{CPUs: 2, Placement: Placement([]string{"/device:CPU:0", "/device:CPU:1"})})
 			compareLosses(t, two.losses(t, pieces(2), 50), want)
 		})
 	}
@@ -249,8 +233,8 @@ func TestBfloat16(t *testing.T) {
 			c := testConfig()
 			c.Model.Decoder, c.Model.Dropout = decoder, 0
 			const steps = 15
-			want := opened(t, c, 2, tf.Options{}).losses(t, pieces(2), steps)
-			g := opened(t, c, 2, tf.Options{Precision: captioner.PrecisionBfloat16})
+			want := withTowers(t, c, 2, tf.Options{}).losses(t, pieces(2), steps)
+			g := withTowers(t, c, 2, tf.Options{Precision: captioner.PrecisionBfloat16})
 			got := g.losses(t, pieces(2), steps)
 			if math.Abs(got[0]-want[0]) > 0.01*want[0] {
 				t.Errorf("the first loss is %.5f, want %.5f to 1 %%", got[0], want[0])

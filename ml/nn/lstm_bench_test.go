@@ -3,10 +3,9 @@ package nn
 import (
 	"fmt"
 	"math/rand/v2"
-	"syscall"
 	"testing"
-	"time"
 
+	"github.com/captioner/captioner/internal/cputime"
 	"github.com/captioner/captioner/ml/tf"
 )
 
@@ -155,20 +154,12 @@ func BenchmarkLSTM(b *testing.B) {
 			b.Run(fmt.Sprintf("%dx%d/%d-%d/%s", n.rows, n.tokens, n.in, n.size, name), func(b *testing.B) {
 				l := newLSTMBench(b, layers[name], n.tokens, n.rows, n.in, n.size)
 				tf.ReleaseAll(l.run(b)) // the first run prepares the graph
-				before := cpuTime(b)
+				before := cputime.Used()
 				for b.Loop() {
 					tf.ReleaseAll(l.run(b))
 				}
-				b.ReportMetric(float64((cpuTime(b)-before).Microseconds())/1000/float64(b.N), "cpu-ms/op")
+				b.ReportMetric(float64((cputime.Used()-before).Microseconds())/1000/float64(b.N), "cpu-ms/op")
 			})
 		}
 	}
-}
-
-func cpuTime(b *testing.B) time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -2,22 +2,20 @@ package predict_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"image"
 	"image/jpeg"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/cputime"
 	"github.com/captioner/captioner/internal/kerastest"
 	"github.com/captioner/captioner/ml/model"
 	"github.com/captioner/captioner/ml/predict"
@@ -34,7 +32,11 @@ func BenchmarkExtract(b *testing.B) {
 	weights := kerastest.Folder(b, filepath.Join("..", "encoder", "testdata", "reference.py"))
 	dir := b.TempDir()
 	names := writePhotos(b, dir, images)
-	keras := startKeras(b, threads, dir)
+	p := kerastest.Start(b, "../../tools/bench/extract.py", threads, dir)
+	keras := func(encoder string) (c cost) {
+		p.Ask(b, encoder, &c.wall, &c.cpu)
+		return c
+	}
 	for _, name := range []string{"EfficientNetB3", "InceptionV3"} {
 		b.Run(name, func(b *testing.B) {
 			config := captioner.DefaultConfig().Model
@@ -107,55 +109,15 @@ func writePhotos(b *testing.B, dir string, images int) []string {
 	return names
 }
 
-// startKeras starts tools/bench/extract.py and returns what extracts the folder's
-// pictures with an encoder.
-func startKeras(b *testing.B, threads int, dir string) func(encoder string) cost {
-	b.Helper()
-	cmd := exec.CommandContext(context.Background(), kerastest.Python(b), "../../tools/bench/extract.py", fmt.Sprint(threads), dir)
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		in.Close()
-		if err := cmd.Wait(); err != nil {
-			b.Error(err)
-		}
-	})
-	return func(encoder string) (c cost) {
-		if _, err := fmt.Fprintln(in, encoder); err != nil {
-			b.Fatal(err)
-		}
-		if _, err := fmt.Fscanf(out, "%g %g\n", &c.wall, &c.cpu); err != nil {
-			b.Fatal(err)
-		}
-		return c
-	}
-}
-
 // cost is what work has taken, in seconds of the clock and of this process'
 // processors.
 type cost struct{ wall, cpu float64 }
 
 func (c *cost) add(work func()) {
-	begun, before := time.Now(), processorSeconds()
+	begun, before := time.Now(), cputime.Used()
 	work()
 	c.wall += time.Since(begun).Seconds()
-	c.cpu += processorSeconds() - before
-}
-
-func processorSeconds() float64 {
-	var usage unix.Rusage
-	_ = unix.Getrusage(unix.RUSAGE_SELF, &usage) // fails for no process
-	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()).Seconds()
+	c.cpu += (cputime.Used() - before).Seconds()
 }
 
 // encodeAlone encodes grey pictures, two batches side by side.

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/cputime"
 	"github.com/captioner/captioner/internal/kerastest"
 	"github.com/captioner/captioner/ml/tf"
 )
@@ -89,14 +89,14 @@ func benchmarkLoop(b *testing.B, decoder string) {
 	}
 	r.meter = newMeter(time.Now(), 0)
 	ours := func() (wall, processor float64) {
-		start, used := time.Now(), processorSeconds()
+		start, used := time.Now(), cputime.Used()
 		for range steps {
 			if err := r.step(); err != nil {
 				b.Fatal(err)
 			}
 			r.report(false)
 		}
-		return time.Since(start).Seconds() / steps, (processorSeconds() - used) / steps
+		return time.Since(start).Seconds() / steps, (cputime.Used() - used).Seconds() / steps
 	}
 	shape := captioner.PretrainedShape(m.Encoder)
 	const header = 64 // of a shard without its source, which follows the records
@@ -153,11 +153,4 @@ func longCaptions(b *testing.B, req *captioner.TrainRequest, length, words int) 
 	}
 	writeJSON(b, req.Dataset, ds)
 	return lengths, captions
-}
-
-// processorSeconds is what this process has used so far.
-func processorSeconds() float64 {
-	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u) // fails for no process
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
 }

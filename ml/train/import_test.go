@@ -9,7 +9,6 @@ import (
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/kerastest"
-	"github.com/captioner/captioner/ml/hdf5"
 	"github.com/captioner/captioner/ml/text"
 	"github.com/captioner/captioner/ml/tf"
 )
@@ -25,7 +24,7 @@ func newImported(t *testing.T) imported {
 	t.Helper()
 	encoders := kerastest.Folder(t, filepath.Join("..", "encoder", "testdata", "reference.py"))
 	pooled := filepath.Join(encoders, "inceptionv3_reference.h5")
-	i := imported{dir: t.TempDir(), weights: filepath.Join(encoders, "inceptionv3.weights.h5"), pictures: dataset(t, pooled, "pictures")}
+	i := imported{dir: t.TempDir(), weights: filepath.Join(encoders, "inceptionv3.weights.h5"), pictures: kerastest.Dataset(t, pooled, "pictures")}
 	kerastest.Run(t, filepath.Join("..", "original", "testdata", "reference.py"), i.dir, pooled)
 	return i
 }
@@ -35,39 +34,6 @@ func (i imported) request(t *testing.T, model string) captioner.ImportRequest {
 		Model: filepath.Join(i.dir, model), Vocabulary: filepath.Join(i.dir, "wordtoix.json"),
 		EncoderWeights: i.weights, OutputDir: t.TempDir(),
 	}
-}
-
-func dataset(t *testing.T, path, name string) []float32 {
-	t.Helper()
-	file, err := hdf5.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	root, err := file.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := root.Dataset(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d.Integers() {
-		whole, err := d.Int64s()
-		if err != nil {
-			t.Fatal(err)
-		}
-		values := make([]float32, len(whole))
-		for i, v := range whole {
-			values[i] = float32(v)
-		}
-		return values
-	}
-	values, err := d.Float32s()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return values
 }
 
 // An imported model, with its encoder, gives pictures and prefixes the next words
@@ -108,8 +74,8 @@ func farthest(t *testing.T, files imported, dir, name string) float64 {
 	t.Helper()
 	const length, words, start = 12, 61, 2
 	reference := filepath.Join(files.dir, "reference.h5")
-	prefixes, owners := dataset(t, reference, "prefixes"), dataset(t, reference, "pictures")
-	want := dataset(t, reference, "probabilities/"+name)
+	prefixes, owners := kerastest.Dataset(t, reference, "prefixes"), kerastest.Dataset(t, reference, "pictures")
+	want := kerastest.Dataset(t, reference, "probabilities/"+name)
 	loaded, err := tf.LoadSavedModel(filepath.Join(dir, "saved_model"), 2)
 	if err != nil {
 		t.Fatal(err)

@@ -677,7 +677,7 @@ func TestRefusals(t *testing.T) {
 		"broken data set":                {func(r *captioner.TrainRequest) { r.Dataset = path("broken") }, "corrupt"},
 		"missing data set":               {func(r *captioner.TrainRequest) { r.Dataset = path("none") }, "internal"},
 		"picture in no shard":            {func(r *captioner.TrainRequest) { r.Shards = r.Shards[:1] }, "internal"},
-		"other picture size":             {func(r *captioner.TrainRequest) { r.Config.Model.ImageSize = 48 }, CodeOtherFeatures},
+		"other picture size":             {func(r *captioner.TrainRequest) { r.Config.Model.ImageSize = 48 }, features.CodeOtherFeatures},
 		"unknown encoder":                {func(r *captioner.TrainRequest) { r.Config.Model.Encoder = "none" }, "invalid"},
 		"divergence": {func(r *captioner.TrainRequest) {
 			r.Config.Training.LearningRate, r.Config.Training.ClipNorm = 1e30, 0
