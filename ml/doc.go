@@ -30,8 +30,8 @@
 //	ml/decode    greedy search, beam search and sampling over a step function
 //	ml/metrics   BLEU and what else a score is judged by
 //
-// Everything but the group of the network is pure Go and runs on both sides of the
-// engine's socket. One letter names an axis throughout: B batch, T tokens,
+// Everything but the group of the network is pure Go and runs on both sides of
+// the engine's socket. One letter names an axis throughout: B batch, T tokens,
 // L locations, D feature width, E embedding width, H hidden width, N heads,
 // V vocabulary, K hypotheses; images are [height, width, 3], RGB.
 package ml

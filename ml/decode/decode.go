@@ -1,7 +1,7 @@
 // Package decode turns a model's next-token probabilities into captions:
-// greedy search, beam search and sampling, for a batch of pictures at once. It knows a model
-// only as a [Stepper]; ml/predict fills that with TensorFlow, the tests with
-// small tables.
+// greedy search, beam search and sampling, for a batch of pictures at once. It
+// knows a model only as a [Stepper]; ml/predict fills that with TensorFlow, the
+// tests with small tables.
 //
 // A hypothesis is a sequence of tokens that begins with the start token. It ends
 // with the end token, or is cut when it reaches MaxTokens. Its log-probability

@@ -3,7 +3,6 @@ package encoder
 import (
 	"fmt"
 	"path"
-	"path/filepath"
 	"strings"
 
 	"github.com/captioner/captioner"
@@ -120,35 +119,4 @@ func (p Pretrained) Read(file string) (map[string]*tf.Tensor, captioner.Digest, 
 		p.adapt(weights, tensors)
 	}
 	return tensors, weights.Digest, nil
-}
-
-// Metadata of converted weights.
-const (
-	metadataEncoder = "encoder"
-	metadataSource  = "source_sha256"
-)
-
-// Convert reads weights that Keras has written and writes them to target in
-// the safetensors format, which [Load] reads; it returns the source's digest.
-func (p Pretrained) Convert(source, target string) (captioner.Digest, error) {
-	tensors, digest, err := p.Read(source)
-	if err != nil {
-		return "", err
-	}
-	defer tf.ReleaseMap(tensors)
-	return digest, tf.WriteTensors(target, tensors, map[string]string{metadataEncoder: p.Name, metadataSource: string(digest)})
-}
-
-// Load reads weights that Convert has written, and the digest of the file that
-// they came from. The caller releases them. Those of another encoder are Invalid.
-func (p Pretrained) Load(file string) (map[string]*tf.Tensor, captioner.Digest, error) {
-	tensors, metadata, err := tf.ReadTensors(file)
-	if err != nil {
-		return nil, "", err
-	}
-	if metadata[metadataEncoder] != p.Name {
-		tf.ReleaseMap(tensors)
-		return nil, "", captioner.Errorf(captioner.Invalid, "%s has the weights of another encoder than %s", filepath.Base(file), p.Name)
-	}
-	return tensors, captioner.Digest(metadata[metadataSource]), nil
 }

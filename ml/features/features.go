@@ -100,6 +100,18 @@ func (l Layout) String() string {
 // Size returns the bytes of a record.
 func (l Layout) Size() int { return l.Height * l.Width * l.Channels * l.Type.size() }
 
+// CodeOtherFeatures is the code of the Invalid error of a shard that holds what a
+// model does not take: the features of another encoder or of other weights.
+const CodeOtherFeatures = "other_features"
+
+// Other returns that error; want says what the model takes.
+func (l Layout) Other(want string) error {
+	return &captioner.Error{
+		Kind: captioner.Invalid, Code: CodeOtherFeatures,
+		Message: fmt.Sprintf("a shard holds %v, and the model takes %s", l, want),
+	}
+}
+
 // version is that of the format which has the layout.
 func (l Layout) version() uint32 {
 	if l.Type == Uint8 {

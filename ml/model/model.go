@@ -3,9 +3,9 @@
 // training.go; and the graph that is exported and served, in serving.go.
 //
 // The encoder (package encoder) turns a picture into a grid of locations; a
-// decoder (decoder.go), here a Transformer decoder (Vaswani et al. 2017, with normalisation before each
-// part as in Xiong et al. 2020) says the caption word by word, looking at the
-// words so far and at the grid.
+// decoder (decoder.go), here a Transformer decoder (Vaswani et al. 2017, with
+// normalisation before each part as in Xiong et al. 2020) says the caption word by
+// word, looking at the words so far and at the grid.
 package model
 
 import (

@@ -12,7 +12,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -38,10 +37,6 @@ const (
 	descriptionFile = "model.json"
 	manifestFile    = "manifest.json"
 )
-
-// CodeOtherFeatures is the code of the Invalid error of a shard that holds what
-// the model does not take: the features of another encoder or of other weights.
-const CodeOtherFeatures = "other_features"
 
 // Predictor is a loaded model. It implements captioner.Captioner and is safe
 // for concurrent use.
@@ -288,10 +283,7 @@ func (p *Predictor) checkLayout(layout features.Layout) error {
 	if p.features != "" {
 		want += " or " + p.features
 	}
-	return &captioner.Error{
-		Kind: captioner.Invalid, Code: CodeOtherFeatures,
-		Message: fmt.Sprintf("a shard holds %v, and the model takes %s", layout, want),
-	}
+	return layout.Other(want)
 }
 
 // run captions a batch of prepared pictures.

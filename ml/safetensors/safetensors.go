@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -46,7 +47,9 @@ func Write(path string, tensors map[string]Tensor, metadata map[string]string) e
 	return nil
 }
 
-func write(path string, tensors map[string]Tensor, metadata map[string]string) (err error) {
+// Encode writes tensors and text about them, which may be nil, to w. Equal
+// contents give equal bytes.
+func Encode(w io.Writer, tensors map[string]Tensor, metadata map[string]string) error {
 	names := slices.Sorted(maps.Keys(tensors))
 	header := map[string]any{Metadata: metadata}
 	var offset int64
@@ -60,7 +63,21 @@ func write(path string, tensors map[string]Tensor, metadata map[string]string) (
 	if err != nil {
 		return err
 	}
+	if err := binary.Write(w, binary.LittleEndian, uint64(len(head))); err != nil {
+		return err
+	}
+	if _, err := w.Write(head); err != nil {
+		return err
+	}
+	for _, name := range names {
+		if _, err := w.Write(tensors[name].Data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
+func write(path string, tensors map[string]Tensor, metadata map[string]string) (err error) {
 	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return err
@@ -72,12 +89,8 @@ func write(path string, tensors map[string]Tensor, metadata map[string]string) (
 		}
 	}()
 	w := bufio.NewWriterSize(file, 1<<20)
-	if err := binary.Write(w, binary.LittleEndian, uint64(len(head))); err != nil {
+	if err := Encode(w, tensors, metadata); err != nil {
 		return err
-	}
-	_, _ = w.Write(head) // Flush returns the first error of all writes
-	for _, name := range names {
-		_, _ = w.Write(tensors[name].Data)
 	}
 	if err := errors.Join(w.Flush(), file.Sync(), file.Chmod(0o644), file.Close()); err != nil {
 		return err

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +11,7 @@ import (
 	"strconv"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/ml/safetensors"
 )
 
 const (
@@ -176,18 +176,10 @@ const VectorsTensor = "vectors"
 
 // Write writes the vectors as a file of one tensor in the safetensors format.
 func (v Vectors) Write(w io.Writer) error {
-	size := len(v.Values) * 4
-	header, err := json.Marshal(map[string]any{VectorsTensor: map[string]any{
-		"dtype": "F32", "shape": []int{len(v.Values) / v.Width, v.Width}, "data_offsets": []int{0, size},
-	}})
+	data, err := binary.Append(nil, binary.LittleEndian, v.Values)
 	if err != nil {
 		return err
 	}
-	if err := binary.Write(w, binary.LittleEndian, uint64(len(header))); err != nil {
-		return err
-	}
-	if _, err := w.Write(header); err != nil {
-		return err
-	}
-	return binary.Write(w, binary.LittleEndian, v.Values)
+	shape := []int64{int64(len(v.Values) / v.Width), int64(v.Width)}
+	return safetensors.Encode(w, map[string]safetensors.Tensor{VectorsTensor: {DType: "F32", Shape: shape, Data: data}}, nil)
 }

@@ -101,7 +101,7 @@ func (d *data) open(paths []string) (map[string][]byte, error) {
 			return nil, err
 		}
 		if first := d.shards[0].Layout(); shard.Layout() != first {
-			return nil, otherFeatures(shard.Layout(), first)
+			return nil, shard.Layout().Other(first.String())
 		}
 		for i := range shard.Len() {
 			pixels[shard.Image(i)] = shard.Record(i)
@@ -109,14 +109,6 @@ func (d *data) open(paths []string) (map[string][]byte, error) {
 		d.layout = shard.Layout()
 	}
 	return pixels, nil
-}
-
-// otherFeatures is the error of a shard whose records are of no use to a model.
-func otherFeatures(got, want features.Layout) error {
-	return &captioner.Error{
-		Kind: captioner.Invalid, Code: CodeOtherFeatures,
-		Message: fmt.Sprintf("a shard holds %v, and the model takes %v", got, want),
-	}
 }
 
 func (d *data) close() {

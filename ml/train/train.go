@@ -21,10 +21,6 @@ import (
 // its state and ended because it was asked to.
 const CodeStopped = "stopped"
 
-// CodeOtherFeatures is the code of the Invalid error of shards that hold what the
-// model does not take: the features of another encoder or of other weights.
-const CodeOtherFeatures = "other_features"
-
 // CodeDiverged is the code of the Invalid error of a training whose loss is no
 // longer a number.
 const CodeDiverged = "diverged"
@@ -103,7 +99,7 @@ func (r *run) open() error {
 		return err
 	}
 	if input := r.model.Input(c.Training); input != r.data.layout {
-		return otherFeatures(r.data.layout, input)
+		return r.data.layout.Other(input.String())
 	}
 	if r.state, err = r.fresh(); err != nil {
 		return err
