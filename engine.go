@@ -144,8 +144,8 @@ type TrainRequest struct {
 	// shard files, which name the pictures that they hold.
 	Dataset string
 	Shards  []string
-	// WordVectors is the path of what PutWordVectors has made, empty to start
-	// the words' vectors at random.
+	// WordVectors is the path of a file of the words' vectors, as package ml/text
+	// writes it; empty starts them at random.
 	WordVectors string
 	// Resume is the path of a checkpoint, empty to start from the seed. It is one
 	// of this training, or of one that this continues: then the two share what

@@ -58,8 +58,9 @@ func frozenBy(in ExtractFeaturesInput) *frozen {
 }
 
 // ExtractFeatures has the engine decode, orient and resize the pictures of one
-// shard, and a frozen encoder encode them, and stores the shard file. Its key names the pictures by content and
-// not the data set, so that other captions or another vocabulary find it done.
+// shard, and a frozen encoder encode them, and stores the shard file. Its key names
+// the pictures by content and not the data set, so that other captions or another
+// vocabulary find it done.
 func (a *Activities) ExtractFeatures(ctx context.Context, in ExtractFeaturesInput) (ExtractFeaturesResult, error) {
 	ds, err := a.loadDataset(ctx, in.Dataset)
 	if err != nil {
@@ -116,7 +117,7 @@ func (a *Activities) extract(ctx context.Context, key string, in ExtractFeatures
 		ImagesDir: in.ImagesDir, Model: in.Model, MaxPixels: in.MaxPixels, Threads: in.Threads,
 		Output: filepath.Join(dir, "shard"),
 	}
-	if request.Model.Weights, err = a.localWeights(ctx, in.Weights); err != nil {
+	if request.Model.Weights, err = a.localIfAny(ctx, in.Weights); err != nil {
 		return ExtractFeaturesResult{}, err
 	}
 	for _, p := range pictures {
@@ -143,12 +144,12 @@ func (a *Activities) extract(ctx context.Context, key string, in ExtractFeatures
 	return out, err
 }
 
-// localWeights returns the file of an encoder's weights; empty without any.
-func (a *Activities) localWeights(ctx context.Context, weights captioner.Digest) (string, error) {
-	if weights == "" {
+// localIfAny returns the file of a blob, empty where there is none.
+func (a *Activities) localIfAny(ctx context.Context, blob captioner.Digest) (string, error) {
+	if blob == "" {
 		return "", nil
 	}
-	return a.Blobs.Local(ctx, weights)
+	return a.Blobs.Local(ctx, blob)
 }
 
 // checkUnchanged compares the pictures with the digests that PrepareData took.

@@ -9,6 +9,7 @@ import (
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/config"
 	"github.com/captioner/captioner/internal/registry"
+	"github.com/captioner/captioner/ml/text"
 )
 
 // ImportVersion makes a version of a model that the original system has trained:
@@ -48,7 +49,7 @@ func ImportVersion(ctx context.Context, a *Activities, importer captioner.ModelI
 		return captioner.ModelVersion{}, err
 	}
 
-	b.config.Model, b.config.Data.Vocabulary = result.Model, "original"
+	b.config.Model, b.config.Data.Vocabulary = result.Model, text.Original
 	digest, err := config.Digest(b.config)
 	if err != nil {
 		return captioner.ModelVersion{}, err

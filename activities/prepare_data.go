@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/config"
 	"github.com/captioner/captioner/ml/dataset"
 )
 
@@ -104,7 +105,7 @@ func (a *Activities) putDataset(ctx context.Context, ds captioner.Dataset) (Prep
 
 // withoutPaths is what of the section data changes a prepared data set.
 func withoutPaths(data captioner.DataConfig) captioner.DataConfig {
-	data.Images, data.Captions, data.SplitFiles, data.GloVe = "", "", captioner.SplitFiles{}, ""
+	data = config.WithoutPaths(captioner.Config{Data: data}).Data
 	data.ShardSize = 0
 	return data
 }

@@ -145,7 +145,7 @@ func (a *Activities) train(ctx context.Context, key string, in TrainInput) (Trai
 func (a *Activities) trainRequest(ctx context.Context, dir string, in TrainInput) (captioner.TrainRequest, error) {
 	request := captioner.TrainRequest{Config: config.Portable(in.Config)}
 	var err error
-	if request.Config.Model.Weights, err = a.localWeights(ctx, in.Weights); err != nil {
+	if request.Config.Model.Weights, err = a.localIfAny(ctx, in.Weights); err != nil {
 		return request, err
 	}
 	if request.WorkDir, err = makeFolder(dir, "work"); err != nil {
@@ -157,10 +157,8 @@ func (a *Activities) trainRequest(ctx context.Context, dir string, in TrainInput
 	if request.Dataset, err = a.Blobs.Local(ctx, in.Dataset); err != nil {
 		return request, err
 	}
-	if in.WordVectors != "" {
-		if request.WordVectors, err = a.Blobs.Local(ctx, in.WordVectors); err != nil {
-			return request, err
-		}
+	if request.WordVectors, err = a.localIfAny(ctx, in.WordVectors); err != nil {
+		return request, err
 	}
 	for _, shard := range in.Shards {
 		path, err := a.Blobs.Local(ctx, shard)

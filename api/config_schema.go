@@ -31,7 +31,8 @@ func (s *Server) showConfig(c *gin.Context) error {
 	}
 	cfg, err := s.parseConfig(data, "json", nil)
 	if err != nil {
-		for i, problems := 0, captioner.ProblemsOf(err); i < len(problems); i++ {
+		problems := captioner.ProblemsOf(err)
+		for i := range problems {
 			problems[i].Line, problems[i].Column = 0, 0 // in a text that the client has not written
 		}
 		return err

@@ -65,8 +65,7 @@ func (s *Server) startRun(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	c.Header("Location", "/runs/"+url.PathEscape(run.ID))
-	return write(c, http.StatusAccepted, finite(run))
+	return accepted(c, run)
 }
 
 // resumeRun answers POST /runs?resume=RUN. The changes are JSON alone, and a dry
@@ -97,6 +96,11 @@ func (s *Server) resumeRun(c *gin.Context, id, key string, dry bool) error {
 	if err != nil {
 		return err
 	}
+	return accepted(c, run)
+}
+
+// accepted answers with a run that has been started.
+func accepted(c *gin.Context, run captioner.Run) error {
 	c.Header("Location", "/runs/"+url.PathEscape(run.ID))
 	return write(c, http.StatusAccepted, finite(run))
 }

@@ -10,8 +10,8 @@ import (
 
 // Schema returns the JSON Schema (draft 2020-12) of a configuration: every field
 // with its type, description, default and the values that the static rules
-// allow, in the order of captioner.Config, after the preset. What fields must be to each other is
-// left to Parse.
+// allow, in the order of captioner.Config, after the preset. What fields must be to
+// each other is left to Parse.
 func Schema() ([]byte, error) {
 	descriptions, err := Descriptions()
 	if err != nil {

@@ -73,7 +73,7 @@ type scheduled struct {
 // follows from the activity's number among the workflow's, which every replay
 // gives again.
 func (w *workflowOutbound) ExecuteActivity(ctx workflow.Context, activityType string, args ...any) workflow.Future {
-	w.live(ctx)
+	w.live(ctx) // notes a replay
 	info := workflow.GetInfo(ctx).WorkflowExecution
 	w.scheduled++
 	s := span.StartAs(trace.ContextWithSpanContext(context.Background(), w.span), w.tracer,

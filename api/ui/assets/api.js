@@ -51,6 +51,9 @@ export function post(path, body, { signal, headers = {} } = {}) {
   });
 }
 
+// newKey is an Idempotency-Key: the same request sent again with it is done once.
+export const newKey = () => crypto.randomUUID?.() ?? String(Math.random());
+
 // valueOf sends what is a number as one, digit by digit, and the rest as it was
 // typed: the server says what is wrong with it.
 export function valueOf(typed, type) {

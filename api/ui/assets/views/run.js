@@ -1,7 +1,7 @@
 // One run: how far it is, how its training goes, and what came of it.
 
 import { announce, fill, h, icon, show, text } from "../dom.js";
-import { get, path, post, sentence, valueOf } from "../api.js";
+import { get, newKey, path, post, sentence, valueOf } from "../api.js";
 import { Curves, chart } from "../chart.js";
 import { between, count, duration, words } from "../format.js";
 import { ask, badge, card, copyable, facts, failure, heading, loading, outcomes, sampleTable, scoreTable, stateBadge, versionLink, when } from "../parts.js";
@@ -117,7 +117,7 @@ export default function run(main, { params: [id], signal, go }) {
 
   // trainOn starts a run that goes on from the training of this one.
   function trainOn() {
-    const key = crypto.randomUUID?.() ?? String(Math.random());
+    const key = newKey();
     const field = (name, label, mode, about) => h("div", { class: "field" }, h("label", { for: `on-${name}` }, label),
       h("input", { id: `on-${name}`, name, type: "text", inputmode: mode, autocomplete: "off", "aria-describedby": `about-${name}` }),
       h("p", { class: "fine muted", id: `about-${name}` }, about));
