@@ -54,7 +54,7 @@ func (osFiles) CreateTemp(dir string) (File, error) {
 			return nil, err
 		}
 		// Another process may have taken it for abandoned before it was locked.
-		if locked, err := lock(f); err != nil || locked && isNamed(f) {
+		if _, others := lock(f); !others && isNamed(f) {
 			return osFile{f}, nil
 		}
 		_ = f.Close()
@@ -68,20 +68,17 @@ func (osFiles) RemoveAbandoned(path string) error {
 		return err
 	}
 	defer f.Close()
-	if locked, err := lock(f); err != nil || !locked {
+	if ours, _ := lock(f); !ours {
 		return nil // in use, or on a file system that cannot tell
 	}
 	return os.Remove(path)
 }
 
-// lock locks an open file against other processes until it is closed; false
-// where another has done so. An error means a file system without locks.
-func lock(f *os.File) (bool, error) {
+// lock locks an open file until it is closed, and reports whether it has or others
+// had before: neither on a file system without locks.
+func lock(f *os.File) (ours, others bool) {
 	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return false, nil
-	}
-	return err == nil, err
+	return err == nil, errors.Is(err, syscall.EWOULDBLOCK)
 }
 
 // isNamed reports whether an open file is still the one of its name.
