@@ -382,6 +382,41 @@ func (s *fault) MoveAlias(ctx context.Context, name string, version captioner.Di
 	return s.Store.MoveAlias(ctx, name, version, generation, actor, reason)
 }
 
+// TestHeartbeatTimeout: a worker decides how long the steps of its runs may be
+// silent.
+func TestHeartbeatTimeout(t *testing.T) {
+	for settings, want := range map[workflows.Settings]time.Duration{
+		{}:                                  workflows.HeartbeatTimeout,
+		{HeartbeatTimeout: 2 * time.Second}: 2 * time.Second,
+	} {
+		f := activitiestest.New(t)
+		h := newHarness(t, f)
+		var mu sync.Mutex
+		got := map[string]time.Duration{}
+		h.SetOnActivityStartedListener(func(info *activity.Info, _ context.Context, _ converter.EncodedValues) {
+			mu.Lock()
+			defer mu.Unlock()
+			got[info.ActivityType.Name] = info.HeartbeatTimeout
+		})
+		input, err := json.Marshal(f.Config())
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.ExecuteWorkflow(settings.TrainAndDeploy, json.RawMessage(input))
+		if err := h.GetWorkflowError(); err != nil {
+			t.Fatal(err)
+		}
+		for name, timeout := range got {
+			if timeout != want {
+				t.Errorf("%+v: %s may be silent for %v, want %v", settings, name, timeout, want)
+			}
+		}
+		if len(got) != 11 {
+			t.Errorf("%+v: %d activities were started, want 11", settings, len(got))
+		}
+	}
+}
+
 // interrupted is a store under which the training is given back again and again
 // before it fails.
 type interrupted struct {

@@ -213,7 +213,7 @@ func (to *torture) stoppedWorker(t *testing.T) {
 // random kills runs at random moments until there were enough kills.
 func (to *torture) random(t *testing.T) {
 	want := variable(t, "CAPTIONER_TORTURE_KILLS", 20)
-	limit := time.Duration(variable(t, "CAPTIONER_TORTURE_MINUTES", 6)) * time.Minute
+	limit := time.Duration(variable(t, "CAPTIONER_TORTURE_MINUTES", 4)) * time.Minute
 	seeds := keptSeeds(t)
 	next := uint64(time.Now().UnixNano() / 1e6 % 1e9)
 	if seed := variable(t, "CAPTIONER_TORTURE_SEED", 0); seed > 0 {
