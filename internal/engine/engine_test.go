@@ -249,6 +249,9 @@ func TestAbandonedSockets(t *testing.T) {
 	if err := os.Mkdir(left, 0o700); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(filepath.Join(left, "lock"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	next, err := engine.OpenModel(t.Context(), o, t.TempDir())
 	if err != nil {
 		t.Fatal(err)

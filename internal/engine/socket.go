@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/gofrs/flock"
 
@@ -82,6 +83,13 @@ func removeAbandoned(parent string) {
 	left, _ := filepath.Glob(filepath.Join(parent, socketPrefix+"*")) // the pattern is well formed
 	for _, path := range left {
 		lock := flock.New(filepath.Join(path, socketLock))
+		if _, err := os.Stat(lock.Path()); err != nil {
+			// About to be locked, or by a release that did not lock: after that time
+			// nobody connects any more.
+			if info, err := os.Stat(path); err != nil || time.Since(info.ModTime()) < startTimeout {
+				continue
+			}
+		}
 		if held, err := lock.TryLock(); err == nil && held {
 			_ = os.RemoveAll(path)
 		}
