@@ -355,6 +355,41 @@ func TestLateManifest(t *testing.T) {
 	}
 }
 
+// cancelling is a trainer whose attempt is cancelled before it is told of what the
+// engine has done.
+type cancelling struct {
+	captioner.Trainer
+	cancel context.CancelFunc
+}
+
+func (c cancelling) Train(ctx context.Context, req captioner.TrainRequest, progress func(captioner.TrainEvent)) (captioner.TrainResult, error) {
+	return c.Trainer.Train(ctx, req, func(e captioner.TrainEvent) {
+		c.cancel()
+		progress(e)
+	})
+}
+
+// TestCancelledTrainingIsRecorded: what comes from the engine after the attempt was
+// cancelled is recorded, or the next attempt would leave a gap in the curves when it
+// goes on from the last checkpoint.
+func TestCancelledTrainingIsRecorded(t *testing.T) {
+	f := activitiestest.New(t)
+	p := prepare(t, f)
+	key, err := activities.TrainKey(p.train())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	f.Activities.Trainer = cancelling{f.Engine, cancel}
+	if _, err := f.Activities.Train(ctx, p.train()); !errors.Is(err, context.Canceled) {
+		t.Fatalf("Train() = %v, want the context's error", err)
+	}
+	latest, err := f.Store.LatestMetrics(t.Context(), key)
+	if err != nil || latest["step"] != 1 {
+		t.Errorf("the curves end with %v (%v), want step 1", latest, err)
+	}
+}
+
 func TestTrainResumes(t *testing.T) {
 	f := activitiestest.New(t)
 	p := prepare(t, f)
