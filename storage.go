@@ -61,7 +61,17 @@ func ReadJSON(ctx context.Context, blobs BlobOpener, d Digest, v any) error {
 // Store keeps the records that are not blobs. internal/store implements it
 // for SQLite, internal/store/storetest tests any implementation. Every method
 // returns Unavailable when the database cannot be reached.
+//
+// Changes made in the context of an [Attempt] fail with Conflict, code
+// "stale_attempt", once a newer attempt at the same work has begun.
 type Store interface {
+	// BeginAttempt makes the attempt that ctx belongs to the one that counts,
+	// unless a newer one has begun: then Conflict. CheckAttempt says so without
+	// changing anything, for what is written elsewhere. Both do nothing in a
+	// context without one.
+	BeginAttempt(ctx context.Context) error
+	CheckAttempt(ctx context.Context) error
+
 	// StepResult returns the output kept under a pure step's key; NotFound
 	// when there is none. PutStepResult keeps the first output of a key and
 	// returns the one that is kept.

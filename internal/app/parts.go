@@ -90,13 +90,17 @@ func (a *App) startWorker(ctx context.Context) error {
 		a.startTracking()
 		a.startOutbox()
 	}
-	w, err := worker.New(a.client, &activities.Activities{
+	steps := &activities.Activities{
 		Store: a.storage.Store, Blobs: a.storage.Blobs,
 		Extractor: jobs, Trainer: jobs, OpenModel: jobs.OpenModel,
 		DataDir: a.opts.DataDir, DataRoot: a.opts.DataRoot,
 		Demonstration: a.Demonstration, ScoreDemonstration: scoreDemonstration,
 		Observer: a.telemetry.Metrics,
-	}, worker.Options{TaskQueues: a.opts.TaskQueues, Logger: a.log})
+	}
+	if err := steps.RemoveAbandoned(); err != nil {
+		return err
+	}
+	w, err := worker.New(a.client, steps, worker.Options{TaskQueues: a.opts.TaskQueues, HeartbeatTimeout: a.opts.HeartbeatTimeout, Logger: a.log})
 	if err != nil {
 		return err
 	}

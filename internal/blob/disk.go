@@ -20,17 +20,14 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
-	"time"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/failpoint"
 )
 
 const (
 	// incoming is the folder, inside the store's, of what is being written.
 	incoming = "incoming"
-	// abandonedAfter is how long nothing was written to a temporary file
-	// before it is taken for a left-over of a process that died.
-	abandonedAfter = 24 * time.Hour
 	// copyBuffer is how much is read, hashed and written at a time.
 	copyBuffer = 256 << 10
 )
@@ -59,7 +56,7 @@ func WithFileSystem(files FileSystem) Option {
 }
 
 // NewDisk returns the store in dir, which it makes where it is missing, and
-// removes temporary files that a dead process left there a day ago or earlier.
+// removes temporary files that a dead process has left there.
 func NewDisk(dir string, options ...Option) (*Disk, error) {
 	absolute, err := filepath.Abs(dir)
 	if err != nil {
@@ -77,24 +74,23 @@ func NewDisk(dir string, options ...Option) (*Disk, error) {
 			return nil, classify(err, "open the blob store")
 		}
 	}
-	if err := d.removeAbandoned(time.Now().Add(-abandonedAfter)); err != nil {
+	if err := d.removeAbandoned(); err != nil {
 		return nil, classify(err, "clean the blob store")
 	}
 	return d, nil
 }
 
-// removeAbandoned deletes temporary files last written before then.
-func (d *Disk) removeAbandoned(then time.Time) error {
+// removeAbandoned deletes temporary files that no living process writes.
+func (d *Disk) removeAbandoned() error {
 	entries, err := d.files.ReadDir(filepath.Join(d.dir, incoming))
 	if err != nil {
 		return err
 	}
 	for _, entry := range entries {
-		info, err := entry.Info()
-		if err != nil || info.IsDir() || !info.ModTime().Before(then) {
-			continue // gone already, not ours, or still in use
+		if entry.IsDir() {
+			continue // not ours
 		}
-		err = d.files.Remove(filepath.Join(d.dir, incoming, entry.Name()))
+		err := d.files.RemoveAbandoned(filepath.Join(d.dir, incoming, entry.Name()))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -168,10 +164,10 @@ func (d *Disk) keep(ctx context.Context, temp File, digest captioner.Digest) err
 	// The order matters: bytes on the disk, then the name, then the folder.
 	for _, step := range []func() error{
 		temp.MakeReadOnly,
-		temp.Sync,
+		func() error { failpoint.Reached(failpoint.BlobWritten); return temp.Sync() },
 		temp.Close,
-		func() error { return d.files.Rename(temp.Name(), path) },
-		func() error { return d.files.SyncDir(folder) },
+		func() error { failpoint.Reached(failpoint.BlobSynced); return d.files.Rename(temp.Name(), path) },
+		func() error { failpoint.Reached(failpoint.BlobRenamed); return d.files.SyncDir(folder) },
 	} {
 		if err := step(); err != nil {
 			return classify(err, "store a blob")

@@ -13,8 +13,11 @@ import (
 type FileSystem interface {
 	// MkdirAll makes a folder and those above it.
 	MkdirAll(dir string) error
-	// CreateTemp makes a new file with a name of its own in dir.
+	// CreateTemp makes a new file with a name of its own in dir, and locks it
+	// for as long as it is open.
 	CreateTemp(dir string) (File, error)
+	// RemoveAbandoned removes a file of CreateTemp's that nobody has open.
+	RemoveAbandoned(path string) error
 	// Open opens a file to read.
 	Open(path string) (File, error)
 	Stat(path string) (fs.FileInfo, error)
@@ -45,11 +48,47 @@ func (osFiles) Rename(from, to string) error              { return os.Rename(fro
 func (osFiles) Remove(path string) error                  { return os.Remove(path) }
 
 func (osFiles) CreateTemp(dir string) (File, error) {
-	f, err := os.CreateTemp(dir, "*.tmp")
-	if err != nil {
-		return nil, err
+	for {
+		f, err := os.CreateTemp(dir, "*.tmp")
+		if err != nil {
+			return nil, err
+		}
+		// Another process may have taken it for abandoned before it was locked.
+		if _, others := lock(f); !others && isNamed(f) {
+			return osFile{f}, nil
+		}
+		_ = f.Close()
+		_ = os.Remove(f.Name())
 	}
-	return osFile{f}, nil
+}
+
+func (osFiles) RemoveAbandoned(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if ours, _ := lock(f); !ours {
+		return nil // in use, or on a file system that cannot tell
+	}
+	return os.Remove(path)
+}
+
+// lock locks an open file until it is closed, and reports whether it has or others
+// had before: neither on a file system without locks.
+func lock(f *os.File) (ours, others bool) {
+	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	return err == nil, errors.Is(err, syscall.EWOULDBLOCK)
+}
+
+// isNamed reports whether an open file is still the one of its name.
+func isNamed(f *os.File) bool {
+	opened, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Stat(f.Name())
+	return err == nil && os.SameFile(opened, named)
 }
 
 func (osFiles) Open(path string) (File, error) {

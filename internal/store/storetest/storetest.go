@@ -33,6 +33,7 @@ func Run(t *testing.T, open Open) {
 		{"StepResultRace", testStepResultRace},
 		{"Attempts", testAttempts},
 		{"AttemptRace", testAttemptRace},
+		{"LateWrites", testLateWrites},
 		{"Checkpoints", testCheckpoints},
 		{"Metrics", testMetrics},
 		{"MetricsFenced", testMetricsFenced},
@@ -162,6 +163,92 @@ func testAttemptRace(t *testing.T, s captioner.Store) {
 	if len(seen) != claims {
 		t.Errorf("%d claims got %d different numbers", claims, len(seen))
 	}
+}
+
+// testLateWrites has a worker that was taken for dead come back: whatever it
+// still wants to change is refused, and nothing has changed.
+func testLateWrites(t *testing.T, s captioner.Store) {
+	begun := time.Now()
+	attempt := func(work string, started time.Time) context.Context {
+		return captioner.WithAttempt(t.Context(), captioner.Attempt{Work: work, Started: started})
+	}
+	early, late := attempt("deploy", begun), attempt("deploy", begun.Add(time.Nanosecond))
+	must(t, s.PutModelVersion(early, captioner.ModelVersion{Version: digest(1)}))
+	_, _, err := s.PutRun(early, captioner.RunRecord{ID: "run", Config: []byte("{}")})
+	must(t, err)
+	_, err = s.PutStepResult(early, "kept", "Train", []byte("{}"))
+	must(t, err)
+	must(t, s.BeginAttempt(early))
+	must(t, s.BeginAttempt(early)) // told twice
+	must(t, s.CheckAttempt(early))
+	must(t, s.BeginAttempt(late))
+	must(t, s.BeginAttempt(attempt("train", begun)))
+	must(t, s.BeginAttempt(t.Context()))
+
+	changes := map[string]func(ctx context.Context) error{
+		"begin an attempt": s.BeginAttempt,
+		"check an attempt": s.CheckAttempt,
+		"keep a result":    func(ctx context.Context) error { _, err := s.PutStepResult(ctx, "new", "Train", nil); return err },
+		"forget a result":  func(ctx context.Context) error { return s.DeleteStepResult(ctx, "kept") },
+		"claim a training": func(ctx context.Context) error { _, err := s.ClaimAttempt(ctx, "key"); return err },
+		"checkpoint": func(ctx context.Context) error {
+			return s.PutCheckpoint(ctx, captioner.Checkpoint{RunKey: "key", Attempt: 9, Blob: digest(1)})
+		},
+		"metrics": func(ctx context.Context) error {
+			return s.AppendMetrics(ctx, 9, []captioner.Metric{{RunKey: "key", Name: "loss"}})
+		},
+		"samples": func(ctx context.Context) error {
+			return s.PutSamples(ctx, 9, []captioner.Sample{{RunKey: "key", Image: "a.jpg"}})
+		},
+		"record a run": func(ctx context.Context) error {
+			_, _, err := s.PutRun(ctx, captioner.RunRecord{ID: "other", Config: []byte("{}")})
+			return err
+		},
+		"progress of a run": func(ctx context.Context) error { return s.PutProgress(ctx, "run", captioner.Progress{RunKey: "key"}) },
+		"outcome of a run":  func(ctx context.Context) error { return s.FinishRun(ctx, "run", captioner.RunFailed, nil, "late") },
+		"register a version": func(ctx context.Context) error {
+			return s.PutModelVersion(ctx, captioner.ModelVersion{Version: digest(2)})
+		},
+		"move an alias": func(ctx context.Context) error {
+			_, err := s.MoveAlias(ctx, "production", digest(1), 0, "run", "")
+			return err
+		},
+		"roll an alias back": func(ctx context.Context) error {
+			_, err := s.RollBackAlias(ctx, "production", digest(1), 0, "run", "")
+			return err
+		},
+	}
+	for name, change := range changes {
+		if err := change(early); captioner.KindOf(err) != captioner.Conflict || captioner.CodeOf(err) != "stale_attempt" {
+			t.Errorf("%s by an attempt that was replaced: %v, want the conflict stale_attempt", name, err)
+		}
+	}
+	_, err = s.StepResult(t.Context(), "kept")
+	must(t, err)
+	for name, read := range map[string]func() error{
+		"result":     func() error { _, err := s.StepResult(t.Context(), "new"); return err },
+		"checkpoint": func() error { _, err := s.Checkpoint(t.Context(), "key"); return err },
+		"run":        func() error { _, err := s.RunRecord(t.Context(), "other"); return err },
+		"version":    func() error { _, err := s.ModelVersion(t.Context(), string(digest(2))); return err },
+		"alias":      func() error { _, err := s.Alias(t.Context(), "production"); return err },
+	} {
+		if err := read(); captioner.KindOf(err) != captioner.NotFound {
+			t.Errorf("the refused %s is there: %v", name, err)
+		}
+	}
+	run, err := s.RunRecord(t.Context(), "run")
+	must(t, err)
+	if run.State != captioner.RunRunning || run.Progress != nil {
+		t.Errorf("the run's record is %+v, want it as it was", run)
+	}
+
+	// The one that counts, and whoever is no attempt, may.
+	for _, ctx := range []context.Context{late, t.Context(), attempt("train", begun)} {
+		must(t, s.CheckAttempt(ctx))
+		must(t, s.PutProgress(ctx, "run", captioner.Progress{RunKey: "key"}))
+	}
+	_, err = s.MoveAlias(late, "production", digest(1), 0, "run", "")
+	must(t, err)
 }
 
 func testCheckpoints(t *testing.T, s captioner.Store) {
