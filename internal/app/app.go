@@ -201,17 +201,32 @@ func (a *App) Start(ctx context.Context) (err error) {
 	return nil
 }
 
-// Stop ends every part in reverse order. It may be called twice.
+// Stop ends every part in reverse order: first /ready says so and requests are
+// drained, then the worker saves and gives back what it does. It returns when ctx
+// ends, and whatever has not ended by then ends with the process. It may be called
+// twice.
 func (a *App) Stop(ctx context.Context) error {
 	var errs []error
 	for len(a.stops) > 0 {
 		last := a.stops[len(a.stops)-1]
 		a.stops = a.stops[:len(a.stops)-1]
-		if err := last.stop(ctx); err != nil {
+		if err := last.within(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("stop %s: %w", last.name, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// within ends the part, and returns at the latest when ctx ends.
+func (s stopFunc) within(ctx context.Context) error {
+	stopped := make(chan error, 1)
+	go func() { stopped <- s.stop(ctx) }()
+	select {
+	case err := <-stopped:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Failed gives the error of a part that ended by itself.
