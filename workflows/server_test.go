@@ -490,7 +490,8 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
-	goleak.VerifyTestMain(m)
+	const testEnvironment = "go.temporal.io/sdk/internal.(*testWorkflowEnvironmentImpl).ExecuteActivity." // leaves the retries of a workflow that has ended
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction(testEnvironment+"func2"), goleak.IgnoreAnyFunction(testEnvironment+"func3"))
 }
 
 func serveUntilKilled(address string) error {
