@@ -18,6 +18,7 @@ import (
 	"github.com/captioner/captioner/internal/blob"
 	"github.com/captioner/captioner/internal/registry"
 	"github.com/captioner/captioner/internal/store"
+	"github.com/captioner/captioner/internal/store/postgrestest"
 )
 
 // folder is a data folder in use, with one version that is live.
@@ -124,6 +125,32 @@ func checkRestored(t *testing.T, f *folder, dir string) {
 	if _, err := os.Stat(filepath.Join(dir, "temporal.db")); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestPostgres: records in PostgreSQL are left to pg_dump, blobs are saved, and what
+// the records name must be among them.
+func TestPostgres(t *testing.T) {
+	f := newFolder(t)
+	address := postgrestest.Start(t).Database(t)
+	records, err := store.Open(t.Context(), address)
+	must(t, err)
+	defer records.Close()
+	must(t, records.PutModelVersion(t.Context(), captioner.ModelVersion{Version: f.version}))
+	o := f.options()
+	o.Database, o.Store = address, records
+	must(t, os.Remove(filepath.Join(f.dir, "temporal.db"))) // the cluster has its own
+	path := filepath.Join(t.TempDir(), "backup")
+	m, err := backup.Write(t.Context(), o, path)
+	must(t, err)
+	if m.Records != "postgres" || len(m.Databases) != 0 || len(m.Named) != 3 {
+		t.Errorf("the manifest is %+v, want the blobs of one version and no database", m)
+	}
+	dir := filepath.Join(t.TempDir(), "data")
+	_, err = backup.Restore(t.Context(), path, dir)
+	must(t, err)
+	blobs, err := blob.NewDisk(filepath.Join(dir, "blobs"))
+	must(t, err)
+	must(t, registry.VerifyBlobs(t.Context(), blobs, f.version))
 }
 
 // TestWhileTraining saves a folder again and again while a training replaces its
