@@ -26,10 +26,7 @@ func (c *collector) collectFiles(s *state) error {
 // collectCache removes bundles that were unpacked long ago, unless servers load
 // them, and those that were never finished.
 func (c *collector) collectCache(s *state) error {
-	kept := map[string]bool{}
-	for _, v := range s.versions {
-		kept[string(v.Version)] = v.DeletedAt == nil
-	}
+	kept := s.undeleted()
 	folders, err := filepath.Glob(filepath.Join(c.opts.DataDir, "cache", "*", "*"))
 	if err != nil {
 		return failed(err)
@@ -43,7 +40,7 @@ func (c *collector) collectCache(s *state) error {
 		remove := os.RemoveAll
 		kind := LeftOver
 		if !registry.IsUnfinished(name) {
-			if !captioner.Digest(name).Valid() || kept[name] && filepath.Base(filepath.Dir(dir)) == "models" {
+			if !captioner.Digest(name).Valid() || kept[captioner.Digest(name)] && filepath.Base(filepath.Dir(dir)) == "models" {
 				continue
 			}
 			remove, kind = registry.Evict, Cache

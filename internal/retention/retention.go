@@ -115,31 +115,23 @@ func Collect(ctx context.Context, records captioner.Store, blobs captioner.BlobS
 		records: records, blobs: blobs, opts: o, cutoff: o.Now().Add(-o.Grace),
 		report: Report{Deleted: o.Delete, Items: []Item{}}, names: map[captioner.Digest][]string{},
 	}
-	// Records go first. What is left of them then decides about the blobs.
-	before, err := c.load(ctx)
+	// Versions go first, then the records that none of those left needs, then the
+	// blobs that no record left names: what is pinned or used at this moment either
+	// stops the one, or comes in time for the next.
+	s, err := c.load(ctx)
 	if err != nil {
 		return c.report, err
 	}
-	unneeded, err := c.unneeded(ctx, before)
-	if err != nil {
-		return c.report, err
-	}
-	left := before.without(unneeded)
-	if o.Delete {
-		if err := c.deleteRecords(ctx, unneeded); err != nil {
+	for _, collect := range []func(context.Context, *state) (*state, error){c.collectVersions, c.collectRecords} {
+		if s, err = collect(ctx, s); err != nil {
 			return c.report, err
 		}
-		if left, err = c.load(ctx); err != nil {
-			return c.report, err
-		}
-	} else {
-		c.reportRecords(unneeded)
 	}
-	if err := c.collectBlobs(ctx, left); err != nil {
+	if err := c.collectBlobs(ctx, s); err != nil {
 		return c.report, err
 	}
 	if o.DataDir != "" {
-		if err := c.collectFiles(left); err != nil {
+		if err := c.collectFiles(s); err != nil {
 			return c.report, err
 		}
 	}
@@ -158,55 +150,107 @@ type collector struct {
 	names map[captioner.Digest][]string
 }
 
-// unneeded are the records that go.
-type unneeded struct {
-	versions    []captioner.Digest
-	results     []string
-	checkpoints []string // run keys
-	uses        []string // runs that have ended, whose notes go
+// left returns the state once those records are gone: as it is by now, or as it
+// would be where nothing is deleted.
+func (c *collector) left(ctx context.Context, s *state, gone removed) (*state, error) {
+	if c.opts.Delete {
+		return c.load(ctx)
+	}
+	return s.without(gone), nil
 }
 
-// unneeded decides which records go: those that are old and cannot be reached
-// from the versions that are kept and the runs that go on.
-func (c *collector) unneeded(ctx context.Context, s *state) (unneeded, error) {
-	var out unneeded
+// collectVersions retires the versions that are not kept.
+func (c *collector) collectVersions(ctx context.Context, s *state) (*state, error) {
+	var gone removed
 	kept := c.keptVersions(s)
-	w := c.walk(s, kept)
-	for version := range kept {
-		w.reach(string(version))
+	// What is damaged shows before anything is deleted.
+	w := c.walk(s)
+	w.kept = kept
+	if err := c.reachNeeded(ctx, w); err != nil {
+		return nil, err
 	}
-	for _, id := range s.active {
+	for version := range s.undeleted() {
+		if kept[version] {
+			continue
+		}
+		if c.opts.Delete {
+			retired, err := c.records.RetireVersion(ctx, version, c.cutoff)
+			if err != nil {
+				return nil, err
+			}
+			if !retired {
+				continue
+			}
+		}
+		gone.versions = append(gone.versions, version)
+		c.report.add(Version, string(version), 0)
+	}
+	return c.left(ctx, s, gone)
+}
+
+// collectRecords deletes results and checkpoints that are old and cannot be reached
+// from a version or a run that goes on, and what ended runs have noted.
+func (c *collector) collectRecords(ctx context.Context, s *state) (*state, error) {
+	w := c.walk(s)
+	if err := c.reachNeeded(ctx, w); err != nil {
+		return nil, err
+	}
+	var gone removed
+	if !s.unnoted { // else a run goes on of which nobody knows what it uses
+		for key, r := range s.results {
+			if !w.seen[key] && r.CreatedAt.Before(c.cutoff) {
+				gone.results = append(gone.results, key)
+			}
+		}
+		for key, checkpoint := range s.checkpoints {
+			if !w.seen[key] && !w.seen[string(checkpoint.Blob)] && checkpoint.CreatedAt.Before(c.cutoff) {
+				gone.checkpoints = append(gone.checkpoints, key)
+			}
+		}
+	}
+	slices.Sort(gone.results)
+	slices.Sort(gone.checkpoints)
+	if err := c.forget(ctx, Result, gone.results, c.records.ForgetStepResult); err != nil {
+		return nil, err
+	}
+	if err := c.forget(ctx, Checkpoint, gone.checkpoints, c.records.ForgetCheckpoint); err != nil {
+		return nil, err
+	}
+	for id := range s.uses {
+		if c.opts.Delete && !w.runs[id] {
+			if err := c.records.ForgetUses(ctx, id, c.cutoff); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return c.left(ctx, s, gone)
+}
+
+// reachNeeded goes through what can be reached from the versions that are left and
+// the runs that go on.
+func (c *collector) reachNeeded(ctx context.Context, w *walk) error {
+	w.reachVersions()
+	for _, id := range w.s.active {
 		w.reachRun(id)
 	}
-	if err := w.finish(ctx); err != nil {
-		return out, err
-	}
-	for _, v := range s.versions {
-		if v.DeletedAt == nil && !kept[v.Version] {
-			out.versions = append(out.versions, v.Version)
+	return w.finish(ctx)
+}
+
+// forget deletes records that are still not needed at this moment.
+func (c *collector) forget(ctx context.Context, kind Kind, keys []string, forget func(context.Context, string, time.Time) (bool, error)) error {
+	for _, key := range keys {
+		if c.opts.Delete {
+			deleted, err := forget(ctx, key, c.cutoff)
+			if err != nil {
+				return err
+			}
+			if !deleted {
+				continue
+			}
 		}
+		c.report.add(kind, key, 0)
 	}
-	for id, uses := range s.uses {
-		if !w.runs[id] && slices.ContainsFunc(uses, func(u captioner.Use) bool { return u.NotedAt.Before(c.cutoff) }) {
-			out.uses = append(out.uses, id)
-		}
-	}
-	if s.unnoted {
-		return out, nil // a run goes on of which nobody knows what it uses
-	}
-	for key, r := range s.results {
-		if !w.seen[key] && r.CreatedAt.Before(c.cutoff) {
-			out.results = append(out.results, key)
-		}
-	}
-	for key, checkpoint := range s.checkpoints {
-		if !w.seen[key] && !w.seen[string(checkpoint.Blob)] && checkpoint.CreatedAt.Before(c.cutoff) {
-			out.checkpoints = append(out.checkpoints, key)
-		}
-	}
-	slices.Sort(out.results)
-	slices.Sort(out.checkpoints)
-	return out, nil
+	return nil
 }
 
 // keptVersions are the versions whose files stay.
@@ -235,77 +279,16 @@ func (c *collector) keptVersions(s *state) map[captioner.Digest]bool {
 	return kept
 }
 
-// deleteRecords deletes what is still not needed at this moment.
-func (c *collector) deleteRecords(ctx context.Context, u unneeded) error {
-	for _, version := range u.versions {
-		retired, err := c.records.RetireVersion(ctx, version, c.cutoff)
-		if err != nil {
-			return err
-		}
-		if retired {
-			c.report.add(Version, string(version), 0)
-		}
-	}
-	for _, key := range u.results {
-		deleted, err := c.records.ForgetStepResult(ctx, key, c.cutoff)
-		if err != nil {
-			return err
-		}
-		if deleted {
-			c.report.add(Result, key, 0)
-		}
-	}
-	for _, key := range u.checkpoints {
-		deleted, err := c.records.ForgetCheckpoint(ctx, key, c.cutoff)
-		if err != nil {
-			return err
-		}
-		if deleted {
-			c.report.add(Checkpoint, key, 0)
-		}
-	}
-	for _, id := range u.uses {
-		if err := c.records.ForgetUses(ctx, id, c.cutoff); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (c *collector) reportRecords(u unneeded) {
-	for _, version := range u.versions {
-		c.report.add(Version, string(version), 0)
-	}
-	for _, key := range u.results {
-		c.report.add(Result, key, 0)
-	}
-	for _, key := range u.checkpoints {
-		c.report.add(Checkpoint, key, 0)
-	}
-}
-
 // collectBlobs deletes the blobs that no record names any more.
 func (c *collector) collectBlobs(ctx context.Context, s *state) error {
-	kept := map[captioner.Digest]bool{}
-	for _, v := range s.versions {
-		if v.DeletedAt == nil {
-			kept[v.Version] = true
-		}
-	}
-	w := c.walk(s, kept)
-	for version := range kept {
-		w.reach(string(version))
-	}
+	w := c.walk(s)
 	for key := range s.results {
 		w.reach(key)
 	}
 	for key := range s.checkpoints {
 		w.reach(key)
 	}
-	for _, id := range s.active {
-		w.reachRun(id)
-	}
-	if err := w.finish(ctx); err != nil {
+	if err := c.reachNeeded(ctx, w); err != nil {
 		return err
 	}
 	for _, info := range s.blobs {

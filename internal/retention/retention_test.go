@@ -362,6 +362,9 @@ func TestDamagedBlob(t *testing.T) {
 	if after := len(h.present(t)); after != before {
 		t.Errorf("%d blobs are left of %d", after, before)
 	}
+	if v, err := h.store.ModelVersion(t.Context(), string(h.versions[0])); err != nil || v.DeletedAt != nil {
+		t.Errorf("the oldest version is %+v, %v; want it left alone", v, err)
+	}
 }
 
 // TestFiles: unpacked bundles, files of old runs, and left-overs.

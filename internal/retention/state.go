@@ -117,20 +117,38 @@ func (c *collector) loadResults(ctx context.Context, s *state) error {
 // named returns what the kept result of a key names.
 func (s *state) named(key string) []string { return digestsIn(s.results[key].Output) }
 
+// undeleted are the versions whose files are there.
+func (s *state) undeleted() map[captioner.Digest]bool {
+	versions := map[captioner.Digest]bool{}
+	for _, v := range s.versions {
+		if v.DeletedAt == nil {
+			versions[v.Version] = true
+		}
+	}
+	return versions
+}
+
+// removed are records that are gone, sorted.
+type removed struct {
+	versions    []captioner.Digest
+	results     []string
+	checkpoints []string // run keys
+}
+
 // without returns the state as it would be without those records.
-func (s *state) without(u unneeded) *state {
+func (s *state) without(gone removed) *state {
 	left := *s
 	left.versions = slices.DeleteFunc(slices.Clone(s.versions), func(v captioner.ModelVersion) bool {
-		return slices.Contains(u.versions, v.Version)
+		return slices.Contains(gone.versions, v.Version)
 	})
 	left.results, left.checkpoints = map[string]captioner.StepResult{}, map[string]captioner.Checkpoint{}
 	for key, r := range s.results {
-		if _, gone := slices.BinarySearch(u.results, key); !gone {
+		if _, gone := slices.BinarySearch(gone.results, key); !gone {
 			left.results[key] = r
 		}
 	}
 	for key, checkpoint := range s.checkpoints {
-		if _, gone := slices.BinarySearch(u.checkpoints, key); !gone {
+		if _, gone := slices.BinarySearch(gone.checkpoints, key); !gone {
 			left.checkpoints[key] = checkpoint
 		}
 	}

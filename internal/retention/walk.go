@@ -12,7 +12,7 @@ import (
 type walk struct {
 	c *collector
 	s *state
-	// kept are the versions that are followed. The others may be named, as what
+	// kept are the versions that are not deleted. The others may be named, as what
 	// was live before, and are not reached by that.
 	kept  map[captioner.Digest]bool
 	seen  map[string]bool
@@ -22,8 +22,15 @@ type walk struct {
 	keys []string
 }
 
-func (c *collector) walk(s *state, kept map[captioner.Digest]bool) *walk {
-	return &walk{c: c, s: s, kept: kept, seen: map[string]bool{}, runs: map[string]bool{}}
+func (c *collector) walk(s *state) *walk {
+	return &walk{c: c, s: s, kept: s.undeleted(), seen: map[string]bool{}, runs: map[string]bool{}}
+}
+
+// reachVersions reaches every version that is not deleted.
+func (w *walk) reachVersions() {
+	for version := range w.kept {
+		w.reach(string(version))
+	}
 }
 
 // reach adds digests to what is reached.
