@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/gofrs/flock"
 	"go.temporal.io/sdk/client"
@@ -46,6 +47,9 @@ type Options struct {
 	CORSOrigins    []string
 	MaxUploadBytes int64
 	MaxPixels      int
+	// DrainDelay is how long the API goes on serving once /ready says that it goes
+	// away, for load balancers to notice; at most MaxDrainDelay.
+	DrainDelay time.Duration
 
 	// TemporalAddress, TemporalNamespace and TemporalUIURL name the cluster;
 	// the other fields are those of the local server.
@@ -84,6 +88,9 @@ type Options struct {
 	Version, Commit, Branch string
 	Logger                  *slog.Logger
 }
+
+// MaxDrainDelay leaves half of the 30 s that a process has to stop.
+const MaxDrainDelay = 15 * time.Second
 
 // DefaultListen is the API's address: that of the variable PORT on all
 // interfaces, as container platforms set it, else port 8000 on the loopback.
@@ -124,6 +131,9 @@ type stopFunc struct {
 func New(o Options) (*App, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.DrainDelay < 0 || o.DrainDelay > MaxDrainDelay {
+		return nil, captioner.Errorf(captioner.Invalid, "--drain-delay must be between 0 and %v, is %v", MaxDrainDelay, o.DrainDelay)
 	}
 	var err error
 	if o.DataDir, err = filepath.Abs(o.DataDir); err != nil {

@@ -222,7 +222,7 @@ func (a *App) startAPI(listener net.Listener) error {
 		Version: a.opts.Version, Logger: a.log, CORSOrigins: a.opts.CORSOrigins,
 		MetricsHandler: a.telemetry.Handler(), Observer: a.telemetry.Metrics,
 		TracerProvider: a.telemetry.TracerProvider, Propagator: a.telemetry.Propagator,
-		MaxUploadBytes: a.opts.MaxUploadBytes, MaxPixels: a.opts.MaxPixels,
+		MaxUploadBytes: a.opts.MaxUploadBytes, MaxPixels: a.opts.MaxPixels, DrainDelay: a.opts.DrainDelay,
 	}
 	if a.storage != nil {
 		var err error
@@ -241,7 +241,7 @@ func (a *App) startAPI(listener net.Listener) error {
 	}
 	// Requests in flight still need the engine, which stops after the API.
 	a.onStop("API", func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+		ctx, cancel := context.WithTimeout(ctx, a.opts.DrainDelay+drainTimeout)
 		defer cancel()
 		return server.Shutdown(ctx)
 	})

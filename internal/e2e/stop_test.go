@@ -103,11 +103,11 @@ func (l *local) leftOvers(t *testing.T) []string {
 	return left
 }
 
-// TestRequestsAreDrained: once told to stop the server is not ready any more, and
-// a request that has begun is answered all the same.
+// TestRequestsAreDrained: once told to stop the server says on /ready that it goes
+// away, and a request that has begun is answered all the same.
 func TestRequestsAreDrained(t *testing.T) {
 	p := needPrograms(t)
-	l := startLocal(t, p, filepath.Join(t.TempDir(), "data"))
+	l := startLocal(t, p, filepath.Join(t.TempDir(), "data"), "--drain-delay", "5s")
 	conn, err := net.Dial("tcp", strings.TrimPrefix(l.api, "http://"))
 	if err != nil {
 		t.Fatal(err)
@@ -127,12 +127,7 @@ func TestRequestsAreDrained(t *testing.T) {
 	code := l.end(t, func() {
 		l.cmd.Process.Signal(syscall.SIGTERM)
 		eventually(t, 5*time.Second, "the server is not ready any more", func() bool {
-			resp, err := http.Get(l.api + "/ready")
-			if err != nil {
-				return true // it takes no more requests
-			}
-			resp.Body.Close()
-			return resp.StatusCode == http.StatusServiceUnavailable
+			return l.get(t, "/ready", nil) == http.StatusServiceUnavailable
 		})
 		fmt.Fprint(conn, body)
 		resp, err := http.ReadResponse(replies, nil)
