@@ -35,6 +35,10 @@ const (
 // stays; servers send one a second.
 const replicaSeenWithin = time.Minute
 
+// longestRun is when a run that has noted nothing, and whose end nobody has
+// recorded, is taken for one that is no more: a training may take 30 days.
+const longestRun = 31 * 24 * time.Hour
+
 // Options say what is kept.
 type Options struct {
 	// KeepVersions is how many of the newest versions are.

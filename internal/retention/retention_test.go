@@ -345,6 +345,11 @@ func TestUnnotedRun(t *testing.T) {
 			t.Errorf("%d of kind %q were deleted", n, kind)
 		}
 	}
+	// One that was never heard of again does not keep them for ever.
+	report = h.collect(t, retention.Options{Delete: true, Now: func() time.Time { return time.Now().Add(40 * 24 * time.Hour) }})
+	if n, _ := report.Of(retention.Result); n == 0 {
+		t.Error("after 40 days no result was deleted")
+	}
 }
 
 // TestDamagedBlob: what a damaged manifest names is not known, so nothing goes.

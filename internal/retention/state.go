@@ -54,7 +54,7 @@ func (c *collector) loadRuns(ctx context.Context, s *state) error {
 	active := map[string]bool{}
 	for _, r := range runs {
 		s.runs[r.ID] = r
-		if r.State == captioner.RunRunning {
+		if r.FinishedAt == nil {
 			active[r.ID] = true
 		}
 	}
@@ -67,7 +67,7 @@ func (c *collector) loadRuns(ctx context.Context, s *state) error {
 	}
 	for id := range active {
 		s.active = append(s.active, id)
-		s.unnoted = s.unnoted || len(s.uses[id]) == 0
+		s.unnoted = s.unnoted || len(s.uses[id]) == 0 && s.runs[id].CreatedAt.After(c.opts.Now().Add(-longestRun))
 	}
 	slices.Sort(s.active)
 	return nil
