@@ -83,8 +83,10 @@ test-e2e: build failpoints ## Run the end-to-end tests
 	@$(BINARIES) CGO_ENABLED=0 go test -json -count=1 -timeout 60m ./internal/e2e/... | $(REPORT)
 
 .PHONY: verify
-verify: build failpoints ## Run every test and the long ones: the full demonstration, another data set with the defaults
-	@$(TENSORFLOW) $(BINARIES) export CAPTIONER_LONG_TESTS=1; go test -json -tags verify -timeout 120m ./... | $(REPORT)
+BASE ?=
+verify: build failpoints ## Run every test and the long ones: the full demonstration, other data, upgrades from the last tag (or BASE)
+	@old="$$(BASE="$(BASE)" tools/oldbuild)"; export CAPTIONER_OLD="$$old"; \
+	$(TENSORFLOW) $(BINARIES) export CAPTIONER_LONG_TESTS=1; go test -json -tags verify -timeout 120m ./... | $(REPORT)
 
 race: ## Run the fast tests under the race detector
 	@CGO_ENABLED=1 go test -json -race -short -timeout 20m $$($(PURE_PACKAGES)) | go run tools/testreport/main.go

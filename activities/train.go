@@ -404,6 +404,7 @@ func (t *training) save(ctx context.Context, saved captioner.CheckpointSaved) er
 		next := captioner.Checkpoint{RunKey: t.key, Attempt: t.attempt, Blob: blob, Step: saved.Step}
 		if err = t.a.Store.PutCheckpoint(ctx, next); err == nil {
 			t.replace(ctx, next)
+			t.noteRunning(ctx)
 			return nil
 		}
 	}
@@ -412,6 +413,13 @@ func (t *training) save(ctx context.Context, saved captioner.CheckpointSaved) er
 	}
 	logger(ctx).Warn("could not keep a checkpoint; the one before it stands", "step", saved.Step, "error", err)
 	return nil
+}
+
+// noteRunning has retention know that the run goes on, however long it takes.
+func (t *training) noteRunning(ctx context.Context) {
+	if err := t.a.noteUse(ctx, t.key); err != nil {
+		logger(ctx).Warn("could not note that the training goes on", "error", err)
+	}
 }
 
 // replace makes next the latest checkpoint.

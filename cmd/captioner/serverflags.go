@@ -29,6 +29,7 @@ func addAPIFlags(cmd *cobra.Command, o *app.Options) {
 	flags.StringSliceVar(&o.CORSOrigins, "cors-origin", nil, "origins that browsers may call from (default: none)")
 	flags.Int64Var(&o.MaxUploadBytes, "max-upload-bytes", 10<<20, "largest request body of /predict")
 	flags.IntVar(&o.MaxPixels, "max-pixels", 50_000_000, "largest width times height of a picture")
+	flags.DurationVar(&o.DrainDelay, "drain-delay", 0, "how long to go on serving once /ready says that the server goes away, for load balancers to notice; at most 15s")
 	flags.IntVar(&o.ServeThreads, "serve-threads", 0, "CPU threads of the serving engine (default: all)")
 }
 

@@ -20,6 +20,9 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
+
+	"github.com/gofrs/flock"
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/failpoint"
@@ -28,6 +31,9 @@ import (
 const (
 	// incoming is the folder, inside the store's, of what is being written.
 	incoming = "incoming"
+	// lockFile is held, by those who put a blob together, and alone by who
+	// deletes one for its age.
+	lockFile = ".lock"
 	// copyBuffer is how much is read, hashed and written at a time.
 	copyBuffer = 256 << 10
 )
@@ -153,7 +159,12 @@ func (d *Disk) keep(ctx context.Context, temp File, digest captioner.Digest) err
 	if err := d.makeFolder(folder); err != nil {
 		return classify(err, "store a blob")
 	}
-	if _, err := d.Local(ctx, digest); err == nil {
+	lock := flock.New(filepath.Join(d.dir, lockFile))
+	if err := lock.RLock(); err != nil {
+		return classify(err, "store a blob")
+	}
+	defer lock.Close()
+	if err := d.renew(ctx, digest); err == nil {
 		if err := errors.Join(temp.Close(), d.files.Remove(temp.Name()), d.files.SyncDir(folder)); err != nil {
 			return classify(err, "store a blob")
 		}
@@ -174,6 +185,25 @@ func (d *Disk) keep(ctx context.Context, temp File, digest captioner.Digest) err
 		}
 	}
 	return nil
+}
+
+// renew makes now the time at which a blob was last put, if it is there and
+// undamaged.
+func (d *Disk) renew(ctx context.Context, digest captioner.Digest) error {
+	path, err := d.Local(ctx, digest)
+	if err != nil {
+		return err
+	}
+	c := d.checkOf(digest)
+	<-c.turn
+	defer func() { c.turn <- struct{}{} }()
+	if err := d.files.Touch(path); err != nil {
+		return err
+	}
+	if c.info != nil { // verified a moment ago, and only its time has changed
+		c.info, err = d.files.Stat(path)
+	}
+	return err
 }
 
 // makeFolder makes a fan-out folder, and has its entry on the disk when it
@@ -240,6 +270,61 @@ func (d *Disk) Delete(ctx context.Context, digest captioner.Digest) error {
 	d.mu.Unlock()
 	if err := d.files.Remove(d.path(digest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return classify(err, "delete blob "+digest.Short())
+	}
+	return nil
+}
+
+// DeleteOlder deletes a blob that was last put before that time, and reports
+// whether it did.
+func (d *Disk) DeleteOlder(ctx context.Context, digest captioner.Digest, before time.Time) (bool, error) {
+	if err := usable(ctx, digest); err != nil {
+		return false, err
+	}
+	lock := flock.New(filepath.Join(d.dir, lockFile))
+	if err := lock.Lock(); err != nil {
+		return false, classify(err, "delete blob "+digest.Short())
+	}
+	defer lock.Close()
+	info, err := d.files.Stat(d.path(digest))
+	switch {
+	case errors.Is(err, fs.ErrNotExist), err == nil && !info.ModTime().Before(before):
+		return false, nil
+	case err != nil:
+		return false, classify(err, "delete blob "+digest.Short())
+	}
+	return true, d.Delete(ctx, digest)
+}
+
+// List calls visit for each blob until it returns an error.
+func (d *Disk) List(ctx context.Context, visit func(captioner.BlobInfo) error) error {
+	folders, err := d.files.ReadDir(d.dir)
+	if err != nil {
+		return classify(err, "list the blobs")
+	}
+	for _, folder := range folders {
+		if !folder.IsDir() || folder.Name() == incoming {
+			continue
+		}
+		entries, err := d.files.ReadDir(filepath.Join(d.dir, folder.Name()))
+		if err != nil {
+			return classify(err, "list the blobs")
+		}
+		for _, entry := range entries {
+			digest := captioner.Digest(entry.Name())
+			info, err := entry.Info()
+			if errors.Is(err, fs.ErrNotExist) || !digest.Valid() {
+				continue // deleted since, or not ours
+			}
+			if err != nil {
+				return classify(err, "list the blobs")
+			}
+			if err := ctx.Err(); err != nil {
+				return fmt.Errorf("list the blobs: %w", err)
+			}
+			if err := visit(captioner.BlobInfo{Digest: digest, Size: info.Size(), PutAt: info.ModTime()}); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -34,6 +34,10 @@ func TestDisk(t *testing.T) {
 				must(t, os.Chtimes(path, time.Time{}, time.Now().Add(time.Minute)))
 			},
 			Reopen: func(t *testing.T) captioner.BlobStore { return newDisk(t, dir) },
+			Age: func(t *testing.T, digest captioner.Digest, age time.Duration) {
+				t.Helper()
+				must(t, os.Chtimes(d.path(digest), time.Time{}, time.Now().Add(-age)))
+			},
 		}
 	})
 }
@@ -66,7 +70,7 @@ func TestPutIsDurable(t *testing.T) {
 	}
 	files.log = nil
 	put(t, d, "content")
-	want = []string{"create", "write", "stat", "open x", "close", "close", "remove", "syncdir"}
+	want = []string{"create", "write", "stat", "open x", "close", "touch", "stat", "close", "remove", "syncdir"}
 	if diff := cmp.Diff(want, files.log); diff != "" {
 		t.Errorf("stored again (-want +got):\n%s", diff)
 	}
@@ -263,6 +267,13 @@ func (f *faultyFiles) Remove(path string) error {
 		return err
 	}
 	return f.osFiles.Remove(path)
+}
+
+func (f *faultyFiles) Touch(path string) error {
+	if err := f.step("touch"); err != nil {
+		return err
+	}
+	return f.osFiles.Touch(path)
 }
 
 func (f *faultyFiles) SyncDir(dir string) error {

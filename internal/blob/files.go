@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+	"time"
 )
 
 // FileSystem is what a Disk needs of the operating system. Tests put one in
@@ -24,6 +25,8 @@ type FileSystem interface {
 	ReadDir(dir string) ([]fs.DirEntry, error)
 	Rename(from, to string) error
 	Remove(path string) error
+	// Touch makes now the time at which the file was last written.
+	Touch(path string) error
 	// SyncDir has the folder's entries on the disk when it returns.
 	SyncDir(dir string) error
 }
@@ -46,6 +49,11 @@ func (osFiles) Stat(path string) (fs.FileInfo, error)     { return os.Stat(path)
 func (osFiles) ReadDir(dir string) ([]fs.DirEntry, error) { return os.ReadDir(dir) }
 func (osFiles) Rename(from, to string) error              { return os.Rename(from, to) }
 func (osFiles) Remove(path string) error                  { return os.Remove(path) }
+
+func (osFiles) Touch(path string) error {
+	now := time.Now()
+	return os.Chtimes(path, now, now)
+}
 
 func (osFiles) CreateTemp(dir string) (File, error) {
 	for {

@@ -230,6 +230,22 @@ func removeAbandoned(cacheDir string, held captioner.Digest) error {
 	return nil
 }
 
+// IsUnfinished reports whether the name of a folder in a cache is that of one that
+// Materialise has begun and not finished.
+func IsUnfinished(name string) bool { return strings.HasPrefix(name, buildPrefix) }
+
+// Evict removes the folder of a bundle that Materialise has made, unless somebody
+// makes it again at this moment.
+func Evict(dir string) error {
+	lock := flock.New(filepath.Join(filepath.Dir(dir), "."+filepath.Base(dir)+".lock"))
+	held, err := lock.TryLock()
+	if err != nil || !held {
+		return err
+	}
+	defer lock.Close()
+	return os.RemoveAll(dir)
+}
+
 // listFiles returns the files below root, sorted, without the manifest; and
 // what is neither file nor folder.
 func listFiles(root *os.Root) (paths []string, irregular []captioner.Problem, err error) {
