@@ -203,14 +203,14 @@ func (f *fake) AliasMoveAt(_ context.Context, _ string, at time.Time) (captioner
 	return captioner.AliasMove{}, captioner.Errorf(captioner.NotFound, "nothing was live")
 }
 
-func (f *fake) Promote(ctx context.Context, v, actor, reason string) (captioner.Deployment, error) {
-	f.deployed = append(f.deployed, actor+": "+reason)
+func (f *fake) Promote(ctx context.Context, v, actor, reason, key string) (captioner.Deployment, error) {
+	f.deployed, f.keys = append(f.deployed, actor+": "+reason), append(f.keys, key)
 	m, err := f.ModelVersion(ctx, v)
 	return captioner.Deployment{Version: m.Version, Previous: version, Generation: 3, Moved: true, Servers: 2, Confirmed: true}, cmp.Or(ctx.Err(), err)
 }
 
-func (f *fake) Rollback(_ context.Context, actor, reason string) (captioner.Deployment, error) {
-	f.deployed = append(f.deployed, actor+": "+reason)
+func (f *fake) Rollback(_ context.Context, actor, reason, key string) (captioner.Deployment, error) {
+	f.deployed, f.keys = append(f.deployed, actor+": "+reason), append(f.keys, key)
 	return captioner.Deployment{Version: f.moves[1].Version, Previous: version, Generation: 3, Moved: true, Note: "no server was running"}, f.err
 }
 
