@@ -15,6 +15,7 @@ import (
 
 // heartbeatInterval is how often an activity with a heartbeat timeout says that
 // it is alive. The worker passes on one in four seconds; see package worker.
+// A step that may be silent for a shorter time says so four times within that.
 const heartbeatInterval = time.Second
 
 // errStopping is the cause of an attempt's context that ended with its worker.
@@ -45,10 +46,8 @@ type inbound struct {
 type attempt struct {
 	stop      <-chan struct{}
 	stopsSelf atomic.Bool  // the activity handles stop
-	progress  atomic.Value // of progressDetails
+	progress  atomic.Value // of func() any
 }
-
-type progressDetails struct{ value any }
 
 type attemptKey struct{}
 
@@ -61,7 +60,7 @@ func (i *inbound) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteAc
 	beating := make(chan struct{})
 	go func() {
 		defer close(beating)
-		at.watch(ctx, info.HeartbeatTimeout > 0, cancel, done)
+		at.watch(ctx, info.HeartbeatTimeout, cancel, done)
 	}()
 
 	out, err := i.Next.ExecuteActivity(inner, in)
@@ -93,8 +92,12 @@ func (i *inbound) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteAc
 }
 
 // watch sends heartbeats and passes the worker's stop on, until done.
-func (at *attempt) watch(ctx context.Context, beats bool, cancel context.CancelCauseFunc, done <-chan struct{}) {
-	ticker := time.NewTicker(heartbeatInterval)
+func (at *attempt) watch(ctx context.Context, timeout time.Duration, cancel context.CancelCauseFunc, done <-chan struct{}) {
+	beats, interval := timeout > 0, heartbeatInterval
+	if beats {
+		interval = min(interval, timeout/4)
+	}
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	stop := at.stop
 	for {
@@ -115,8 +118,8 @@ func (at *attempt) watch(ctx context.Context, beats bool, cancel context.CancelC
 }
 
 func (at *attempt) beat(ctx context.Context) {
-	if p, ok := at.progress.Load().(progressDetails); ok {
-		activity.RecordHeartbeat(ctx, p.value)
+	if progress, ok := at.progress.Load().(func() any); ok {
+		activity.RecordHeartbeat(ctx, progress())
 		return
 	}
 	activity.RecordHeartbeat(ctx)
@@ -124,8 +127,14 @@ func (at *attempt) beat(ctx context.Context) {
 
 // report makes details, a small struct, the progress that heartbeats carry.
 func report(ctx context.Context, details any) {
+	reportEach(ctx, func() any { return details })
+}
+
+// reportEach does the same for details that are asked for at each heartbeat, from
+// another goroutine.
+func reportEach(ctx context.Context, details func() any) {
 	if at, ok := ctx.Value(attemptKey{}).(*attempt); ok {
-		at.progress.Store(progressDetails{details})
+		at.progress.Store(details)
 	}
 }
 

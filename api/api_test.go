@@ -121,7 +121,7 @@ func (f *fake) Start(_ context.Context, cfg captioner.Config, key string) (capti
 
 func (f *fake) Continue(ctx context.Context, id string, changes []byte) (captioner.Config, error) {
 	run, err := f.Describe(ctx, id)
-	if err == nil && run.State == captioner.RunRunning {
+	if err == nil && !run.State.Ended() {
 		err = &captioner.Error{Kind: captioner.Conflict, Code: "run_under_way", Message: "the run is still under way"}
 	}
 	if err != nil {
@@ -153,7 +153,7 @@ func (f *fake) List(_ context.Context, limit int) ([]captioner.Run, error) {
 
 func (f *fake) Cancel(ctx context.Context, id string) error {
 	run, err := f.Describe(ctx, id)
-	if err == nil && run.State != captioner.RunRunning {
+	if err == nil && run.State.Ended() {
 		err = captioner.Errorf(captioner.Conflict, "the run has ended")
 	}
 	return cmp.Or(f.err, err)

@@ -11,6 +11,9 @@ import (
 // NoteWaiting is what Describe adds to the stages.
 var NoteWaiting = noteWaiting
 
+// Standing is where Describe says that a run stands which goes on.
+var Standing = standing
+
 // Edited are copies of TrainAndDeploy as somebody might change it. The one that
 // is called "versioned" does it as it should be done.
 var Edited = map[string]func(workflow.Context, json.RawMessage) (captioner.RunResult, error){

@@ -75,7 +75,7 @@ func TrainAndDeploy(ctx workflow.Context, input json.RawMessage) (captioner.RunR
 
 // ValidateOnly checks a configuration where the data is, and does nothing else.
 func ValidateOnly(ctx workflow.Context, config json.RawMessage) (captioner.Config, error) {
-	ctx = workflow.WithActivityOptions(ctx, validateOptions)
+	ctx = withOptions(ctx, validateOptions)
 	var out activities.ValidateConfigResult
 	in := activities.ValidateConfigInput{Config: config, DryRun: true}
 	err := workflow.ExecuteActivity(ctx, act.ValidateConfig, in).Get(ctx, &out)
@@ -95,13 +95,40 @@ var retries = &temporal.RetryPolicy{
 }
 
 const (
-	// heartbeatTimeout is how long a step may be silent before it is taken for
-	// dead and tried elsewhere. Workers pass a heartbeat on every 4 s, so that
-	// it rides out an outage of 4 s with room to spare.
-	heartbeatTimeout = 15 * time.Second
+	// HeartbeatTimeout is how long a step may be silent by default before it is
+	// taken for dead and tried elsewhere. Workers pass a heartbeat on every 4 s,
+	// so that it rides out an outage of 4 s with room to spare.
+	HeartbeatTimeout = 15 * time.Second
 	// moment bounds steps that only read and write records.
 	moment = time.Minute
 )
+
+// Settings are what a worker decides about the runs that it executes, and not
+// their configuration. The zero value has the defaults.
+type Settings struct {
+	// HeartbeatTimeout is how long a step may be silent; 0 means the constant.
+	HeartbeatTimeout time.Duration
+}
+
+// TrainAndDeploy is the function of that name under these settings.
+func (s Settings) TrainAndDeploy(ctx workflow.Context, input json.RawMessage) (captioner.RunResult, error) {
+	return TrainAndDeploy(workflow.WithValue(ctx, settingsKey{}, s), input)
+}
+
+// ValidateOnly is the function of that name under these settings.
+func (s Settings) ValidateOnly(ctx workflow.Context, config json.RawMessage) (captioner.Config, error) {
+	return ValidateOnly(workflow.WithValue(ctx, settingsKey{}, s), config)
+}
+
+type settingsKey struct{}
+
+// withOptions returns a context for a step with these options and the settings.
+func withOptions(ctx workflow.Context, o workflow.ActivityOptions) workflow.Context {
+	if s, ok := ctx.Value(settingsKey{}).(Settings); ok && s.HeartbeatTimeout > 0 {
+		o.HeartbeatTimeout = s.HeartbeatTimeout
+	}
+	return workflow.WithActivityOptions(ctx, o)
+}
 
 // onControl and onEngine are the options of a step that may take up to limit.
 // A cancelled step is waited for: when the run has ended, so has its work.
@@ -109,7 +136,7 @@ func onControl(limit time.Duration) workflow.ActivityOptions {
 	return workflow.ActivityOptions{
 		TaskQueue:           TaskQueue,
 		StartToCloseTimeout: limit,
-		HeartbeatTimeout:    heartbeatTimeout,
+		HeartbeatTimeout:    HeartbeatTimeout,
 		WaitForCancellation: true,
 		RetryPolicy:         retries,
 	}

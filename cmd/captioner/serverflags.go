@@ -3,14 +3,17 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/captioner/captioner/activities"
 	"github.com/captioner/captioner/internal/app"
 	"github.com/captioner/captioner/internal/tracking/outbox"
+	"github.com/captioner/captioner/workflows"
 )
 
 // addLocalFlags adds the flags of the local mode to a command.
 func addLocalFlags(cmd *cobra.Command, o *app.Options) {
 	addAPIFlags(cmd, o)
 	addEngineFlags(cmd, o)
+	addWorkerFlags(cmd, o)
 	addTrackingFlags(cmd, o)
 	flags := cmd.Flags()
 	flags.StringVar(&o.TemporalBinary, "temporal", "", "path of the Temporal CLI (default: temporal on the PATH, else the one that tools/temporal has built)")
@@ -33,6 +36,12 @@ func addAPIFlags(cmd *cobra.Command, o *app.Options) {
 // addEngineFlags adds what every command has that starts an engine.
 func addEngineFlags(cmd *cobra.Command, o *app.Options) {
 	cmd.Flags().StringVar(&o.EngineBinary, "engine", "", "path of captioner-engine (default: beside captioner, then on the PATH)")
+}
+
+// addWorkerFlags adds how a worker executes runs.
+func addWorkerFlags(cmd *cobra.Command, o *app.Options) {
+	cmd.Flags().DurationVar(&o.HeartbeatTimeout, "heartbeat-timeout", workflows.HeartbeatTimeout, "how long a step of a run may be silent before it is taken for dead and tried again")
+	cmd.Flags().DurationVar(&o.StallAfter, "stall-after", activities.StallAfter, "shortest time without a step after which a training shows as stalled")
 }
 
 // addTrackingFlags adds where runs are delivered to.

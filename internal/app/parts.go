@@ -95,8 +95,8 @@ func (a *App) startWorker(ctx context.Context) error {
 		Extractor: jobs, Trainer: jobs, OpenModel: jobs.OpenModel,
 		DataDir: a.opts.DataDir, DataRoot: a.opts.DataRoot,
 		Demonstration: a.Demonstration, ScoreDemonstration: scoreDemonstration,
-		Observer: a.telemetry.Metrics,
-	}, worker.Options{TaskQueues: a.opts.TaskQueues, Logger: a.log})
+		Observer: a.telemetry.Metrics, StallAfter: a.opts.StallAfter,
+	}, worker.Options{TaskQueues: a.opts.TaskQueues, HeartbeatTimeout: a.opts.HeartbeatTimeout, Logger: a.log})
 	if err != nil {
 		return err
 	}
