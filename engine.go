@@ -163,7 +163,24 @@ type TrainEvent struct {
 	Step       *TrainStep
 	Epoch      *TrainEpoch
 	Checkpoint *CheckpointSaved
+	Phase      *TrainPhase
 }
+
+// TrainPhase is a sign of work other than steps: at the beginning of each of its
+// phases and, in validation, at most once a second on the way.
+type TrainPhase struct {
+	// Name is PhaseValidation, PhaseSamples or PhaseExport.
+	Name string
+	// Done counts the batches of validation that are done, from 0.
+	Done int
+}
+
+// The phases of a training that are not its steps.
+const (
+	PhaseValidation = "validation"
+	PhaseSamples    = "samples"
+	PhaseExport     = "export"
+)
 
 // TrainStep is progress within an epoch, sent at most once a second and at the
 // end of each epoch.

@@ -10,11 +10,22 @@ import (
 type RunState string
 
 const (
-	RunRunning   RunState = "running"
+	RunRunning RunState = "running"
+	// RunRecovering is a run that goes on but that nobody works on now: a step has
+	// lost its worker or has failed, and waits to be tried again.
+	RunRecovering RunState = "recovering"
+	// RunStalled is a run whose training is alive and gets nowhere.
+	RunStalled   RunState = "stalled"
 	RunCompleted RunState = "completed"
 	RunFailed    RunState = "failed"
 	RunCancelled RunState = "cancelled"
 )
+
+// Ended reports whether a run is over. A record of one that is not says
+// "running", whichever of the three states it is in.
+func (s RunState) Ended() bool {
+	return s == RunCompleted || s == RunFailed || s == RunCancelled
+}
 
 // Stage is one step of a run, as the workflow's query "progress" shows it.
 type Stage struct {
@@ -92,12 +103,14 @@ func (c *CaptionedImage) Say(algorithm, caption string) {
 
 // Run is a run as the API shows it. ID equals the Temporal workflow ID.
 type Run struct {
-	ID            string     `json:"id"`
-	TemporalRunID string     `json:"temporal_run_id"`
-	State         RunState   `json:"state"`
-	StartedAt     time.Time  `json:"started_at"`
-	FinishedAt    *time.Time `json:"finished_at,omitempty"`
-	Stages        []Stage    `json:"stages,omitempty"`
+	ID            string   `json:"id"`
+	TemporalRunID string   `json:"temporal_run_id"`
+	State         RunState `json:"state"`
+	// Note says why a run that goes on is recovering or stalled.
+	Note       string     `json:"note,omitempty"`
+	StartedAt  time.Time  `json:"started_at"`
+	FinishedAt *time.Time `json:"finished_at,omitempty"`
+	Stages     []Stage    `json:"stages,omitempty"`
 	// Metrics are the latest values, by name.
 	Metrics map[string]float64 `json:"metrics,omitempty"`
 	Result  *RunResult         `json:"result,omitempty"`

@@ -164,10 +164,21 @@ type Store interface {
 	MoveAlias(ctx context.Context, name string, version Digest, generation int64, actor, reason string) (Alias, error)
 	// RollBackAlias is MoveAlias for a move that undoes one: the log says so.
 	RollBackAlias(ctx context.Context, name string, version Digest, generation int64, actor, reason string) (Alias, error)
+	// MoveAliasFor is MoveAlias or RollBackAlias, as the kind of the move says, from
+	// the generation before the move's. It is Conflict, too, when the request has
+	// moved the alias already.
+	MoveAliasFor(ctx context.Context, request Digest, m AliasMove) (Alias, error)
 	// AliasMoves lists the log of a name, newest first. AliasMoveAt returns the
 	// move that was in effect at a time; NotFound before the first.
 	AliasMoves(ctx context.Context, name string, limit int) ([]AliasMove, error)
 	AliasMoveAt(ctx context.Context, name string, at time.Time) (AliasMove, error)
+
+	// ClaimRequest records what a client asks for under an idempotency key, both by
+	// their digests. The first record of a key wins, and first reports whether this
+	// was it. AnswerRequest keeps what the client was told, JSON: the first answer
+	// stays and is returned; NotFound for a key that was not claimed.
+	ClaimRequest(ctx context.Context, key, asked Digest) (kept Request, first bool, err error)
+	AnswerRequest(ctx context.Context, key Digest, answer []byte) (kept []byte, err error)
 
 	// SeeReplica records a heartbeat of a serving process. Replicas lists
 	// those seen since; ForgetReplica removes one that has ended.
@@ -242,6 +253,25 @@ type RunRecord struct {
 	// Progress has the run key from the beginning of the training, and all
 	// stages once the run has ended; nil before.
 	Progress *Progress
+}
+
+// Request is what a client has asked for under an idempotency key.
+type Request struct {
+	// Key is the digest of the client's key, Asked that of what is asked for.
+	Key, Asked Digest
+	// Moved is the generation to which the request has moved an alias; 0 for none.
+	Moved int64
+	// Answer is what the client was told, JSON; nil until then.
+	Answer []byte
+}
+
+// KeyReused is the error about an idempotency key that was used before for
+// something else.
+func KeyReused() error {
+	return &Error{
+		Kind: Conflict, Code: "idempotency_key_reused",
+		Message: "this idempotency key was used before, for another request: send a new key",
+	}
 }
 
 // Delivery says how much of a run a tracking server has.

@@ -59,6 +59,9 @@ type Activities struct {
 
 	// Observer is told what operators count. Optional.
 	Observer Observer
+	// StallAfter is the shortest time without a step after which a training shows as
+	// stalled; 0 means the constant.
+	StallAfter time.Duration
 	// DeployTimeout bounds the wait for the servers to take a version over;
 	// 0 means 2 minutes.
 	DeployTimeout time.Duration

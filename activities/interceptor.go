@@ -52,11 +52,9 @@ type inbound struct {
 type attempt struct {
 	stop      <-chan struct{}
 	stopsSelf atomic.Bool  // the activity handles stop
-	progress  atomic.Value // of progressDetails
+	progress  atomic.Value // of func() any
 	failures  atomic.Int32 // of the attempts so far; those that were killed do not count
 }
-
-type progressDetails struct{ value any }
 
 type attemptKey struct{}
 
@@ -154,14 +152,23 @@ func (at *attempt) watch(ctx context.Context, timeout time.Duration, cancel cont
 
 // beat says that the step is alive, how far it has come and how often it has failed.
 func (at *attempt) beat(ctx context.Context) {
-	p, _ := at.progress.Load().(progressDetails)
-	activity.RecordHeartbeat(ctx, p.value, at.failures.Load())
+	var details any
+	if progress, ok := at.progress.Load().(func() any); ok {
+		details = progress()
+	}
+	activity.RecordHeartbeat(ctx, details, at.failures.Load())
 }
 
 // report makes details, a small struct, the progress that heartbeats carry.
 func report(ctx context.Context, details any) {
+	reportEach(ctx, func() any { return details })
+}
+
+// reportEach does the same for details that are asked for at each heartbeat, from
+// another goroutine.
+func reportEach(ctx context.Context, details func() any) {
 	if at, ok := ctx.Value(attemptKey{}).(*attempt); ok {
-		at.progress.Store(progressDetails{details})
+		at.progress.Store(details)
 	}
 }
 

@@ -11,9 +11,11 @@ import (
 // Observer is told what operators count. internal/telemetry implements it.
 type Observer interface {
 	// Training says how far a run's training has come, Validated how good it
-	// was after an epoch, and TrainingEnded that it does not go on here.
+	// was after an epoch, TrainingStalled whether it gets nowhere now, and
+	// TrainingEnded that it does not go on here.
 	Training(runID string, s captioner.TrainStep)
 	Validated(runID string, e captioner.TrainEpoch)
+	TrainingStalled(runID string, stalled bool)
 	TrainingEnded(runID string)
 	// RunEnded gets the gate's outcome too, where the run came to it.
 	RunEnded(state captioner.RunState, outcome captioner.Outcome)
@@ -40,5 +42,6 @@ type ignore struct{}
 
 func (ignore) Training(string, captioner.TrainStep)           {}
 func (ignore) Validated(string, captioner.TrainEpoch)         {}
+func (ignore) TrainingStalled(string, bool)                   {}
 func (ignore) TrainingEnded(string)                           {}
 func (ignore) RunEnded(captioner.RunState, captioner.Outcome) {}

@@ -3,6 +3,7 @@ package activities
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -61,7 +62,15 @@ type TrainProgress struct {
 	// Stalled counts the attempts in a row, before this one, that died without
 	// a new checkpoint.
 	Stalled int `json:"stalled,omitempty"`
+	// Idle is how long no step, nor batch of validation, had been finished when the
+	// heartbeat was sent; Patience how long that may take: a minute, or ten times
+	// the median if that is more. In seconds, which need no common clock.
+	Idle     float64 `json:"idle,omitempty"`
+	Patience float64 `json:"patience,omitempty"`
 }
+
+// Stuck reports a training that gets nowhere.
+func (p TrainProgress) Stuck() bool { return p.Patience > 0 && p.Idle > p.Patience }
 
 // TrainKey returns the key of the training, under which its checkpoints and
 // metrics are kept: two runs with the same key share them. It is a pure
@@ -119,7 +128,10 @@ func (a *Activities) train(ctx context.Context, key string, in TrainInput) (Trai
 	if err != nil {
 		return TrainResult{}, err
 	}
-	t := &training{a: a, key: key, attempt: number, runID: runID(ctx), dataset: in.Dataset, shards: request.Shards, progress: TrainProgress{Stalled: stalled}}
+	t := &training{
+		a: a, key: key, attempt: number, runID: runID(ctx), dataset: in.Dataset, shards: request.Shards,
+		progress: TrainProgress{Stalled: stalled}, pace: newPace(a.StallAfter, a.now),
+	}
 	if request.Resume, t.checkpoint, err = a.resumePoint(ctx, key); err != nil {
 		return TrainResult{}, err
 	}
@@ -285,10 +297,13 @@ type training struct {
 	runID      string    // of the run that the attempt belongs to
 	epoch      time.Time // when the epoch under way began, here
 	progress   TrainProgress
+	pace       *pace
 	checkpoint captioner.Checkpoint // the latest that is recorded
 	advanced   bool                 // this attempt has recorded one
 	pending    []captioner.Metric   // not yet in the database
 	fenced     error                // why this attempt may not go on
+	observing  sync.Mutex
+	ended      bool // operators have been told
 	// pictures are the blobs of the samples' pictures, by image; references the
 	// tokens of what people say about them.
 	pictures   map[string]captioner.Digest
@@ -300,9 +315,9 @@ func (t *training) run(ctx context.Context, request captioner.TrainRequest) (cap
 	stop := workerStop(ctx)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	report(ctx, t.progress)
+	t.report(ctx)
 	t.epoch = time.Now()
-	defer t.a.observer().TrainingEnded(t.runID)
+	defer t.end()
 	// A worker that stops has the engine save its state first.
 	finished := make(chan struct{})
 	asked := make(chan struct{})
@@ -334,11 +349,12 @@ func (t *training) run(ctx context.Context, request captioner.TrainRequest) (cap
 // its last checkpoint, and nobody would ever write the curve that leads there.
 func (t *training) event(ctx context.Context, e captioner.TrainEvent) error {
 	ctx = context.WithoutCancel(ctx)
+	t.pace.event(e)
 	switch {
 	case e.Step != nil:
 		s := e.Step
 		t.progress.Step, t.progress.Steps, t.progress.Epoch = s.Step, s.Steps, s.Epoch
-		report(ctx, t.progress)
+		t.report(ctx)
 		t.a.observer().Training(t.runID, *s)
 		return t.metrics(ctx, s.Step, []namedValue{
 			{"step", float64(s.Step)}, {"steps", float64(s.Steps)},
@@ -355,6 +371,36 @@ func (t *training) event(ctx context.Context, e captioner.TrainEvent) error {
 		return t.save(ctx, *e.Checkpoint)
 	}
 	return nil
+}
+
+// report makes the heartbeats tell how far the training is, and for how long it
+// has been there.
+func (t *training) report(ctx context.Context) {
+	p := t.progress
+	reportEach(ctx, func() any {
+		idle, patience := t.pace.standing()
+		p.Idle, p.Patience = idle.Seconds(), patience.Seconds()
+		t.observe(p)
+		return p
+	})
+}
+
+// observe tells the operators, until the training has ended: heartbeats go on for
+// a moment longer.
+func (t *training) observe(p TrainProgress) {
+	t.observing.Lock()
+	defer t.observing.Unlock()
+	if !t.ended {
+		t.a.observer().TrainingStalled(t.runID, p.Stuck())
+	}
+}
+
+// end tells the operators that the training does not go on here.
+func (t *training) end() {
+	t.observing.Lock()
+	defer t.observing.Unlock()
+	t.ended = true
+	t.a.observer().TrainingEnded(t.runID)
 }
 
 // endEpoch records an epoch's span. It is made here and not in the engine, so

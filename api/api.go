@@ -45,7 +45,7 @@ type Captioner interface {
 // RunClient starts and follows runs, as package workflows' Client.
 type RunClient interface {
 	// Start begins a run. A key that was used before gives the run that it
-	// began; an empty key always begins a new one.
+	// began, Conflict when that was another; an empty key always begins a new one.
 	Start(ctx context.Context, cfg captioner.Config, key string) (captioner.Run, error)
 	// Continue returns the configuration of a run that goes on from the training
 	// of another: that run's with the changes, a JSON object. NotFound; Conflict
@@ -79,10 +79,11 @@ type ModelLister interface {
 
 // Deployer makes versions live, as internal/deployment's Deployer. Promote and
 // Rollback return once the running servers serve the version; NotFound and Conflict
-// before anything has moved, Unavailable when the alias was moved back.
+// before anything has moved, Unavailable when the alias was moved back. A key that
+// was used before gives what came of that request, Conflict when it was another.
 type Deployer interface {
-	Promote(ctx context.Context, version, actor, reason string) (captioner.Deployment, error)
-	Rollback(ctx context.Context, actor, reason string) (captioner.Deployment, error)
+	Promote(ctx context.Context, version, actor, reason, key string) (captioner.Deployment, error)
+	Rollback(ctx context.Context, actor, reason, key string) (captioner.Deployment, error)
 	// RollbackTarget is the version that Rollback would make live; empty for none.
 	RollbackTarget(ctx context.Context) (captioner.Digest, error)
 }

@@ -121,7 +121,7 @@ func (f *fake) Start(_ context.Context, cfg captioner.Config, key string) (capti
 
 func (f *fake) Continue(ctx context.Context, id string, changes []byte) (captioner.Config, error) {
 	run, err := f.Describe(ctx, id)
-	if err == nil && run.State == captioner.RunRunning {
+	if err == nil && !run.State.Ended() {
 		err = &captioner.Error{Kind: captioner.Conflict, Code: "run_under_way", Message: "the run is still under way"}
 	}
 	if err != nil {
@@ -153,7 +153,7 @@ func (f *fake) List(_ context.Context, limit int) ([]captioner.Run, error) {
 
 func (f *fake) Cancel(ctx context.Context, id string) error {
 	run, err := f.Describe(ctx, id)
-	if err == nil && run.State != captioner.RunRunning {
+	if err == nil && run.State.Ended() {
 		err = captioner.Errorf(captioner.Conflict, "the run has ended")
 	}
 	return cmp.Or(f.err, err)
@@ -219,14 +219,14 @@ func (f *fake) AliasMoveAt(_ context.Context, _ string, at time.Time) (captioner
 	return captioner.AliasMove{}, captioner.Errorf(captioner.NotFound, "nothing was live")
 }
 
-func (f *fake) Promote(ctx context.Context, v, actor, reason string) (captioner.Deployment, error) {
-	f.deployed = append(f.deployed, actor+": "+reason)
+func (f *fake) Promote(ctx context.Context, v, actor, reason, key string) (captioner.Deployment, error) {
+	f.deployed, f.keys = append(f.deployed, actor+": "+reason), append(f.keys, key)
 	m, err := f.ModelVersion(ctx, v)
 	return captioner.Deployment{Version: m.Version, Previous: version, Generation: 3, Moved: true, Servers: 2, Confirmed: true}, cmp.Or(ctx.Err(), err)
 }
 
-func (f *fake) Rollback(_ context.Context, actor, reason string) (captioner.Deployment, error) {
-	f.deployed = append(f.deployed, actor+": "+reason)
+func (f *fake) Rollback(_ context.Context, actor, reason, key string) (captioner.Deployment, error) {
+	f.deployed, f.keys = append(f.deployed, actor+": "+reason), append(f.keys, key)
 	return captioner.Deployment{Version: f.moves[1].Version, Previous: version, Generation: 3, Moved: true, Note: "no server was running"}, f.err
 }
 

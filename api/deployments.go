@@ -28,30 +28,34 @@ const (
 // serve the version, or the alias is back where it was. The body may give a
 // reason.
 func (s *Server) promoteModel(c *gin.Context) error {
-	return s.deploy(c, "promoted by hand", func(ctx context.Context, reason string) (captioner.Deployment, error) {
-		return s.opts.Deployer.Promote(ctx, c.Param("version"), apiActor, reason)
+	return s.deploy(c, "promoted by hand", func(ctx context.Context, reason, key string) (captioner.Deployment, error) {
+		return s.opts.Deployer.Promote(ctx, c.Param("version"), apiActor, reason, key)
 	})
 }
 
 // rollBackModel answers POST /models/rollback as promoteModel does, with the
 // version that was live before.
 func (s *Server) rollBackModel(c *gin.Context) error {
-	return s.deploy(c, "rolled back by hand", func(ctx context.Context, reason string) (captioner.Deployment, error) {
-		return s.opts.Deployer.Rollback(ctx, apiActor, reason)
+	return s.deploy(c, "rolled back by hand", func(ctx context.Context, reason, key string) (captioner.Deployment, error) {
+		return s.opts.Deployer.Rollback(ctx, apiActor, reason, key)
 	})
 }
 
 // deploy runs one deployment to its end, also when the client does not wait for
 // it: an alias that has moved must be confirmed or moved back.
-func (s *Server) deploy(c *gin.Context, fallback string, do func(ctx context.Context, reason string) (captioner.Deployment, error)) error {
+func (s *Server) deploy(c *gin.Context, fallback string, do func(ctx context.Context, reason, key string) (captioner.Deployment, error)) error {
 	if s.opts.Models == nil {
 		return errNoRegistry
+	}
+	key, err := idempotencyKey(c)
+	if err != nil {
+		return err
 	}
 	reason, err := readReason(c.Request, fallback)
 	if err != nil {
 		return err
 	}
-	out, err := do(context.WithoutCancel(c.Request.Context()), reason)
+	out, err := do(context.WithoutCancel(c.Request.Context()), reason, key)
 	if err != nil {
 		return err
 	}

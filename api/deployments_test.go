@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -26,6 +27,17 @@ func TestDeployments(t *testing.T) {
 	}
 	fails := func(sc scenario, err error) scenario {
 		sc.prepare = func(f *fake) { f.err = err }
+		return sc
+	}
+	keyed := func(sc scenario, key string) scenario {
+		sc.header = map[string]string{"Content-Type": "application/json", "Idempotency-Key": key}
+		before := sc.check
+		sc.check = func(t *testing.T, f *fake) {
+			before(t, f)
+			if len(f.deployed) > 0 && !slices.Equal(f.keys, []string{key}) {
+				t.Errorf("keys %q, want %q", f.keys, key)
+			}
+		}
 		return sc
 	}
 	damaged := &captioner.Error{Kind: captioner.Conflict, Code: "bundle_damaged", Message: "version 0123456789ab cannot go live: its bundle is missing or damaged",
@@ -55,6 +67,11 @@ func TestDeployments(t *testing.T) {
 		{name: "promote by GET", path: promote},
 		post("roll back", rollback, `{"reason": " it says nothing but dogs "}`, "api: it says nothing but dogs"),
 		post("roll back without a reason", rollback, `{"reason": null}`, "api: rolled back by hand"),
+		keyed(post("promote with a key", promote, "", "api: promoted by hand"), "abc"),
+		keyed(post("roll back with a key", rollback, "", "api: rolled back by hand"), "abc"),
+		keyed(post("bad key", promote, ""), "schlüssel"),
+		keyed(post("bad key of a rollback", rollback, ""), "schlüssel"),
+		fails(keyed(post("key of another request", promote, "", "api: promoted by hand"), "abc"), captioner.KeyReused()),
 		fails(post("nothing to roll back to", rollback, "", "api: rolled back by hand"), nothing),
 		{name: "roll back from a foreign page", method: http.MethodPost, path: rollback, header: map[string]string{"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}},
 		get("log", "/deployments"),

@@ -24,7 +24,8 @@ var errTooManyStreams = &captioner.Error{
 
 // runEvents answers GET /runs/{id}/events with server-sent events:
 //
-//	stages   the run's stages, at first and whenever they change
+//	state    where the run stands, at first and whenever that changes
+//	stages   the run's stages, the same
 //	metrics  points of the curves; one with the step and name of an earlier one
 //	         replaces it, which happens where a training resumes
 //	sample   what the model says about a few validation pictures after an epoch
@@ -62,7 +63,7 @@ func (s *Server) follow(ctx context.Context, f *follower, run captioner.Run) {
 		if f.out.err != nil {
 			return
 		}
-		if err == nil && run.State != captioner.RunRunning {
+		if err == nil && run.State.Ended() {
 			err = f.out.send("end", "", finite(run))
 			if err == nil {
 				return
@@ -92,12 +93,16 @@ type follower struct {
 	progress ProgressReader
 	out      *eventStream
 	at       position
-	stages   []byte // as last sent
+	state    []byte // as last sent
+	stages   []byte
 }
 
 // catchUp sends all that the client has not seen. Its error is of reading; one
 // of writing stays in out.
 func (f *follower) catchUp(ctx context.Context, run captioner.Run) error {
+	if err := f.sendState(run); err != nil {
+		return err
+	}
 	if err := f.sendStages(run.Stages); err != nil {
 		return err
 	}
@@ -111,19 +116,37 @@ func (f *follower) catchUp(ctx context.Context, run captioner.Run) error {
 	return f.sendSamples(ctx, run.RunKey)
 }
 
+// standing is where a run stands, and why.
+type standing struct {
+	State captioner.RunState `json:"state"`
+	Note  string             `json:"note,omitempty"`
+}
+
+func (f *follower) sendState(run captioner.Run) error {
+	if run.State.Ended() {
+		return nil // the end tells
+	}
+	return f.sendChanged("state", standing{run.State, run.Note}, &f.state)
+}
+
 func (f *follower) sendStages(stages []captioner.Stage) error {
 	if len(stages) == 0 {
 		return nil // nobody knows now
 	}
-	data, err := json.Marshal(stages)
+	return f.sendChanged("stages", stages, &f.stages)
+}
+
+// sendChanged sends an event unless it says what it said last.
+func (f *follower) sendChanged(name string, v any, last *[]byte) error {
+	data, err := json.Marshal(v)
 	if err != nil {
-		return captioner.Wrap(captioner.Internal, err, "write the stages as JSON")
+		return captioner.Wrap(captioner.Internal, err, "write a %T as JSON", v)
 	}
-	if bytes.Equal(data, f.stages) {
+	if bytes.Equal(data, *last) {
 		return nil
 	}
-	f.stages = data
-	return f.out.send("stages", "", json.RawMessage(data))
+	*last = data
+	return f.out.send(name, "", json.RawMessage(data))
 }
 
 // point is a metric as JSON can express it: a value that is no number is null.

@@ -305,6 +305,34 @@ func TestEventsFollow(t *testing.T) {
 	}
 }
 
+// Where a run stands is told at first and whenever that changes, until its end.
+func TestEventsTellTheState(t *testing.T) {
+	f := newFake()
+	h := listen(t, newServer(t, f, fast), 0)
+	next := []func(){
+		func() { f.runs[0].State, f.runs[0].Note = captioner.RunRecovering, "its worker was lost" },
+		func() { f.runs[0].State, f.runs[0].Note = captioner.RunStalled, "no step for 1m15s" },
+		func() { f.runs[0].State, f.runs[0].Note = captioner.RunRunning, "" },
+		func() { f.runs[0].State = captioner.RunCompleted },
+	}
+	var told []string
+	readEvents(t, openEvents(t, h), func(events []event) bool {
+		if last := events[len(events)-1]; last.name == "state" {
+			told = append(told, last.data)
+			f.change(next[0])
+			next = next[1:]
+		}
+		return false
+	})
+	want := []string{
+		`{"state":"running"}`, `{"state":"recovering","note":"its worker was lost"}`,
+		`{"state":"stalled","note":"no step for 1m15s"}`, `{"state":"running"}`,
+	}
+	if diff := gocmp.Diff(want, told); diff != "" {
+		t.Errorf("states (-want +got):\n%s", diff)
+	}
+}
+
 // However many follow a run, the workflow service is asked once an interval.
 func TestEventsShareTheirQuestions(t *testing.T) {
 	f := newFake()

@@ -21,6 +21,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/activities"
@@ -32,6 +33,9 @@ const (
 	// queryTimeout bounds the wait for a worker to answer a query: without a
 	// worker a run is shown without its stages.
 	queryTimeout = 2 * time.Second
+	// callTimeout bounds what a caller waits for: within it the SDK tries a call
+	// that got lost again.
+	callTimeout = 10 * time.Second
 	// dryRunTimeout bounds the wait for a worker to check a configuration.
 	dryRunTimeout = 30 * time.Second
 	// workflowTaskTimeout is how long a worker may take to decide what comes next,
@@ -69,7 +73,8 @@ const runIDPrefix = "train-"
 
 // Start begins a run. A key that was used before gives the run that it began,
 // or Conflict when that was asked for with another configuration; an empty key
-// always begins a new one.
+// always begins a new one. Unavailable may mean, too, that the run has begun and
+// the answer was lost: with the same key it is safe to ask again.
 func (c *Client) Start(ctx context.Context, cfg captioner.Config, key string) (captioner.Run, error) {
 	return c.start(ctx, cfg, key)
 }
@@ -88,11 +93,13 @@ func (c *Client) Resume(ctx context.Context, id string, cfg captioner.Config, ke
 // that run goes on; Invalid with all problems, also when there is nothing left
 // to train.
 func (c *Client) Continue(ctx context.Context, id string, changes []byte) (captioner.Config, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	run, err := c.Describe(ctx, id)
 	if err != nil {
 		return captioner.Config{}, err
 	}
-	if run.State == captioner.RunRunning {
+	if !run.State.Ended() {
 		return captioner.Config{}, &captioner.Error{
 			Kind: captioner.Conflict, Code: "run_under_way", Message: fmt.Sprintf("run %s is still under way: cancel it first, or wait for its end", id),
 		}
@@ -110,17 +117,25 @@ func (c *Client) Continue(ctx context.Context, id string, changes []byte) (capti
 	return after, err
 }
 
-// start starts the workflow with the input as JSON.
+// start starts the workflow with the input as JSON. One workflow ID belongs to a
+// key, and Temporal starts a workflow of an ID once. What Temporal has forgotten
+// since, the records know.
 func (c *Client) start(ctx context.Context, asks any, key string) (captioner.Run, error) {
-	id := NewRunID()
-	if key != "" {
-		id = RunIDFor(key)
-	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	input, err := json.Marshal(asks)
 	if err != nil {
 		return captioner.Run{}, captioner.Wrap(captioner.Internal, err, "encode the configuration")
 	}
-	asked := string(captioner.DigestOf(input))
+	id, asked := NewRunID(), string(captioner.DigestOf(input))
+	if key != "" {
+		id = RunIDFor(key)
+		if begun, err := c.begun(ctx, key, id, asked); err != nil {
+			return captioner.Run{}, err
+		} else if begun {
+			return c.Describe(ctx, id)
+		}
+	}
 	actor := c.Actor
 	if actor == "" {
 		actor = "api"
@@ -153,6 +168,25 @@ func (c *Client) start(ctx context.Context, asks any, key string) (captioner.Run
 	}, nil
 }
 
+// begun reports whether the records know that the key began its run. It claims a
+// new key for what is asked; Conflict for one that stands for something else.
+func (c *Client) begun(ctx context.Context, key, id, asked string) (bool, error) {
+	request, first, err := c.Store.ClaimRequest(ctx, captioner.DigestOf([]byte(key)), captioner.Digest(asked))
+	switch {
+	case err != nil:
+		return false, err
+	case request.Asked != captioner.Digest(asked):
+		return false, captioner.KeyReused()
+	case first:
+		return false, nil
+	}
+	_, err = c.Store.RunRecord(ctx, id)
+	if captioner.KindOf(err) == captioner.NotFound {
+		return false, nil // Temporal knows whether it has begun
+	}
+	return err == nil, err
+}
+
 // existing returns the run that a key began, if it was for the same configuration.
 func (c *Client) existing(ctx context.Context, id, asked string) (captioner.Run, error) {
 	described, err := c.describe(ctx, id)
@@ -161,16 +195,15 @@ func (c *Client) existing(ctx context.Context, id, asked string) (captioner.Run,
 	}
 	info := described.GetWorkflowExecutionInfo()
 	if before := memo(info.GetMemo(), memoConfig); before != asked {
-		return captioner.Run{}, &captioner.Error{
-			Kind: captioner.Conflict, Code: "idempotency_key_reused",
-			Message: "this idempotency key was used before, with another configuration",
-		}
+		return captioner.Run{}, captioner.KeyReused()
 	}
 	return c.Describe(ctx, id)
 }
 
 // Describe returns a run with its stages, latest metrics and outcome; NotFound.
 func (c *Client) Describe(ctx context.Context, id string) (captioner.Run, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	described, err := c.describe(ctx, id)
 	if captioner.KindOf(err) == captioner.NotFound {
 		return c.fromRecord(ctx, id, err)
@@ -180,6 +213,9 @@ func (c *Client) Describe(ctx context.Context, id string) (captioner.Run, error)
 	}
 	info := described.GetWorkflowExecutionInfo()
 	run := c.runOf(info)
+	if !run.State.Ended() {
+		run.State, run.Note = standing(described, time.Now())
+	}
 	progress, err := c.progress(ctx, info)
 	if err != nil {
 		return run, err
@@ -234,7 +270,7 @@ func (c *Client) runOf(info *workflowpb.WorkflowExecutionInfo) captioner.Run {
 		TemporalURL: c.link(execution.GetWorkflowId(), execution.GetRunId()),
 		TraceID:     traceID(memo(info.GetMemo(), memoTrace), execution.GetRunId()),
 	}
-	if run.State != captioner.RunRunning {
+	if run.State.Ended() {
 		finished := info.GetCloseTime().AsTime()
 		run.FinishedAt = &finished
 	}
@@ -263,7 +299,7 @@ func (c *Client) progress(ctx context.Context, info *workflowpb.WorkflowExecutio
 	if err != nil {
 		return captioner.Progress{}, err
 	}
-	if stateOf(info.GetStatus()) != captioner.RunRunning && len(recorded.Stages) > 0 {
+	if stateOf(info.GetStatus()).Ended() && len(recorded.Stages) > 0 {
 		return recorded, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
@@ -312,10 +348,9 @@ func noteRetries(stages []captioner.Stage, activities []*workflowpb.PendingActiv
 		if pending.GetAttempt() < 2 || pending.GetLastFailure() == nil {
 			continue
 		}
-		cause := temporal.GetDefaultFailureConverter().FailureToError(pending.GetLastFailure())
 		for i := range stages {
 			if stages[i].Name == pending.GetActivityType().GetName() && stages[i].State == stateRunning {
-				stages[i].Error = fmt.Sprintf("attempt %d; the one before: %s", pending.GetAttempt(), sentence(cause))
+				stages[i].Error = fmt.Sprintf("attempt %d; the one before: %s", pending.GetAttempt(), whatHappened(pending))
 			}
 		}
 	}
@@ -347,17 +382,17 @@ func noteWaiting(stages []captioner.Stage, activities []*workflowpb.PendingActiv
 // A record that does not know yet that the run has ended, since the run was
 // terminated from outside, learns it here.
 func (c *Client) withOutcome(ctx context.Context, run captioner.Run) (captioner.Run, error) {
-	if run.State == captioner.RunRunning {
+	if !run.State.Ended() {
 		return run, nil
 	}
 	var result captioner.RunResult
 	err := c.Temporal.GetWorkflow(ctx, run.ID, run.TemporalRunID).Get(ctx, &result)
-	if ctx.Err() != nil {
-		return run, ctx.Err()
-	}
+	var failed *temporal.WorkflowExecutionError
 	switch {
 	case err == nil:
 		run.Result = &result
+	case !errors.As(err, &failed): // the call has failed, and not the run
+		return run, unavailable(err, "read the run's result")
 	case run.State == captioner.RunCancelled:
 	default:
 		run.Error, run.Problems = sentence(err), captioner.ProblemsOf(activities.FromFailure(err))
@@ -412,6 +447,8 @@ func recorded(r captioner.RunRecord) captioner.Run {
 // List returns the newest runs first, without their stages: those that Temporal
 // knows, and then those that only the records know.
 func (c *Client) List(ctx context.Context, limit int) ([]captioner.Run, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	var runs []captioner.Run
 	known := map[string]bool{}
 	var page []byte
@@ -432,11 +469,45 @@ func (c *Client) List(ctx context.Context, limit int) ([]captioner.Run, error) {
 			break
 		}
 	}
+	if err := c.refresh(ctx, runs); err != nil {
+		return nil, err
+	}
 	records, err := c.Store.RunRecords(ctx, limit)
 	if err != nil {
 		return nil, err
 	}
 	return merge(runs, records, limit), nil
+}
+
+// describers is how many runs of a list are asked about at a time.
+const describers = 8
+
+// refresh finds out where the runs of a list stand that go on: Temporal's index of
+// runs knows no steps, and is a moment behind.
+func (c *Client) refresh(ctx context.Context, runs []captioner.Run) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(describers)
+	for i := range runs {
+		if runs[i].State.Ended() {
+			continue
+		}
+		group.Go(func() error {
+			described, err := c.Temporal.DescribeWorkflowExecution(ctx, runs[i].ID, runs[i].TemporalRunID)
+			var gone *serviceerror.NotFound
+			switch {
+			case errors.As(err, &gone):
+				return nil
+			case err != nil:
+				return unavailable(err, "list the runs")
+			}
+			runs[i] = c.runOf(described.GetWorkflowExecutionInfo())
+			if !runs[i].State.Ended() {
+				runs[i].State, runs[i].Note = standing(described, time.Now())
+			}
+			return nil
+		})
+	}
+	return group.Wait()
 }
 
 // merge adds to the runs what their records say, and the runs that only have a
@@ -462,6 +533,8 @@ func merge(runs []captioner.Run, records []captioner.RunRecord, limit int) []cap
 // Cancel asks a run to stop; NotFound, or Conflict when it has ended. The run
 // is over when Describe says so: at the latest some seconds later.
 func (c *Client) Cancel(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	described, err := c.describe(ctx, id)
 	if err != nil {
 		return err
@@ -510,6 +583,8 @@ func isTerminated(err error) bool {
 // DryRun checks a configuration on a worker, where the data is. Invalid with
 // all problems when it cannot work; Unavailable when no worker answers.
 func (c *Client) DryRun(ctx context.Context, cfg captioner.Config) error {
+	ctx, cancel := context.WithTimeout(ctx, dryRunTimeout+callTimeout)
+	defer cancel()
 	input, err := json.Marshal(cfg)
 	if err != nil {
 		return captioner.Wrap(captioner.Internal, err, "encode the configuration")
@@ -522,12 +597,13 @@ func (c *Client) DryRun(ctx context.Context, cfg captioner.Config) error {
 		return unavailable(err, "check the configuration on a worker")
 	}
 	err = started.Get(ctx, nil)
+	var failed *temporal.WorkflowExecutionError
 	var timeout *temporal.TimeoutError
 	switch {
 	case err == nil:
 		return nil
-	case ctx.Err() != nil:
-		return ctx.Err()
+	case !errors.As(err, &failed):
+		return unavailable(err, "check the configuration on a worker")
 	case errors.As(err, &timeout):
 		return captioner.Wrap(captioner.Unavailable, err, "no worker has checked the configuration within %v", dryRunTimeout)
 	}

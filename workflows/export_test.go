@@ -14,6 +14,9 @@ import (
 // NoteWaiting is what Describe adds to the stages.
 var NoteWaiting = noteWaiting
 
+// Standing is where Describe says that a run stands which goes on.
+var Standing = standing
+
 // Workflow is TrainAndDeploy or a copy of it.
 type Workflow = func(workflow.Context, json.RawMessage) (captioner.RunResult, error)
 

@@ -197,6 +197,46 @@ func testIdempotencyKey(t *testing.T, d *deployment) {
 	if _, err := d.runs.WaitResult(t.Context(), first.ID); err != nil {
 		t.Error(err)
 	}
+
+	// A key outlives the run's history: its record tells what it began.
+	const forgotten = "key of a run that Temporal has forgotten"
+	cfg = d.fixture.Config()
+	asked, err := json.Marshal(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := d.fixture.Store.ClaimRequest(t.Context(), captioner.DigestOf([]byte(forgotten)), captioner.DigestOf(asked)); err != nil {
+		t.Fatal(err)
+	}
+	id := workflows.RunIDFor(forgotten)
+	if _, _, err := d.fixture.Store.PutRun(t.Context(), captioner.RunRecord{ID: id, Config: asked, State: captioner.RunCompleted}); err != nil {
+		t.Fatal(err)
+	}
+	run, err := d.runs.Start(t.Context(), cfg, forgotten)
+	if err != nil || run.ID != id || run.State != captioner.RunCompleted || run.TemporalRunID != "" {
+		t.Errorf("the key of a forgotten run gives %+v (%v), want that run", run, err)
+	}
+	if _, err := d.temporal.DescribeWorkflowExecution(t.Context(), id, ""); err == nil {
+		t.Error("the key of a forgotten run has begun another")
+	}
+	cfg.Training.Seed = 7
+	if _, err := d.runs.Start(t.Context(), cfg, forgotten); captioner.CodeOf(err) != "idempotency_key_reused" {
+		t.Errorf("the key of a forgotten run with another configuration = %v, want a Conflict", err)
+	}
+
+	// A key that was claimed by a server that died before it could start the run.
+	const claimed = "claimed and no more"
+	if _, _, err := d.fixture.Store.ClaimRequest(t.Context(), captioner.DigestOf([]byte(claimed)), captioner.DigestOf(asked)); err != nil {
+		t.Fatal(err)
+	}
+	cfg = d.fixture.Config()
+	run, err = d.runs.Start(t.Context(), cfg, claimed)
+	if err != nil || run.ID != workflows.RunIDFor(claimed) {
+		t.Fatalf("a key that was only claimed gives %+v (%v), want its run begun", run, err)
+	}
+	if _, err := d.runs.WaitResult(t.Context(), run.ID); err != nil {
+		t.Error(err)
+	}
 }
 
 func testFailure(t *testing.T, d *deployment) {
@@ -350,6 +390,44 @@ func TestCancelOnServer(t *testing.T) {
 	record, err := d.fixture.Store.RunRecord(t.Context(), run.ID)
 	if err != nil || record.State != captioner.RunCancelled {
 		t.Errorf("record %+v (%v), want it cancelled", record, err)
+	}
+}
+
+// TestStalled: a training that takes no step shows as stalled, and as running when
+// it goes on.
+func TestStalled(t *testing.T) {
+	d := deploy(t)
+	d.fixture.Activities.StallAfter = time.Second
+	goOn := make(chan struct{})
+	d.fixture.Engine.OnStep = func(ctx context.Context, step int) error {
+		if step == 8 {
+			select {
+			case <-goOn:
+			case <-ctx.Done():
+			}
+		}
+		return nil
+	}
+	d.work(t)
+	run, err := d.runs.Start(t.Context(), d.fixture.Config(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stalled := d.await(t, run.ID, "stalled", func(r captioner.Run) bool { return r.State == captioner.RunStalled })
+	if !strings.Contains(stalled.Note, "after step 7") {
+		t.Errorf("note %q, want the last step in it", stalled.Note)
+	}
+	list, err := d.runs.List(t.Context(), 10)
+	if err != nil || len(list) > 0 && list[0].State != captioner.RunStalled {
+		t.Errorf("the list shows %+v (%v), want the run stalled", list, err)
+	}
+	close(goOn)
+	if _, err := d.runs.WaitResult(t.Context(), run.ID); err != nil {
+		t.Fatal(err)
+	}
+	ended, err := d.runs.Describe(t.Context(), run.ID)
+	if err != nil || ended.State != captioner.RunCompleted || ended.Note != "" {
+		t.Errorf("described run %+v (%v), want it completed", ended, err)
 	}
 }
 

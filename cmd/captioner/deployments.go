@@ -26,7 +26,7 @@ it was. Promoting the version that is live changes nothing.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return deployByHand(cmd, g, func(ctx context.Context, d *deployment.Deployer) (captioner.Deployment, error) {
-				return d.Promote(ctx, args[0], cliActor(), reason)
+				return d.Promote(ctx, args[0], cliActor(), reason, "")
 			})
 		},
 	}
@@ -45,7 +45,7 @@ versions back. What a rollback has left behind is promoted by name.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return deployByHand(cmd, g, func(ctx context.Context, d *deployment.Deployer) (captioner.Deployment, error) {
-				return d.Rollback(ctx, cliActor(), reason)
+				return d.Rollback(ctx, cliActor(), reason, "")
 			})
 		},
 	}

@@ -113,6 +113,22 @@ func TestFollowReconnects(t *testing.T) {
 	}
 }
 
+// TestFollowState: a person is told when a run does not get on, and when it does
+// again, and of nothing else.
+func TestFollowState(t *testing.T) {
+	state := func(data string) string { return "event: state\ndata: " + data + "\n\n" }
+	var b bytes.Buffer
+	if _, _, err := followScript(t, &b, false, state(`{"state":"running"}`)+
+		state(`{"state":"recovering","note":"its worker was lost"}`)+state(`{"state":"running"}`)+
+		state(`{"state":"stalled","note":"no step for 1m15s"}`)+endEvent); err != nil {
+		t.Fatal(err)
+	}
+	want := "  recovering: its worker was lost\n  running again\n  stalled: no step for 1m15s\n"
+	if b.String() != want {
+		t.Errorf("printed %q, want %q", b.String(), want)
+	}
+}
+
 func TestFollowJSON(t *testing.T) {
 	var out bytes.Buffer
 	if _, _, err := followScript(t, &out, true, trainedStage+sampleEvent+endEvent); err != nil {

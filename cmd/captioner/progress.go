@@ -59,6 +59,7 @@ type textView struct {
 	lastLine   time.Time
 	lastSample time.Time
 	wasAway    bool
+	state      captioner.RunState
 }
 
 func (v *textView) started(run captioner.Run) { v.line("run %s", run.ID) }
@@ -67,6 +68,11 @@ func (v *textView) event(e streamEvent) error {
 	v.wasAway = false
 	var err error
 	switch e.Name {
+	case "state":
+		var run captioner.Run
+		if err = json.Unmarshal(e.Data, &run); err == nil {
+			v.showState(run)
+		}
 	case "stages":
 		var stages []captioner.Stage
 		if err = json.Unmarshal(e.Data, &stages); err == nil {
@@ -98,6 +104,19 @@ func (v *textView) event(e streamEvent) error {
 		return unreadable(e, err)
 	}
 	return nil
+}
+
+// showState says when a run does not get on, and when it does again.
+func (v *textView) showState(run captioner.Run) {
+	before := v.state
+	if v.state = run.State; before == run.State || before == "" && run.State == captioner.RunRunning {
+		return
+	}
+	if run.Note == "" {
+		v.line("  %s again", run.State)
+		return
+	}
+	v.line("  %s: %s", run.State, run.Note)
 }
 
 func (v *textView) showStages(stages []captioner.Stage) {

@@ -109,6 +109,9 @@ func newRunsCancelCommand(g *global) *cobra.Command {
 func printRun(w io.Writer, run captioner.Run) error {
 	fmt.Fprintf(w, "run       %s\nstate     %s\nstarted   %s\ntook      %s\n", run.ID, run.State,
 		run.StartedAt.Local().Format(time.DateTime), took(run.StartedAt, run.FinishedAt))
+	if run.Note != "" {
+		fmt.Fprintf(w, "          %s\n", run.Note)
+	}
 	if run.TraceID != "" {
 		fmt.Fprintf(w, "trace     %s\n", run.TraceID)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/captioner/captioner/activities"
 	"github.com/captioner/captioner/internal/app"
 	"github.com/captioner/captioner/internal/tracking/outbox"
 	"github.com/captioner/captioner/workflows"
@@ -41,6 +42,7 @@ func addEngineFlags(cmd *cobra.Command, o *app.Options) {
 // addWorkerFlags adds how a worker executes runs.
 func addWorkerFlags(cmd *cobra.Command, o *app.Options) {
 	cmd.Flags().DurationVar(&o.HeartbeatTimeout, "heartbeat-timeout", workflows.HeartbeatTimeout, "how long a step of a run may be silent before it is taken for dead and tried again")
+	cmd.Flags().DurationVar(&o.StallAfter, "stall-after", activities.StallAfter, "shortest time without a step after which a training shows as stalled")
 }
 
 // addTrackingFlags adds where runs are delivered to.

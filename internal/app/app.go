@@ -66,6 +66,9 @@ type Options struct {
 	// HeartbeatTimeout is how long a step may be silent before it is taken for
 	// dead; 0 means workflows.HeartbeatTimeout.
 	HeartbeatTimeout time.Duration
+	// StallAfter is the shortest time without a step after which a training shows
+	// as stalled; 0 means activities.StallAfter.
+	StallAfter time.Duration
 	// MetricsListen is the address of /metrics of a process without API; empty
 	// offers none.
 	MetricsListen string

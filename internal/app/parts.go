@@ -12,6 +12,8 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/log"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/activities"
@@ -65,7 +67,8 @@ func (a *App) dialTemporal(ctx context.Context) error {
 	}
 	c, err := client.DialContext(ctx, client.Options{
 		HostPort: a.TemporalAddress(), Namespace: namespace, Logger: log.NewStructuredLogger(a.log),
-		Interceptors: []interceptor.ClientInterceptor{temporaltrace.New(a.telemetry.TracerProvider)}, // covers the worker
+		Interceptors:      []interceptor.ClientInterceptor{temporaltrace.New(a.telemetry.TracerProvider)}, // covers the worker
+		ConnectionOptions: connectionOptions(),
 	})
 	if err != nil {
 		return captioner.Wrap(captioner.Unavailable, err, "no Temporal server answers at %s (--temporal-address)", a.TemporalAddress())
@@ -73,6 +76,18 @@ func (a *App) dialTemporal(ctx context.Context) error {
 	a.client = c
 	a.onStop("Temporal client", func(context.Context) error { c.Close(); return nil })
 	return nil
+}
+
+// connectionOptions find out soon that Temporal cannot be reached, which a network
+// that swallows packets tells nobody, and soon that it can be again.
+func connectionOptions() client.ConnectionOptions {
+	retry := backoff.DefaultConfig
+	retry.BaseDelay, retry.MaxDelay = 200*time.Millisecond, 3*time.Second // the SDK waits up to 10 s
+	return client.ConnectionOptions{
+		KeepAliveTime:    10 * time.Second, // the shortest that Temporal's server accepts
+		KeepAliveTimeout: 5 * time.Second,
+		DialOptions:      []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{Backoff: retry, MinConnectTimeout: 5 * time.Second})},
+	}
 }
 
 func (a *App) startWorker(ctx context.Context) error {
@@ -99,7 +114,7 @@ func (a *App) startWorker(ctx context.Context) error {
 		Extractor: jobs, Trainer: jobs, OpenModel: jobs.OpenModel,
 		DataDir: a.opts.DataDir, DataRoot: a.opts.DataRoot,
 		Demonstration: a.Demonstration, ScoreDemonstration: scoreDemonstration,
-		Observer: a.telemetry.Metrics,
+		Observer: a.telemetry.Metrics, StallAfter: a.opts.StallAfter,
 	}
 	if err := steps.RemoveAbandoned(); err != nil {
 		return err

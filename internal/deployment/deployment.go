@@ -34,6 +34,9 @@ const (
 // where it was.
 const CodeFailed = "deployment_failed"
 
+// codeMoved marks a deployment that lost against another.
+const codeMoved = "alias_moved"
+
 // NoServer is the note of a deployment that nobody could confirm.
 const NoServer = "no server was running; the version is served as soon as one is"
 
@@ -43,7 +46,10 @@ type Store interface {
 	Alias(ctx context.Context, name string) (captioner.Alias, error)
 	MoveAlias(ctx context.Context, name string, version captioner.Digest, generation int64, actor, reason string) (captioner.Alias, error)
 	RollBackAlias(ctx context.Context, name string, version captioner.Digest, generation int64, actor, reason string) (captioner.Alias, error)
+	MoveAliasFor(ctx context.Context, request captioner.Digest, m captioner.AliasMove) (captioner.Alias, error)
 	AliasMoves(ctx context.Context, name string, limit int) ([]captioner.AliasMove, error)
+	ClaimRequest(ctx context.Context, key, asked captioner.Digest) (kept captioner.Request, first bool, err error)
+	AnswerRequest(ctx context.Context, key captioner.Digest, answer []byte) (kept []byte, err error)
 	Replicas(ctx context.Context, since time.Time) ([]captioner.Replica, error)
 }
 
@@ -135,7 +141,7 @@ func (d *Deployer) stillThere(ctx context.Context, moved captioner.Alias) error 
 	if err != nil || current == moved {
 		return err
 	}
-	return &captioner.Error{Kind: captioner.Conflict, Code: "alias_moved", Message: fmt.Sprintf(
+	return &captioner.Error{Kind: captioner.Conflict, Code: codeMoved, Message: fmt.Sprintf(
 		"version %s went live while servers were still taking version %s over", current.Version.Short(), moved.Version.Short())}
 }
 

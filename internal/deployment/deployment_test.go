@@ -67,7 +67,7 @@ func (f *fixture) live(t *testing.T) string {
 
 func (f *fixture) promote(t *testing.T, name string) captioner.Deployment {
 	t.Helper()
-	out, err := f.Promote(t.Context(), string(digest(name)), "api", "because")
+	out, err := f.Promote(t.Context(), string(digest(name)), "api", "because", "")
 	if err != nil {
 		t.Fatalf("promote %s: %v", name, err)
 	}
@@ -83,7 +83,7 @@ func (f *fixture) see(t *testing.T, r captioner.Replica) {
 
 func TestPromote(t *testing.T) {
 	f := newFixture(t)
-	first, err := f.Promote(t.Context(), string(digest("a"))[:8], "api", "the first")
+	first, err := f.Promote(t.Context(), string(digest("a"))[:8], "api", "the first", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestPromote(t *testing.T) {
 	if diff := cmp.Diff(want, first); diff != "" {
 		t.Errorf("first promotion (-want +got):\n%s", diff)
 	}
-	if _, err := f.Promote(t.Context(), "ffffffffffff", "api", ""); captioner.KindOf(err) != captioner.NotFound {
+	if _, err := f.Promote(t.Context(), "ffffffffffff", "api", "", ""); captioner.KindOf(err) != captioner.NotFound {
 		t.Errorf("an unknown version: %v, want not found", err)
 	}
 
@@ -104,7 +104,7 @@ func TestPromote(t *testing.T) {
 	} {
 		f.see(t, r)
 	}
-	second, err := f.Promote(t.Context(), string(digest("b")), "cli:ada", "better")
+	second, err := f.Promote(t.Context(), string(digest("b")), "cli:ada", "better", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func TestServersThatDoNotFollow(t *testing.T) {
 			f.promote(t, "a")
 			test.replica.ID = "server-1"
 			f.see(t, test.replica)
-			_, err := f.Promote(t.Context(), string(digest("b")), "api", "better")
+			_, err := f.Promote(t.Context(), string(digest("b")), "api", "better", "")
 			if captioner.CodeOf(err) != deployment.CodeFailed || captioner.KindOf(err) != captioner.Unavailable || !strings.Contains(err.Error(), test.reason) {
 				t.Errorf("Promote() = %v, want %s because it %s", err, deployment.CodeFailed, test.reason)
 			}
@@ -177,7 +177,7 @@ func TestMovedOnMeanwhile(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	_, err := f.Promote(t.Context(), string(digest("b")), "api", "better")
+	_, err := f.Promote(t.Context(), string(digest("b")), "api", "better", "")
 	if captioner.CodeOf(err) != "alias_moved" || captioner.KindOf(err) != captioner.Conflict {
 		t.Errorf("Promote() = %v, want the conflict alias_moved", err)
 	}
@@ -193,7 +193,7 @@ func TestContextEndsWhileWaiting(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	f.Waiting = func(int, int) { cancel() }
 	f.Timeout = time.Minute
-	if _, err := f.Promote(ctx, string(digest("b")), "api", "better"); !errors.Is(err, context.Canceled) {
+	if _, err := f.Promote(ctx, string(digest("b")), "api", "better", ""); !errors.Is(err, context.Canceled) {
 		t.Errorf("Promote() = %v, want the context's error", err)
 	}
 	if got := f.live(t); got != "b" {
@@ -230,7 +230,7 @@ func TestRollback(t *testing.T) {
 					if offered && target != digest(want[i]) || !offered && want[i] != nothing {
 						t.Errorf("%s: step %d is said to go to %q, want %s", test.steps, i+1, target, want[i])
 					}
-					if _, err := f.Rollback(t.Context(), "api", "worse"); err == nil {
+					if _, err := f.Rollback(t.Context(), "api", "worse", ""); err == nil {
 						got = f.live(t)
 					} else if captioner.KindOf(err) == captioner.Conflict && captioner.CodeOf(err) == "nothing_to_roll_back_to" {
 						got = nothing
@@ -250,7 +250,7 @@ func TestRollback(t *testing.T) {
 }
 
 func TestRollbackOfNothing(t *testing.T) {
-	_, err := newFixture(t).Rollback(t.Context(), "api", "")
+	_, err := newFixture(t).Rollback(t.Context(), "api", "", "")
 	if captioner.KindOf(err) != captioner.NotFound {
 		t.Errorf("Rollback() before the first version = %v, want not found", err)
 	}
@@ -264,14 +264,14 @@ func TestRollbackThatFails(t *testing.T) {
 		f.promote(t, name)
 	}
 	f.see(t, captioner.Replica{ID: "server-1", Version: digest("c"), Generation: 3, SeenAt: time.Now()})
-	if _, err := f.Rollback(t.Context(), "api", "worse"); captioner.CodeOf(err) != deployment.CodeFailed {
+	if _, err := f.Rollback(t.Context(), "api", "worse", ""); captioner.CodeOf(err) != deployment.CodeFailed {
 		t.Errorf("Rollback() = %v, want %s", err, deployment.CodeFailed)
 	}
 	if got := f.live(t); got != "c" {
 		t.Errorf("%q is live, want c again", got)
 	}
 	f.see(t, captioner.Replica{ID: "server-1", Version: digest("b"), Generation: 6, SeenAt: time.Now()})
-	out, err := f.Rollback(t.Context(), "api", "worse")
+	out, err := f.Rollback(t.Context(), "api", "worse", "")
 	if err != nil || out.Version != digest("b") || out.Previous != digest("c") || !out.Confirmed {
 		t.Errorf("Rollback() = %+v, %v; want b, confirmed", out, err)
 	}
@@ -284,11 +284,11 @@ func TestFailedPromotionIsNoHistory(t *testing.T) {
 	f.promote(t, "a")
 	f.promote(t, "b")
 	f.see(t, captioner.Replica{ID: "server-1", Version: digest("b"), Generation: 2, SeenAt: time.Now()})
-	if _, err := f.Promote(t.Context(), string(digest("c")), "api", "new"); captioner.CodeOf(err) != deployment.CodeFailed {
+	if _, err := f.Promote(t.Context(), string(digest("c")), "api", "new", ""); captioner.CodeOf(err) != deployment.CodeFailed {
 		t.Fatalf("Promote() = %v, want %s", err, deployment.CodeFailed)
 	}
 	f.see(t, captioner.Replica{ID: "server-1", Version: digest("a"), Generation: 5, SeenAt: time.Now()})
-	out, err := f.Rollback(t.Context(), "api", "worse")
+	out, err := f.Rollback(t.Context(), "api", "worse", "")
 	if err != nil || out.Version != digest("a") {
 		t.Errorf("Rollback() = %+v, %v; want a", out, err)
 	}
@@ -314,16 +314,16 @@ func TestDamagedBundleIsRefused(t *testing.T) {
 		if err := f.store.PutModelVersion(t.Context(), captioner.ModelVersion{Version: version}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := f.Promote(t.Context(), string(version), "api", "good"); err != nil {
+		if _, err := f.Promote(t.Context(), string(version), "api", "good", ""); err != nil {
 			t.Fatal(err)
 		}
 		versions = append(versions, version)
 	}
 	flip(t, blobs, captioner.DigestOf([]byte(`["word0"]`)))
 
-	_, promoteErr := f.Promote(t.Context(), string(versions[0]), "api", "again")
-	_, rollbackErr := f.Rollback(t.Context(), "api", "worse")
-	_, missingErr := f.Promote(t.Context(), string(digest("c")), "api", "it has no bundle")
+	_, promoteErr := f.Promote(t.Context(), string(versions[0]), "api", "again", "")
+	_, rollbackErr := f.Rollback(t.Context(), "api", "worse", "")
+	_, missingErr := f.Promote(t.Context(), string(digest("c")), "api", "it has no bundle", "")
 	for name, err := range map[string]error{"promote": promoteErr, "roll back": rollbackErr, "promote without a bundle": missingErr} {
 		if captioner.KindOf(err) != captioner.Conflict || captioner.CodeOf(err) != "bundle_damaged" {
 			t.Errorf("%s: %v, want the conflict bundle_damaged", name, err)

@@ -13,22 +13,25 @@ import (
 // that is not registered; Conflict, code "bundle_damaged", for one whose files
 // are missing or changed, before anything moves; Conflict, code "alias_moved",
 // when another deployment came first. Promoting what is live is no move.
-func (d *Deployer) Promote(ctx context.Context, version, actor, reason string) (captioner.Deployment, error) {
-	v, err := d.Store.ModelVersion(ctx, version)
-	if err != nil {
-		return captioner.Deployment{}, err
-	}
-	live, err := d.live(ctx)
-	if err != nil {
-		return captioner.Deployment{}, err
-	}
-	if live.Version == v.Version {
-		return d.unmoved(ctx, live)
-	}
-	return d.move(ctx, captioner.AliasMove{
-		Alias: captioner.Alias{Name: captioner.Production, Version: v.Version}, Previous: live.Version,
-		Kind: captioner.Promotion, Actor: actor, Reason: reason,
-	}, live.Generation)
+//
+// A key that is not empty is the client's, and stands for good for what it was
+// first used for: sent again it is told what came of that, and anything else is
+// Conflict, code "idempotency_key_reused".
+func (d *Deployer) Promote(ctx context.Context, version, actor, reason, key string) (captioner.Deployment, error) {
+	return d.deploy(ctx, key, asked{captioner.Promotion, version, actor, reason}, func() (captioner.AliasMove, error) {
+		v, err := d.Store.ModelVersion(ctx, version)
+		if err != nil {
+			return captioner.AliasMove{}, err
+		}
+		live, err := d.live(ctx)
+		if err != nil || live.Version == v.Version {
+			return captioner.AliasMove{Alias: live}, err
+		}
+		return captioner.AliasMove{
+			Alias:    captioner.Alias{Name: captioner.Production, Version: v.Version, Generation: live.Generation + 1},
+			Previous: live.Version, Kind: captioner.Promotion, Actor: actor, Reason: reason,
+		}, nil
+	})
 }
 
 // Rollback makes the version live that was before the one that is, and waits
@@ -39,27 +42,29 @@ func (d *Deployer) Promote(ctx context.Context, version, actor, reason string) (
 // Each rollback takes back one promotion, of a run or by hand, and leaves it
 // behind: rolling back twice goes two versions back, never to and fro. What was
 // left behind is reached by promoting it by name, which is a promotion like any
-// other and can be taken back in turn.
-func (d *Deployer) Rollback(ctx context.Context, actor, reason string) (captioner.Deployment, error) {
-	live, err := d.live(ctx)
-	if err != nil {
-		return captioner.Deployment{}, err
-	}
-	if live.Version == "" {
-		return captioner.Deployment{}, captioner.Errorf(captioner.NotFound, "no version is live, so there is nothing to roll back")
-	}
-	target, err := d.RollbackTarget(ctx)
-	if err != nil {
-		return captioner.Deployment{}, err
-	}
-	if target == "" {
-		return captioner.Deployment{}, &captioner.Error{Kind: captioner.Conflict, Code: "nothing_to_roll_back_to",
-			Message: fmt.Sprintf("no version was live before version %s", live.Version.Short())}
-	}
-	return d.move(ctx, captioner.AliasMove{
-		Alias: captioner.Alias{Name: captioner.Production, Version: target}, Previous: live.Version,
-		Kind: captioner.Rollback, Actor: actor, Reason: reason,
-	}, live.Generation)
+// other and can be taken back in turn. The key is as Promote's.
+func (d *Deployer) Rollback(ctx context.Context, actor, reason, key string) (captioner.Deployment, error) {
+	return d.deploy(ctx, key, asked{Kind: captioner.Rollback, Actor: actor, Reason: reason}, func() (captioner.AliasMove, error) {
+		live, err := d.live(ctx)
+		if err != nil {
+			return captioner.AliasMove{}, err
+		}
+		if live.Version == "" {
+			return captioner.AliasMove{}, captioner.Errorf(captioner.NotFound, "no version is live, so there is nothing to roll back")
+		}
+		target, err := d.RollbackTarget(ctx)
+		if err != nil {
+			return captioner.AliasMove{}, err
+		}
+		if target == "" {
+			return captioner.AliasMove{}, &captioner.Error{Kind: captioner.Conflict, Code: "nothing_to_roll_back_to",
+				Message: fmt.Sprintf("no version was live before version %s", live.Version.Short())}
+		}
+		return captioner.AliasMove{
+			Alias:    captioner.Alias{Name: captioner.Production, Version: target, Generation: live.Generation + 1},
+			Previous: live.Version, Kind: captioner.Rollback, Actor: actor, Reason: reason,
+		}, nil
+	})
 }
 
 // RollbackTarget returns the version that [Deployer.Rollback] would make live
@@ -107,21 +112,26 @@ func (d *Deployer) live(ctx context.Context) (captioner.Alias, error) {
 	return live, err
 }
 
-// move verifies the version, moves the alias if it is still of the generation,
-// and waits for the servers.
-func (d *Deployer) move(ctx context.Context, m captioner.AliasMove, generation int64) (captioner.Deployment, error) {
+// carryOut verifies the version, moves the alias for the request if it is still of
+// the generation before the move's, and waits for the servers. A move of no kind
+// is to what is live already.
+func (d *Deployer) carryOut(ctx context.Context, request captioner.Digest, m captioner.AliasMove) (captioner.Deployment, error) {
+	if m.Kind == "" {
+		return d.unmoved(ctx, m.Alias)
+	}
 	if err := d.verify(ctx, m.Version); err != nil {
 		return captioner.Deployment{}, err
 	}
-	moveAlias := d.Store.MoveAlias
-	if m.Kind == captioner.Rollback {
-		moveAlias = d.Store.RollBackAlias
-	}
 	var err error
-	if m.Alias, err = moveAlias(ctx, m.Name, m.Version, generation, m.Actor, m.Reason); err != nil {
+	if m.Alias, err = d.Store.MoveAliasFor(ctx, request, m); err != nil {
 		return captioner.Deployment{}, err
 	}
 	m.MovedAt = d.now()
+	return d.confirmed(ctx, m)
+}
+
+// confirmed waits for the servers to follow the move.
+func (d *Deployer) confirmed(ctx context.Context, m captioner.AliasMove) (captioner.Deployment, error) {
 	servers, err := d.Confirm(ctx, m)
 	if err != nil {
 		return captioner.Deployment{}, err

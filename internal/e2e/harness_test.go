@@ -287,6 +287,30 @@ func (l *local) startRun(t testing.TB, cfg any) string {
 	return run.ID
 }
 
+// post sends JSON with a key, if there is one, and returns the reply; nil where
+// there was none.
+func (l *local) post(t testing.TB, path, body, key string) (*http.Response, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, l.api+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if key != "" {
+		req.Header.Set("Idempotency-Key", key)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err.Error()
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, err.Error()
+	}
+	return resp, string(data)
+}
+
 // run describes a run.
 func (l *local) describe(t testing.TB, id string) captioner.Run {
 	t.Helper()
@@ -303,7 +327,7 @@ func (l *local) awaitEnd(t testing.TB, id string, limit time.Duration) captioner
 	var run captioner.Run
 	eventually(t, limit, "the run ends", func() bool {
 		run = l.describe(t, id)
-		return run.State != captioner.RunRunning
+		return run.State.Ended()
 	})
 	return run
 }
@@ -314,7 +338,7 @@ func (l *local) awaitTraining(t testing.TB, id string, steps float64) captioner.
 	var run captioner.Run
 	eventually(t, 2*time.Minute, fmt.Sprintf("training reaches step %.0f", steps), func() bool {
 		run = l.describe(t, id)
-		if run.State != captioner.RunRunning {
+		if run.State.Ended() {
 			t.Fatalf("the run ended before step %.0f: %s %s", steps, run.State, run.Error)
 		}
 		return run.Metrics["step"] >= steps

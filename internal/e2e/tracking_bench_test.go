@@ -79,7 +79,7 @@ func (l *local) trainForBench(b *testing.B, cfg captioner.Config, deliver bool, 
 	control0, engine0 := used()
 	id := l.startRun(b, cfg)
 	run := l.describe(b, id)
-	for ; run.State == captioner.RunRunning; run = l.describe(b, id) {
+	for ; !run.State.Ended(); run = l.describe(b, id) {
 		time.Sleep(2 * time.Second) // each look costs the control plane something
 	}
 	if run.State != captioner.RunCompleted {

@@ -27,19 +27,30 @@ func (s *Store) Alias(ctx context.Context, name string) (captioner.Alias, error)
 // the same transaction. NotFound for a version that is not registered; Conflict,
 // code "version_deleted", for one whose files are deleted.
 func (s *Store) MoveAlias(ctx context.Context, name string, version captioner.Digest, generation int64, actor, reason string) (captioner.Alias, error) {
-	return s.moveAlias(ctx, captioner.Promotion, name, version, generation, actor, reason)
+	return s.moveAlias(ctx, captioner.Promotion, name, version, generation, actor, reason, "")
 }
 
 // RollBackAlias is MoveAlias for a move that undoes one: the log says so.
 func (s *Store) RollBackAlias(ctx context.Context, name string, version captioner.Digest, generation int64, actor, reason string) (captioner.Alias, error) {
-	return s.moveAlias(ctx, captioner.Rollback, name, version, generation, actor, reason)
+	return s.moveAlias(ctx, captioner.Rollback, name, version, generation, actor, reason, "")
 }
 
-func (s *Store) moveAlias(ctx context.Context, kind captioner.MoveKind, name string, version captioner.Digest, generation int64, actor, reason string) (captioner.Alias, error) {
+// MoveAliasFor makes the move for a request, which can do so once: then Conflict,
+// as when the alias has moved. It is from the generation before the move's.
+func (s *Store) MoveAliasFor(ctx context.Context, request captioner.Digest, m captioner.AliasMove) (captioner.Alias, error) {
+	return s.moveAlias(ctx, m.Kind, m.Name, m.Version, m.Generation-1, m.Actor, m.Reason, request)
+}
+
+func (s *Store) moveAlias(ctx context.Context, kind captioner.MoveKind, name string, version captioner.Digest, generation int64, actor, reason string, request captioner.Digest) (captioner.Alias, error) {
 	moved := captioner.Alias{Name: name, Version: version, Generation: generation + 1}
 	err := s.change(ctx, "move an alias", func(tx *sql.Tx) error {
 		if err := filesThere(ctx, tx, version); err != nil {
 			return err
+		}
+		if request != "" {
+			if err := markMoved(ctx, tx, request, moved.Generation); err != nil {
+				return err
+			}
 		}
 		previous, err := compareAndSet(ctx, tx, moved)
 		if err != nil {

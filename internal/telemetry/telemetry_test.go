@@ -78,6 +78,8 @@ func TestMetrics(t *testing.T) {
 	m.Training("train-1", captioner.TrainStep{Step: 30, Steps: 100, Epoch: 2, Epochs: 5, Loss: 1.5, ImagesPerSecond: 160, SecondsLeft: 12})
 	m.Validated("train-1", captioner.TrainEpoch{Epoch: 1, ValidationLoss: 2.5})
 	m.Training("train-2", captioner.TrainStep{Step: 1})
+	m.TrainingStalled("train-1", true)
+	m.TrainingStalled("train-2", true)
 	m.TrainingEnded("train-2")
 	counter, err := tel.MeterProvider.Meter("test").Int64Counter("other.things")
 	if err != nil {
@@ -111,6 +113,7 @@ func TestMetrics(t *testing.T) {
 		`captioner_training_validation_loss_nats{run="train-1"} 2.5`,
 		`captioner_training_images_per_second{run="train-1"} 160`,
 		`captioner_training_remaining_seconds{run="train-1"} 12`,
+		`captioner_training_stalled{run="train-1"} 1`,
 		`captioner_build_info{go="go1.`,
 		`go_goroutines `,
 		`process_resident_memory_bytes `,
@@ -161,6 +164,7 @@ var units = map[string]string{
 	"captioner_training_images_per_second":    "images per second",
 	"captioner_training_loss_nats":            "nats per token",
 	"captioner_training_remaining_seconds":    "seconds",
+	"captioner_training_stalled":              "",
 	"captioner_training_step":                 "steps",
 	"captioner_training_steps":                "steps",
 	"captioner_training_validation_loss_nats": "nats per token",
@@ -179,6 +183,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	m.Live(captioner.ModelInfo{})
 	m.Training("run", captioner.TrainStep{})
 	m.Validated("run", captioner.TrainEpoch{})
+	m.TrainingStalled("run", false)
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(strings.NewReader(scrape(t, tel)))
 	if err != nil {

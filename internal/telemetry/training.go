@@ -9,7 +9,7 @@ import (
 // trainingMetrics are the gauges of the trainings that run in this process, by
 // run. They disappear with the training; the database has the curves.
 type trainingMetrics struct {
-	step, steps, epoch, epochs, loss, validationLoss, rate, left *prometheus.GaugeVec
+	step, steps, epoch, epochs, loss, validationLoss, rate, left, stalled *prometheus.GaugeVec
 }
 
 func newTrainingMetrics() trainingMetrics {
@@ -25,11 +25,12 @@ func newTrainingMetrics() trainingMetrics {
 		validationLoss: gauge("validation_loss_nats", "Validation loss after the last epoch in nats per token."),
 		rate:           gauge("images_per_second", "Pictures trained on per second."),
 		left:           gauge("remaining_seconds", "Estimated time to the end of a training that runs."),
+		stalled:        gauge("stalled", "1 for a training that runs and has taken no step for much longer than its steps take, else 0."),
 	}
 }
 
 func (t trainingMetrics) all() []*prometheus.GaugeVec {
-	return []*prometheus.GaugeVec{t.step, t.steps, t.epoch, t.epochs, t.loss, t.validationLoss, t.rate, t.left}
+	return []*prometheus.GaugeVec{t.step, t.steps, t.epoch, t.epochs, t.loss, t.validationLoss, t.rate, t.left, t.stalled}
 }
 
 func (t trainingMetrics) collectors() (list []prometheus.Collector) {
@@ -54,6 +55,15 @@ func (m *Metrics) Training(runID string, s captioner.TrainStep) {
 // Validated says how good a run's model was after an epoch.
 func (m *Metrics) Validated(runID string, e captioner.TrainEpoch) {
 	m.training.validationLoss.WithLabelValues(runID).Set(e.ValidationLoss)
+}
+
+// TrainingStalled says whether a run's training gets nowhere now.
+func (m *Metrics) TrainingStalled(runID string, stalled bool) {
+	value := 0.0
+	if stalled {
+		value = 1
+	}
+	m.training.stalled.WithLabelValues(runID).Set(value)
 }
 
 // TrainingEnded forgets a run's training.

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"sync"
 	"time"
 
 	"github.com/captioner/captioner"
@@ -50,4 +51,25 @@ func (r *run) report(epochEnds bool) {
 		SecondsLeft:     perStep * float64(r.steps-step),
 	}})
 	m.last, m.loss, m.steps = now, 0, 0
+}
+
+// enter tells that a phase begins that is none of steps.
+func (r *run) enter(phase string) {
+	r.emit(captioner.TrainEvent{Phase: &captioner.TrainPhase{Name: phase}})
+}
+
+// counter returns a function to call, from any goroutine, whenever a part of a
+// phase is done. It tells so at most once an interval.
+func (r *run) counter(phase string) func() {
+	var mu sync.Mutex
+	done, told := 0, time.Now()
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		done++
+		if now := time.Now(); now.Sub(told) >= reportInterval {
+			told = now
+			r.emit(captioner.TrainEvent{Phase: &captioner.TrainPhase{Name: phase, Done: done}})
+		}
+	}
 }

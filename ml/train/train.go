@@ -60,8 +60,8 @@ type run struct {
 }
 
 // Run trains the model that the request describes, from the seed or from a
-// checkpoint, and exports the best epoch's weights. It calls progress from
-// this goroutine. Checkpoints are written in the background. When stop is closed
+// checkpoint, and exports the best epoch's weights. It calls progress for one
+// event at a time. Checkpoints are written in the background. When stop is closed
 // it saves one and returns an Unavailable error with code "stopped"; when ctx
 // ends it returns ctx's error after at most one step.
 func Run(ctx context.Context, req captioner.TrainRequest, stop <-chan struct{}, progress func(captioner.TrainEvent)) (captioner.TrainResult, error) {
@@ -80,6 +80,7 @@ func (r *run) run(ctx context.Context, stop <-chan struct{}) (captioner.TrainRes
 	if err := ctx.Err(); err != nil { // cancelled in the last step
 		return captioner.TrainResult{}, err
 	}
+	r.enter(captioner.PhaseExport)
 	_, export := span.Start(ctx, "export")
 	result, err := r.export()
 	span.End(export, err)
@@ -317,10 +318,12 @@ func (r *run) step() error {
 
 // endEpoch validates, notes what came out and reports it.
 func (r *run) endEpoch(ctx context.Context) error {
+	r.enter(captioner.PhaseValidation)
 	loss, err := r.validate(ctx)
 	if err != nil {
 		return err
 	}
+	r.enter(captioner.PhaseSamples)
 	best, err := r.noteEpoch(loss)
 	if err != nil {
 		return err
@@ -361,6 +364,7 @@ func (r *run) noteEpoch(loss float64) (best bool, err error) {
 func (r *run) validate(ctx context.Context) (float64, error) {
 	batches := (len(r.data.validation) + validationBatch - 1) / validationBatch
 	losses, tokens := make([]float64, batches), make([]int, batches)
+	done := r.counter(captioner.PhaseValidation)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(r.state.Threads)
 	for i := range batches {
@@ -372,6 +376,7 @@ func (r *run) validate(ctx context.Context) (float64, error) {
 			batch := r.data.validationBatch(r.data.validation[first:min(first+validationBatch, len(r.data.validation))])
 			loss, err := r.graph.Validate(r.session, batch)
 			losses[i], tokens[i] = loss, len(batch.Targets)
+			done()
 			return err
 		})
 	}

@@ -141,8 +141,13 @@ func TestRun(t *testing.T) {
 	var steps []captioner.TrainStep
 	var epochs []captioner.TrainEpoch
 	var saved []captioner.CheckpointSaved
+	begun := map[string]int{}
 	result, err := Run(t.Context(), req, nil, func(e captioner.TrainEvent) {
 		switch {
+		case e.Phase != nil:
+			if e.Phase.Done == 0 {
+				begun[e.Phase.Name]++
+			}
 		case e.Step != nil:
 			steps = append(steps, *e.Step)
 		case e.Epoch != nil:
@@ -157,6 +162,9 @@ func TestRun(t *testing.T) {
 
 	if len(epochs) != 8 || len(saved) != 8 || len(steps) < 8 {
 		t.Fatalf("%d epochs, %d checkpoints, %d step events; want 8, 8 and at least 8", len(epochs), len(saved), len(steps))
+	}
+	if diff := cmp.Diff(map[string]int{captioner.PhaseValidation: 8, captioner.PhaseSamples: 8, captioner.PhaseExport: 1}, begun); diff != "" {
+		t.Errorf("phases (-want +got):\n%s", diff)
 	}
 	last := steps[len(steps)-1]
 	if last.Step != 45 || last.Steps != 45 || last.Epoch != 8 || last.Epochs != 8 || last.ImagesPerSecond <= 0 || last.SecondsLeft != 0 {

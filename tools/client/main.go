@@ -132,7 +132,8 @@ func models(ctx context.Context, c *ClientWithResponses) error {
 
 func deployments(ctx context.Context, c *ClientWithResponses) error {
 	reason := "it counts better"
-	promoted, err := c.PromoteModelWithResponse(ctx, "0123", Reason{Reason: &reason})
+	key := "the promotion of today" // sent again with it, the request is done once
+	promoted, err := c.PromoteModelWithResponse(ctx, "0123", &PromoteModelParams{IdempotencyKey: &key}, Reason{Reason: &reason})
 	if err != nil {
 		return err
 	}
@@ -140,7 +141,7 @@ func deployments(ctx context.Context, c *ClientWithResponses) error {
 		return err
 	}
 	fmt.Println("promoted:", promoted.JSON200.Version[:12], "confirmed:", promoted.JSON200.Confirmed)
-	back, err := c.RollBackModelWithResponse(ctx, Reason{})
+	back, err := c.RollBackModelWithResponse(ctx, &RollBackModelParams{}, Reason{})
 	if err != nil {
 		return err
 	}

@@ -51,8 +51,17 @@ export function post(path, body, { signal, headers = {} } = {}) {
   });
 }
 
-// newKey is an Idempotency-Key: the same request sent again with it is done once.
-export const newKey = () => crypto.randomUUID?.() ?? String(Math.random());
+// keys returns what gives a body its Idempotency-Key: the same request sent again
+// is done once, and another one is another.
+export function keys() {
+  let sent = null;
+  let key = "";
+  return (body) => {
+    const text = JSON.stringify(body);
+    if (text !== sent) [sent, key] = [text, crypto.randomUUID?.() ?? String(Math.random())];
+    return { "Idempotency-Key": key };
+  };
+}
 
 // valueOf sends what is a number as one, digit by digit, and the rest as it was
 // typed: the server says what is wrong with it.

@@ -6,10 +6,15 @@ import { path } from "./api.js";
 
 export const states = {
   running: ["Running", "running"],
+  recovering: ["Recovering", "warn"],
+  stalled: ["Stalled", "warn"],
   completed: ["Completed", "good"],
   failed: ["Failed", "bad"],
   cancelled: ["Cancelled", "quiet"],
 };
+
+// goesOn says that a run has not ended.
+export const goesOn = (run) => ["running", "recovering", "stalled"].includes(run.state);
 
 export function badge(label, tone) {
   return h("span", { class: ["badge", tone] }, label);

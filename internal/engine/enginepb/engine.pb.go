@@ -1105,6 +1105,7 @@ type TrainOutput struct {
 	//	*TrainOutput_Epoch
 	//	*TrainOutput_Checkpoint
 	//	*TrainOutput_ResultJson
+	//	*TrainOutput_Phase
 	Output        isTrainOutput_Output `protobuf_oneof:"output"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1183,6 +1184,15 @@ func (x *TrainOutput) GetResultJson() []byte {
 	return nil
 }
 
+func (x *TrainOutput) GetPhase() *TrainPhase {
+	if x != nil {
+		if x, ok := x.Output.(*TrainOutput_Phase); ok {
+			return x.Phase
+		}
+	}
+	return nil
+}
+
 type isTrainOutput_Output interface {
 	isTrainOutput_Output()
 }
@@ -1203,6 +1213,10 @@ type TrainOutput_ResultJson struct {
 	ResultJson []byte `protobuf:"bytes,4,opt,name=result_json,json=resultJson,proto3,oneof"` // captioner.TrainResult
 }
 
+type TrainOutput_Phase struct {
+	Phase *TrainPhase `protobuf:"bytes,5,opt,name=phase,proto3,oneof"`
+}
+
 func (*TrainOutput_Step) isTrainOutput_Output() {}
 
 func (*TrainOutput_Epoch) isTrainOutput_Output() {}
@@ -1210,6 +1224,60 @@ func (*TrainOutput_Epoch) isTrainOutput_Output() {}
 func (*TrainOutput_Checkpoint) isTrainOutput_Output() {}
 
 func (*TrainOutput_ResultJson) isTrainOutput_Output() {}
+
+func (*TrainOutput_Phase) isTrainOutput_Output() {}
+
+type TrainPhase struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Done          int64                  `protobuf:"varint,2,opt,name=done,proto3" json:"done,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TrainPhase) Reset() {
+	*x = TrainPhase{}
+	mi := &file_engine_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TrainPhase) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TrainPhase) ProtoMessage() {}
+
+func (x *TrainPhase) ProtoReflect() protoreflect.Message {
+	mi := &file_engine_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TrainPhase.ProtoReflect.Descriptor instead.
+func (*TrainPhase) Descriptor() ([]byte, []int) {
+	return file_engine_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *TrainPhase) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *TrainPhase) GetDone() int64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
 
 type TrainStep struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
@@ -1227,7 +1295,7 @@ type TrainStep struct {
 
 func (x *TrainStep) Reset() {
 	*x = TrainStep{}
-	mi := &file_engine_proto_msgTypes[17]
+	mi := &file_engine_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1239,7 +1307,7 @@ func (x *TrainStep) String() string {
 func (*TrainStep) ProtoMessage() {}
 
 func (x *TrainStep) ProtoReflect() protoreflect.Message {
-	mi := &file_engine_proto_msgTypes[17]
+	mi := &file_engine_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1252,7 +1320,7 @@ func (x *TrainStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrainStep.ProtoReflect.Descriptor instead.
 func (*TrainStep) Descriptor() ([]byte, []int) {
-	return file_engine_proto_rawDescGZIP(), []int{17}
+	return file_engine_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *TrainStep) GetStep() int64 {
@@ -1325,7 +1393,7 @@ type TrainEpoch struct {
 
 func (x *TrainEpoch) Reset() {
 	*x = TrainEpoch{}
-	mi := &file_engine_proto_msgTypes[18]
+	mi := &file_engine_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1337,7 +1405,7 @@ func (x *TrainEpoch) String() string {
 func (*TrainEpoch) ProtoMessage() {}
 
 func (x *TrainEpoch) ProtoReflect() protoreflect.Message {
-	mi := &file_engine_proto_msgTypes[18]
+	mi := &file_engine_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1350,7 +1418,7 @@ func (x *TrainEpoch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrainEpoch.ProtoReflect.Descriptor instead.
 func (*TrainEpoch) Descriptor() ([]byte, []int) {
-	return file_engine_proto_rawDescGZIP(), []int{18}
+	return file_engine_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *TrainEpoch) GetEpoch() int32 {
@@ -1406,7 +1474,7 @@ type TrainSample struct {
 
 func (x *TrainSample) Reset() {
 	*x = TrainSample{}
-	mi := &file_engine_proto_msgTypes[19]
+	mi := &file_engine_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1418,7 +1486,7 @@ func (x *TrainSample) String() string {
 func (*TrainSample) ProtoMessage() {}
 
 func (x *TrainSample) ProtoReflect() protoreflect.Message {
-	mi := &file_engine_proto_msgTypes[19]
+	mi := &file_engine_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1431,7 +1499,7 @@ func (x *TrainSample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrainSample.ProtoReflect.Descriptor instead.
 func (*TrainSample) Descriptor() ([]byte, []int) {
-	return file_engine_proto_rawDescGZIP(), []int{19}
+	return file_engine_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *TrainSample) GetImage() string {
@@ -1465,7 +1533,7 @@ type CheckpointSaved struct {
 
 func (x *CheckpointSaved) Reset() {
 	*x = CheckpointSaved{}
-	mi := &file_engine_proto_msgTypes[20]
+	mi := &file_engine_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1477,7 +1545,7 @@ func (x *CheckpointSaved) String() string {
 func (*CheckpointSaved) ProtoMessage() {}
 
 func (x *CheckpointSaved) ProtoReflect() protoreflect.Message {
-	mi := &file_engine_proto_msgTypes[20]
+	mi := &file_engine_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1490,7 +1558,7 @@ func (x *CheckpointSaved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointSaved.ProtoReflect.Descriptor instead.
 func (*CheckpointSaved) Descriptor() ([]byte, []int) {
-	return file_engine_proto_rawDescGZIP(), []int{20}
+	return file_engine_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CheckpointSaved) GetPath() string {
@@ -1522,7 +1590,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_engine_proto_msgTypes[21]
+	mi := &file_engine_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1534,7 +1602,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_engine_proto_msgTypes[21]
+	mi := &file_engine_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1547,7 +1615,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_engine_proto_rawDescGZIP(), []int{21}
+	return file_engine_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ErrorDetail) GetKind() string {
@@ -1597,7 +1665,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_engine_proto_msgTypes[22]
+	mi := &file_engine_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1609,7 +1677,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_engine_proto_msgTypes[22]
+	mi := &file_engine_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1622,7 +1690,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_engine_proto_rawDescGZIP(), []int{22}
+	return file_engine_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Problem) GetField() string {
@@ -1747,7 +1815,7 @@ const file_engine_proto_rawDesc = "" +
 	"\frequest_json\x18\x01 \x01(\fR\vrequestJson\"3\n" +
 	"\x10ImportModelReply\x12\x1f\n" +
 	"\vresult_json\x18\x01 \x01(\fR\n" +
-	"resultJson\"\xf1\x01\n" +
+	"resultJson\"\xaa\x02\n" +
 	"\vTrainOutput\x124\n" +
 	"\x04step\x18\x01 \x01(\v2\x1e.captioner.engine.v1.TrainStepH\x00R\x04step\x127\n" +
 	"\x05epoch\x18\x02 \x01(\v2\x1f.captioner.engine.v1.TrainEpochH\x00R\x05epoch\x12F\n" +
@@ -1755,8 +1823,13 @@ const file_engine_proto_rawDesc = "" +
 	"checkpoint\x18\x03 \x01(\v2$.captioner.engine.v1.CheckpointSavedH\x00R\n" +
 	"checkpoint\x12!\n" +
 	"\vresult_json\x18\x04 \x01(\fH\x00R\n" +
-	"resultJsonB\b\n" +
-	"\x06output\"\xeb\x01\n" +
+	"resultJson\x127\n" +
+	"\x05phase\x18\x05 \x01(\v2\x1f.captioner.engine.v1.TrainPhaseH\x00R\x05phaseB\b\n" +
+	"\x06output\"4\n" +
+	"\n" +
+	"TrainPhase\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04done\x18\x02 \x01(\x03R\x04done\"\xeb\x01\n" +
 	"\tTrainStep\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\x03R\x04step\x12\x14\n" +
 	"\x05steps\x18\x02 \x01(\x03R\x05steps\x12\x14\n" +
@@ -1812,7 +1885,7 @@ func file_engine_proto_rawDescGZIP() []byte {
 	return file_engine_proto_rawDescData
 }
 
-var file_engine_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_engine_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_engine_proto_goTypes = []any{
 	(*InfoRequest)(nil),            // 0: captioner.engine.v1.InfoRequest
 	(*InfoReply)(nil),              // 1: captioner.engine.v1.InfoReply
@@ -1831,43 +1904,45 @@ var file_engine_proto_goTypes = []any{
 	(*ImportModelRequest)(nil),     // 14: captioner.engine.v1.ImportModelRequest
 	(*ImportModelReply)(nil),       // 15: captioner.engine.v1.ImportModelReply
 	(*TrainOutput)(nil),            // 16: captioner.engine.v1.TrainOutput
-	(*TrainStep)(nil),              // 17: captioner.engine.v1.TrainStep
-	(*TrainEpoch)(nil),             // 18: captioner.engine.v1.TrainEpoch
-	(*TrainSample)(nil),            // 19: captioner.engine.v1.TrainSample
-	(*CheckpointSaved)(nil),        // 20: captioner.engine.v1.CheckpointSaved
-	(*ErrorDetail)(nil),            // 21: captioner.engine.v1.ErrorDetail
-	(*Problem)(nil),                // 22: captioner.engine.v1.Problem
+	(*TrainPhase)(nil),             // 17: captioner.engine.v1.TrainPhase
+	(*TrainStep)(nil),              // 18: captioner.engine.v1.TrainStep
+	(*TrainEpoch)(nil),             // 19: captioner.engine.v1.TrainEpoch
+	(*TrainSample)(nil),            // 20: captioner.engine.v1.TrainSample
+	(*CheckpointSaved)(nil),        // 21: captioner.engine.v1.CheckpointSaved
+	(*ErrorDetail)(nil),            // 22: captioner.engine.v1.ErrorDetail
+	(*Problem)(nil),                // 23: captioner.engine.v1.Problem
 }
 var file_engine_proto_depIdxs = []int32{
 	3,  // 0: captioner.engine.v1.CaptionRequest.images:type_name -> captioner.engine.v1.ImageInput
 	5,  // 1: captioner.engine.v1.CaptionReply.results:type_name -> captioner.engine.v1.CaptionResult
 	6,  // 2: captioner.engine.v1.CaptionResult.hypotheses:type_name -> captioner.engine.v1.Hypothesis
-	21, // 3: captioner.engine.v1.CaptionResult.error:type_name -> captioner.engine.v1.ErrorDetail
+	22, // 3: captioner.engine.v1.CaptionResult.error:type_name -> captioner.engine.v1.ErrorDetail
 	9,  // 4: captioner.engine.v1.ExtractFeaturesEvent.result:type_name -> captioner.engine.v1.ExtractFeaturesResult
 	10, // 5: captioner.engine.v1.ExtractFeaturesResult.quarantine:type_name -> captioner.engine.v1.Quarantined
 	13, // 6: captioner.engine.v1.TrainInput.start:type_name -> captioner.engine.v1.TrainRequest
 	12, // 7: captioner.engine.v1.TrainInput.checkpoint:type_name -> captioner.engine.v1.Stop
 	12, // 8: captioner.engine.v1.TrainInput.cancel:type_name -> captioner.engine.v1.Stop
-	17, // 9: captioner.engine.v1.TrainOutput.step:type_name -> captioner.engine.v1.TrainStep
-	18, // 10: captioner.engine.v1.TrainOutput.epoch:type_name -> captioner.engine.v1.TrainEpoch
-	20, // 11: captioner.engine.v1.TrainOutput.checkpoint:type_name -> captioner.engine.v1.CheckpointSaved
-	19, // 12: captioner.engine.v1.TrainEpoch.samples:type_name -> captioner.engine.v1.TrainSample
-	22, // 13: captioner.engine.v1.ErrorDetail.problems:type_name -> captioner.engine.v1.Problem
-	0,  // 14: captioner.engine.v1.Engine.Info:input_type -> captioner.engine.v1.InfoRequest
-	2,  // 15: captioner.engine.v1.Engine.Caption:input_type -> captioner.engine.v1.CaptionRequest
-	7,  // 16: captioner.engine.v1.Engine.ExtractFeatures:input_type -> captioner.engine.v1.ExtractFeaturesRequest
-	11, // 17: captioner.engine.v1.Engine.Train:input_type -> captioner.engine.v1.TrainInput
-	14, // 18: captioner.engine.v1.Engine.ImportModel:input_type -> captioner.engine.v1.ImportModelRequest
-	1,  // 19: captioner.engine.v1.Engine.Info:output_type -> captioner.engine.v1.InfoReply
-	4,  // 20: captioner.engine.v1.Engine.Caption:output_type -> captioner.engine.v1.CaptionReply
-	8,  // 21: captioner.engine.v1.Engine.ExtractFeatures:output_type -> captioner.engine.v1.ExtractFeaturesEvent
-	16, // 22: captioner.engine.v1.Engine.Train:output_type -> captioner.engine.v1.TrainOutput
-	15, // 23: captioner.engine.v1.Engine.ImportModel:output_type -> captioner.engine.v1.ImportModelReply
-	19, // [19:24] is the sub-list for method output_type
-	14, // [14:19] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	18, // 9: captioner.engine.v1.TrainOutput.step:type_name -> captioner.engine.v1.TrainStep
+	19, // 10: captioner.engine.v1.TrainOutput.epoch:type_name -> captioner.engine.v1.TrainEpoch
+	21, // 11: captioner.engine.v1.TrainOutput.checkpoint:type_name -> captioner.engine.v1.CheckpointSaved
+	17, // 12: captioner.engine.v1.TrainOutput.phase:type_name -> captioner.engine.v1.TrainPhase
+	20, // 13: captioner.engine.v1.TrainEpoch.samples:type_name -> captioner.engine.v1.TrainSample
+	23, // 14: captioner.engine.v1.ErrorDetail.problems:type_name -> captioner.engine.v1.Problem
+	0,  // 15: captioner.engine.v1.Engine.Info:input_type -> captioner.engine.v1.InfoRequest
+	2,  // 16: captioner.engine.v1.Engine.Caption:input_type -> captioner.engine.v1.CaptionRequest
+	7,  // 17: captioner.engine.v1.Engine.ExtractFeatures:input_type -> captioner.engine.v1.ExtractFeaturesRequest
+	11, // 18: captioner.engine.v1.Engine.Train:input_type -> captioner.engine.v1.TrainInput
+	14, // 19: captioner.engine.v1.Engine.ImportModel:input_type -> captioner.engine.v1.ImportModelRequest
+	1,  // 20: captioner.engine.v1.Engine.Info:output_type -> captioner.engine.v1.InfoReply
+	4,  // 21: captioner.engine.v1.Engine.Caption:output_type -> captioner.engine.v1.CaptionReply
+	8,  // 22: captioner.engine.v1.Engine.ExtractFeatures:output_type -> captioner.engine.v1.ExtractFeaturesEvent
+	16, // 23: captioner.engine.v1.Engine.Train:output_type -> captioner.engine.v1.TrainOutput
+	15, // 24: captioner.engine.v1.Engine.ImportModel:output_type -> captioner.engine.v1.ImportModelReply
+	20, // [20:25] is the sub-list for method output_type
+	15, // [15:20] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_engine_proto_init() }
@@ -1889,6 +1964,7 @@ func file_engine_proto_init() {
 		(*TrainOutput_Epoch)(nil),
 		(*TrainOutput_Checkpoint)(nil),
 		(*TrainOutput_ResultJson)(nil),
+		(*TrainOutput_Phase)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1896,7 +1972,7 @@ func file_engine_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_engine_proto_rawDesc), len(file_engine_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

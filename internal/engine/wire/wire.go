@@ -13,7 +13,7 @@ import (
 )
 
 // Protocol is the number of the contract. Raise it with every change to it.
-const Protocol = 3
+const Protocol = 4
 
 // MaxMessageBytes bounds a message either way: a batch of large pictures. gRPC's
 // own default for received messages is 4 MiB.
@@ -183,6 +183,8 @@ func FromTrainEvent(e captioner.TrainEvent) *pb.TrainOutput {
 		return &pb.TrainOutput{Output: &pb.TrainOutput_Checkpoint{Checkpoint: &pb.CheckpointSaved{
 			Path: e.Checkpoint.Path, Step: int64(e.Checkpoint.Step),
 		}}}
+	case e.Phase != nil:
+		return &pb.TrainOutput{Output: &pb.TrainOutput_Phase{Phase: &pb.TrainPhase{Name: e.Phase.Name, Done: int64(e.Phase.Done)}}}
 	}
 	return &pb.TrainOutput{}
 }
@@ -211,6 +213,8 @@ func ToTrainEvent(m *pb.TrainOutput) (e captioner.TrainEvent, ok bool) {
 		}
 	case *pb.TrainOutput_Checkpoint:
 		e.Checkpoint = &captioner.CheckpointSaved{Path: output.Checkpoint.GetPath(), Step: int(output.Checkpoint.GetStep())}
+	case *pb.TrainOutput_Phase:
+		e.Phase = &captioner.TrainPhase{Name: output.Phase.GetName(), Done: int(output.Phase.GetDone())}
 	default:
 		return e, false
 	}

@@ -80,6 +80,7 @@ func TestTrainRoundTrip(t *testing.T) {
 		{Epoch: &captioner.TrainEpoch{Epoch: 1, Step: 2, TrainLoss: 3, ValidationLoss: 4, Best: true,
 			Samples: []captioner.TrainSample{{Image: "ä.png", Caption: "a dog", Reference: "the dog"}}}},
 		{Checkpoint: &captioner.CheckpointSaved{Path: "/w/c", Step: 9}},
+		{Phase: &captioner.TrainPhase{Name: captioner.PhaseValidation, Done: 10}},
 	}
 	for _, event := range events {
 		got, ok := wire.ToTrainEvent(wire.FromTrainEvent(event))

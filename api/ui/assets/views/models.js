@@ -1,7 +1,7 @@
 // Versions, what is live, and the log of what was.
 
 import { announce, fill, h, show, text } from "../dom.js";
-import { get, path, poll, post, sentence } from "../api.js";
+import { get, keys, path, poll, post, sentence } from "../api.js";
 import { moment, score, short, words } from "../format.js";
 import { ask, badge, card, empty, facts, failure, heading, loading, runLink, table, versionLink, when } from "../parts.js";
 
@@ -116,18 +116,20 @@ function history(signal) {
 
 // promote asks for a reason and makes a version live.
 export function promote(version, signal, done) {
+  const key = keys();
   ask({
     title: `Promote ${short(version)}?`, confirm: "Promote", reason: true, working: "Waiting for the servers…",
     detail: "It captions every request from then on. The version that is live now stays, and you can roll back to it.",
-    act: async (reason) => done(outcome((await post(`/models/${path(version)}/promote`, { reason }, { signal })).body)),
+    act: async (reason) => done(outcome((await post(`/models/${path(version)}/promote`, { reason }, { signal, headers: key(reason) })).body)),
   });
 }
 
 function rollBack({ target }, signal, done) {
+  const key = keys();
   ask({
     title: "Roll back?", confirm: "Roll back", tone: "danger", reason: true, working: "Waiting for the servers…",
     detail: ["The version that was live before, ", h("span", { class: "code" }, short(target)), ", captions again. Nothing is trained again, and the log keeps both."],
-    act: async (reason) => done(outcome((await post("/models/rollback", { reason }, { signal })).body)),
+    act: async (reason) => done(outcome((await post("/models/rollback", { reason }, { signal, headers: key(reason) })).body)),
   });
 }
 

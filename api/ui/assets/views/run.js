@@ -1,10 +1,10 @@
 // One run: how far it is, how its training goes, and what came of it.
 
 import { announce, fill, h, icon, show, text } from "../dom.js";
-import { get, newKey, path, post, sentence, valueOf } from "../api.js";
+import { get, keys, path, post, sentence, valueOf } from "../api.js";
 import { Curves, chart } from "../chart.js";
 import { between, count, duration, words } from "../format.js";
-import { ask, badge, card, copyable, facts, failure, heading, loading, outcomes, sampleTable, scoreTable, stateBadge, versionLink, when } from "../parts.js";
+import { ask, badge, card, copyable, facts, failure, goesOn, heading, loading, outcomes, sampleTable, scoreTable, stateBadge, versionLink, when } from "../parts.js";
 
 export default function run(main, { params: [id], signal, go }) {
   const address = `/runs/${path(id)}`;
@@ -12,11 +12,12 @@ export default function run(main, { params: [id], signal, go }) {
   const cancel = h("button", { type: "button", class: "button danger", hidden: true, onclick: confirmCancel }, "Cancel");
   const again = h("a", { class: "button", href: `/ui/start?like=${path(id)}`, hidden: true }, "Start again");
   const on = h("button", { type: "button", class: "button", hidden: true, onclick: trainOn }, "Train on");
+  const why = h("p", { class: "notice warn", role: "status", hidden: true });
   const about = h("div");
   const outcome = h("div", {}, loading());
   const stages = stageList();
   const training = trainingView(address, signal);
-  fill(main, heading("Run", on, again, cancel), h("p", { class: "subtitle" }, copyable("run ID", id), state), about, outcome, stages.element, training.element);
+  fill(main, heading("Run", on, again, cancel), h("p", { class: "subtitle" }, copyable("run ID", id), state), why, about, outcome, stages.element, training.element);
   show(stages.element, false);
 
   let current = null;
@@ -34,10 +35,10 @@ export default function run(main, { params: [id], signal, go }) {
 
   function shown(run) {
     current = run;
-    fill(state, stateBadge(run.state));
-    show(cancel, run.state === "running");
-    show(again, run.state !== "running");
-    show(on, run.state !== "running" && Boolean(run.dataset));
+    standing(run);
+    show(cancel, goesOn(run));
+    show(again, !goesOn(run));
+    show(on, !goesOn(run) && Boolean(run.dataset));
     fill(about, facts([
       ["Started", when(run.started_at)],
       ["Took", run.finished_at && duration(between(run.started_at, run.finished_at))],
@@ -49,6 +50,19 @@ export default function run(main, { params: [id], signal, go }) {
     if (run.stages) stages.update(run.stages, run.state);
   }
 
+  // standing shows the run's state and, where it does not get on, why.
+  function standing(run) {
+    fill(state, stateBadge(run.state));
+    text(why, run.note ? sentence(run.note) : "");
+    show(why, Boolean(run.note));
+  }
+
+  function stateArrived(now) {
+    if (now.state !== current.state) announce(`The run is ${now.state}`);
+    current = { ...current, note: undefined, ...now };
+    standing(current);
+  }
+
   // follow listens to the run's events. The browser comes back by itself after a
   // break and goes on where it was; it gives up only when it was refused. A
   // hidden page does not listen: browsers allow few connections to a server.
@@ -58,6 +72,7 @@ export default function run(main, { params: [id], signal, go }) {
     let ended = false;
     const open = () => {
       source = new EventSource(`${address}/events`);
+      source.addEventListener("state", (event) => stateArrived(JSON.parse(event.data)));
       source.addEventListener("stages", (event) => stagesArrived(JSON.parse(event.data)));
       source.addEventListener("metrics", (event) => training.metrics(JSON.parse(event.data)));
       source.addEventListener("sample", (event) => training.samples(JSON.parse(event.data)));
@@ -89,13 +104,13 @@ export default function run(main, { params: [id], signal, go }) {
   function stagesArrived(list) {
     stages.update(list, current.state);
     // The data set and the training become known on the way.
-    if (current.state === "running" && !current.dataset && list.some((s) => s.name === "PrepareData" && s.state === "completed")) {
+    if (goesOn(current) && !current.dataset && list.some((s) => s.name === "PrepareData" && s.state === "completed")) {
       get(address, signal).then(shown, () => {});
     }
   }
 
   function end(run) {
-    const wasRunning = current.state === "running";
+    const wasRunning = goesOn(current);
     shown(run);
     training.connected(true);
     training.ended();
@@ -117,7 +132,7 @@ export default function run(main, { params: [id], signal, go }) {
 
   // trainOn starts a run that goes on from the training of this one.
   function trainOn() {
-    const key = newKey();
+    const key = keys();
     const field = (name, label, mode, about) => h("div", { class: "field" }, h("label", { for: `on-${name}` }, label),
       h("input", { id: `on-${name}`, name, type: "text", inputmode: mode, autocomplete: "off", "aria-describedby": `about-${name}` }),
       h("p", { class: "fine muted", id: `about-${name}` }, about));
@@ -133,7 +148,7 @@ export default function run(main, { params: [id], signal, go }) {
         for (const { name, value } of fields.map((f) => f.querySelector("input"))) {
           if (value.trim()) training[name] = valueOf(value.trim(), "number");
         }
-        const { body } = await post(`/runs?resume=${path(id)}`, { training }, { signal, headers: { "Idempotency-Key": key } });
+        const { body } = await post(`/runs?resume=${path(id)}`, { training }, { signal, headers: key(training) });
         announce("The run has started");
         go(`/ui/runs/${path(body.id)}`);
       },
@@ -144,7 +159,7 @@ export default function run(main, { params: [id], signal, go }) {
 
 // result says how a run ended.
 function result(run) {
-  if (run.state === "running") return null;
+  if (goesOn(run)) return null;
   if (run.state === "cancelled") return h("div", { class: "notice" }, h("p", {}, "The run was cancelled."));
   if (run.state === "failed" || !run.result) {
     return h("div", { class: "notice bad" }, h("p", {}, h("strong", {}, "The run failed. "), run.error && sentence(run.error)),
@@ -205,7 +220,7 @@ function stageList() {
     element,
     update(stages, runState) {
       last = stages;
-      over = runState !== "running";
+      over = !goesOn({ state: runState });
       show(element, true);
       for (const stage of stages) {
         if (!rows.has(stage.name)) rows.set(stage.name, row(stage.name));

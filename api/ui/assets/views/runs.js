@@ -4,7 +4,7 @@
 import { fill, h, show, text } from "../dom.js";
 import { get, poll } from "../api.js";
 import { between, duration, many, score } from "../format.js";
-import { empty, failure, heading, runLink, stateBadge, states, table, tableRow, versionLink, when } from "../parts.js";
+import { empty, failure, goesOn, heading, runLink, stateBadge, states, table, tableRow, versionLink, when } from "../parts.js";
 
 const page = 50;
 const most = 1000; // what the server gives at a time
@@ -80,7 +80,7 @@ export default function runs(main, { signal }) {
 
   // row returns the row of a run, made anew only when the run has changed.
   function row(run) {
-    const content = JSON.stringify([run.state, run.finished_at, run.result?.version, run.state === "running" && Math.floor(Date.now() / 1000), Math.floor(between(run.started_at) / 60)]);
+    const content = JSON.stringify([run.state, run.note, run.finished_at, run.result?.version, goesOn(run) && Math.floor(Date.now() / 1000), Math.floor(between(run.started_at) / 60)]);
     const known = rows.get(run.id);
     if (known?.content === content) return known.element;
     const element = tableRow(columns, run);

@@ -1,7 +1,7 @@
 // Start a run: a form made from the schema of the configuration.
 
 import { announce, fill, h, show, text } from "../dom.js";
-import { get, newKey, path, post, sentence, valueOf } from "../api.js";
+import { get, keys, path, post, sentence, valueOf } from "../api.js";
 import { count, many, words } from "../format.js";
 import { failure, heading, loading, runLink } from "../parts.js";
 
@@ -40,7 +40,7 @@ function form(schema, given, signal, go) {
   const check = h("button", { type: "button", class: "button", onclick: () => send(false) }, "Check");
   const begin = h("button", { type: "submit", class: "button primary" }, "Start");
   const summary = h("span", { class: "fine", role: "status" });
-  let key = newKey(); // the same for the same configuration
+  const key = keys();
   const element = h("form", { class: "config", novalidate: true, onsubmit: (event) => (event.preventDefault(), send(true)), oninput: edited, onchange: edited },
     h("section", { class: "card" }, h("h2", {}, "Your pictures"),
       h("p", { class: "fine muted" }, "Where they are on the machine of this server. Leave both empty to train on the demonstration data set."), first.map((name) => fields.get(name).element)),
@@ -82,7 +82,6 @@ function form(schema, given, signal, go) {
   }
 
   function edited() {
-    key = newKey();
     let changed = 0;
     for (const field of fields.values()) {
       field.element.classList.toggle("changed", field.changed());
@@ -123,7 +122,7 @@ function form(schema, given, signal, go) {
     try {
       await post("/runs?dry_run=1", config, { signal });
       if (starts) {
-        const { body } = await post("/runs", config, { signal, headers: { "Idempotency-Key": key } });
+        const { body } = await post("/runs", config, { signal, headers: key(config) });
         announce("The run has started");
         go(`/ui/runs/${path(body.id)}`);
         return;
