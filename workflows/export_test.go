@@ -11,6 +11,9 @@ import (
 // NoteWaiting is what Describe adds to the stages.
 var NoteWaiting = noteWaiting
 
+// ShardSize is how many of so many pictures a shard holds.
+var ShardSize = shardSize
+
 // Edited are copies of TrainAndDeploy as somebody might change it. The one that
 // is called "versioned" does it as it should be done.
 var Edited = map[string]func(workflow.Context, json.RawMessage) (captioner.RunResult, error){

@@ -46,7 +46,39 @@ func (r *run) prepareData(ctx workflow.Context) error {
 	})
 }
 
-// extractOptions: a shard of the default size takes half a minute, and ten with a
+const (
+	// wantedShards is how many shards a data set is cut into for several workers
+	// to share, if that leaves none smaller than minPixelShard or, of pictures
+	// that a frozen encoder goes through, minFeatureShard. Either takes some ten
+	// seconds: below that a worker does little else than change shards.
+	wantedShards    = 16
+	minPixelShard   = 2000
+	minFeatureShard = 200
+)
+
+// shardSize is how many pictures are extracted at a time, and how many shards
+// the test pictures lie in when they are captioned. Runs that began when all
+// shards were as large as they may be go on so.
+func (r *run) shardSize(ctx workflow.Context, frozen bool) int {
+	most := r.valid.Config.Data.ShardSize
+	if workflow.GetVersion(ctx, "shards for several workers", workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+		return most
+	}
+	return shardSize(r.prepared.Images, most, frozen)
+}
+
+func shardSize(images, most int, frozen bool) int {
+	least := minPixelShard
+	if frozen {
+		least = minFeatureShard
+	}
+	return min(most, max(least, ceil(images, wantedShards)))
+}
+
+// ceil is a/b, rounded up.
+func ceil(a, b int) int { return (a + b - 1) / b }
+
+// extractOptions: a shard takes half a minute or less with pixels, and minutes with a
 // frozen encoder; hours on a slow machine.
 var extractOptions = onEngine(12 * time.Hour)
 
@@ -78,11 +110,11 @@ type shards struct{ blobs, quarantine []captioner.Digest }
 // to the encoder's output.
 func (r *run) extract(ctx workflow.Context, model captioner.ModelConfig, weights captioner.Digest, progress func(done, total int)) (out shards, cached bool, err error) {
 	cfg := r.valid.Config
-	total := (r.prepared.Images + cfg.Data.ShardSize - 1) / cfg.Data.ShardSize
+	size := r.shardSize(ctx, weights != "")
 	var started []future[activities.ExtractFeaturesResult]
-	for shard := range total {
+	for shard := range ceil(r.prepared.Images, size) {
 		started = append(started, start(ctx, extractOptions, act.ExtractFeatures, activities.ExtractFeaturesInput{
-			Dataset: r.prepared.Dataset, Shard: shard, ShardSize: cfg.Data.ShardSize,
+			Dataset: r.prepared.Dataset, Shard: shard, ShardSize: size,
 			ImagesDir: cfg.Data.Images, MaxPixels: cfg.Data.MaxPixels, Model: model, Weights: weights, Threads: cfg.Training.Threads,
 		}))
 	}
