@@ -65,6 +65,24 @@ type RunClient interface {
 	// DryRun checks a configuration on a worker, where the data is. Invalid
 	// with all problems when it cannot work.
 	DryRun(ctx context.Context, cfg captioner.Config) error
+	Scheduler
+}
+
+// Scheduler keeps the schedules of runs. But for the first two, its methods are
+// NotFound for a schedule that there is not.
+type Scheduler interface {
+	// CreateSchedule makes a schedule that captioner.Schedule.Check has nothing
+	// against. Conflict when there is one of that name.
+	CreateSchedule(ctx context.Context, s captioner.Schedule) (captioner.Schedule, error)
+	// Schedules lists all by name, without their configurations.
+	Schedules(ctx context.Context) ([]captioner.Schedule, error)
+	Schedule(ctx context.Context, name string) (captioner.Schedule, error)
+	// PauseSchedule pauses a schedule, or resumes it with paused false.
+	PauseSchedule(ctx context.Context, name string, paused bool) (captioner.Schedule, error)
+	// TriggerSchedule starts a run now and returns it. Conflict while one is under
+	// way.
+	TriggerSchedule(ctx context.Context, name string, force bool) (captioner.Run, error)
+	DeleteSchedule(ctx context.Context, name string) error
 }
 
 // ModelLister reads the registry, as captioner.Store.
@@ -325,6 +343,13 @@ func (s *Server) route() error {
 	r.POST("/predict", handle(s.predict))
 	r.POST("/runs", handle(s.startRun))
 	r.POST("/runs/:id/cancel", handle(s.cancelRun))
+	get("/schedules", handle(s.listSchedules))
+	get("/schedules/:name", handle(s.showSchedule))
+	r.POST("/schedules", handle(s.createSchedule))
+	r.POST("/schedules/:name/pause", handle(s.pauseSchedule))
+	r.POST("/schedules/:name/resume", handle(s.resumeSchedule))
+	r.POST("/schedules/:name/trigger", handle(s.triggerSchedule))
+	r.DELETE("/schedules/:name", handle(s.deleteSchedule))
 	s.engine = r
 	return nil
 }

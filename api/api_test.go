@@ -61,6 +61,10 @@ type fake struct {
 	moves   []captioner.AliasMove
 	// deployed are the calls of Promote and Rollback, as "actor: reason".
 	deployed []string
+
+	schedules []captioner.Schedule
+	// scheduled are the calls that change schedules, as "what name".
+	scheduled []string
 }
 
 func newFake() *fake {
@@ -87,7 +91,8 @@ func newFake() *fake {
 			}},
 			{Version: captioner.DigestOf([]byte("old")), RunID: "train-00", CreatedAt: started, Lineage: lineage},
 		},
-		alias: captioner.Alias{Name: captioner.Production, Version: version, Generation: 2},
+		schedules: []captioner.Schedule{nightly()},
+		alias:     captioner.Alias{Name: captioner.Production, Version: version, Generation: 2},
 		moves: []captioner.AliasMove{
 			{Alias: captioner.Alias{Name: captioner.Production, Version: version, Generation: 2}, Previous: captioner.DigestOf([]byte("old")),
 				Kind: captioner.Promotion, MovedAt: finished, Actor: "train-01", Reason: "better"},

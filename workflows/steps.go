@@ -22,7 +22,7 @@ func (r *run) validateConfig(ctx workflow.Context) error {
 	return r.stage(ctx, activities.StepValidateConfig, func() (bool, error) {
 		var err error
 		r.valid, err = do(ctx, validateOptions, act.ValidateConfig, activities.ValidateConfigInput{
-			Config: r.input, RunID: r.id, Actor: r.actor, Resume: r.resume,
+			Config: r.input, RunID: r.id, Actor: r.actor, Resume: r.asked.Resume,
 		})
 		r.result.Warnings = r.valid.Warnings
 		r.find(activities.StepValidateConfig).Note = strings.Join(r.valid.Warnings, "; ")
@@ -44,6 +44,36 @@ func (r *run) prepareData(ctx workflow.Context) error {
 		}
 		return r.made(out.Provenance, activities.StepPrepareData), err
 	})
+}
+
+// compareData ends a schedule's run before its work if its data is what the
+// schedule's last completed run was trained on, which Temporal hands to the next
+// one with the rest of that run's result.
+func (r *run) compareData(ctx workflow.Context) error {
+	if r.asked.Schedule == "" {
+		return nil
+	}
+	// A pure function.
+	data, err := captioner.DigestJSON([]captioner.Digest{r.prepared.Dataset, r.valid.Weights, r.words.Source}) //workflowcheck:ignore
+	if err != nil {
+		return err
+	}
+	r.result.Trained = &captioner.Trained{Run: r.id, Data: data}
+	var last captioner.RunResult
+	if r.asked.Force || !workflow.HasLastCompletionResult(ctx) {
+		return nil
+	}
+	if err := workflow.GetLastCompletionResult(ctx, &last); err != nil || last.Trained == nil || last.Trained.Data != data {
+		return nil // somebody else's result compares with nothing
+	}
+	r.result.Trained, r.result.Unchanged = last.Trained, true
+	r.note(activities.StepPrepareData, "nothing to do: run "+last.Trained.Run+" was trained on the same data")
+	for i := range r.progress.Stages {
+		if s := &r.progress.Stages[i]; s.State == statePending {
+			s.State = stateSkipped
+		}
+	}
+	return nil
 }
 
 const (
@@ -352,6 +382,8 @@ func (r *run) record(ctx workflow.Context, err error) error {
 	}
 	in := activities.RecordRunInput{RunID: r.id, Config: r.input, Actor: r.actor, State: captioner.RunCompleted, Progress: r.progress}
 	switch {
+	case err == nil && r.result.Unchanged:
+		in.State = captioner.RunUnchanged
 	case err == nil:
 		in.Result = &r.result
 	case temporal.IsCanceledError(err):

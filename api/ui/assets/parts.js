@@ -9,6 +9,7 @@ export const states = {
   completed: ["Completed", "good"],
   failed: ["Failed", "bad"],
   cancelled: ["Cancelled", "quiet"],
+  unchanged: ["Unchanged", "quiet"],
 };
 
 export function badge(label, tone) {
