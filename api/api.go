@@ -65,11 +65,10 @@ type RunClient interface {
 	// DryRun checks a configuration on a worker, where the data is. Invalid
 	// with all problems when it cannot work.
 	DryRun(ctx context.Context, cfg captioner.Config) error
-	Scheduler
 }
 
-// Scheduler keeps the schedules of runs. But for the first two, its methods are
-// NotFound for a schedule that there is not.
+// Scheduler keeps the schedules of runs, as package workflows' Client. But for the
+// first two, its methods are NotFound for a schedule that there is not.
 type Scheduler interface {
 	// CreateSchedule makes a schedule that captioner.Schedule.Check has nothing
 	// against. Conflict when there is one of that name.
@@ -137,6 +136,8 @@ type Options struct {
 	// Runs and Models are nil where one bundle is served without a database.
 	Runs   RunClient
 	Models ModelLister
+	// Schedules is nil where there are none to keep.
+	Schedules Scheduler
 	// Progress and Blobs are required with Runs, whose progress and data they
 	// show.
 	Progress ProgressReader

@@ -227,7 +227,7 @@ func (f *fake) RollbackTarget(context.Context) (captioner.Digest, error) {
 func newServer(t testing.TB, f *fake, change func(*api.Options)) *api.Server {
 	t.Helper()
 	opts := api.Options{
-		Captioner: f, Runs: f, Models: f, Progress: f, Blobs: f, ParseConfig: config.ParseWith, ConfigSchema: []byte(`{"type":"object"}`),
+		Captioner: f, Runs: f, Schedules: f, Models: f, Progress: f, Blobs: f, ParseConfig: config.ParseWith, ConfigSchema: []byte(`{"type":"object"}`),
 		Version: "1.2.3", TracerProvider: sdktrace.NewTracerProvider(),
 		MetricsHandler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
@@ -405,7 +405,7 @@ func form(t testing.TB, fields ...string) string {
 }
 
 // bundleOnly is `captioner serve --bundle`.
-func bundleOnly(o *api.Options) { o.Runs, o.Models = nil, nil }
+func bundleOnly(o *api.Options) { o.Runs, o.Schedules, o.Models = nil, nil, nil }
 
 // logTo gives the server a logger that writes JSON lines to w.
 func logTo(w io.Writer) func(*api.Options) {

@@ -17,14 +17,14 @@ import (
 // is a configuration as POST /runs takes it; what is wrong with either comes back
 // at once.
 func (s *Server) createSchedule(c *gin.Context) error {
-	if s.opts.Runs == nil {
+	if s.opts.Schedules == nil {
 		return errNoRuns
 	}
 	schedule, err := s.readSchedule(c.Request)
 	if err != nil {
 		return err
 	}
-	made, err := s.opts.Runs.CreateSchedule(c.Request.Context(), schedule)
+	made, err := s.opts.Schedules.CreateSchedule(c.Request.Context(), schedule)
 	if err != nil {
 		return err
 	}
@@ -90,10 +90,10 @@ func withoutPlaces(problems []captioner.Problem) []captioner.Problem {
 
 // listSchedules answers GET /schedules.
 func (s *Server) listSchedules(c *gin.Context) error {
-	if s.opts.Runs == nil {
+	if s.opts.Schedules == nil {
 		return errNoRuns
 	}
-	schedules, err := s.opts.Runs.Schedules(c.Request.Context())
+	schedules, err := s.opts.Schedules.Schedules(c.Request.Context())
 	if err != nil {
 		return err
 	}
@@ -103,10 +103,10 @@ func (s *Server) listSchedules(c *gin.Context) error {
 
 // showSchedule answers GET /schedules/{name}.
 func (s *Server) showSchedule(c *gin.Context) error {
-	if s.opts.Runs == nil {
+	if s.opts.Schedules == nil {
 		return errNoRuns
 	}
-	schedule, err := s.opts.Runs.Schedule(c.Request.Context(), c.Param("name"))
+	schedule, err := s.opts.Schedules.Schedule(c.Request.Context(), c.Param("name"))
 	if err != nil {
 		return err
 	}
@@ -120,10 +120,10 @@ func (s *Server) pauseSchedule(c *gin.Context) error { return s.setPaused(c, tru
 func (s *Server) resumeSchedule(c *gin.Context) error { return s.setPaused(c, false) }
 
 func (s *Server) setPaused(c *gin.Context, paused bool) error {
-	if s.opts.Runs == nil {
+	if s.opts.Schedules == nil {
 		return errNoRuns
 	}
-	schedule, err := s.opts.Runs.PauseSchedule(c.Request.Context(), c.Param("name"), paused)
+	schedule, err := s.opts.Schedules.PauseSchedule(c.Request.Context(), c.Param("name"), paused)
 	if err != nil {
 		return err
 	}
@@ -134,14 +134,14 @@ func (s *Server) setPaused(c *gin.Context, paused bool) error {
 // the schedule has started the run. With ?force=1 the run trains whether or not
 // the data has changed.
 func (s *Server) triggerSchedule(c *gin.Context) error {
-	if s.opts.Runs == nil {
+	if s.opts.Schedules == nil {
 		return errNoRuns
 	}
 	force, err := queryBool(c, "force")
 	if err != nil {
 		return err
 	}
-	run, err := s.opts.Runs.TriggerSchedule(c.Request.Context(), c.Param("name"), force)
+	run, err := s.opts.Schedules.TriggerSchedule(c.Request.Context(), c.Param("name"), force)
 	if err != nil {
 		return err
 	}
@@ -150,10 +150,10 @@ func (s *Server) triggerSchedule(c *gin.Context) error {
 
 // deleteSchedule answers DELETE /schedules/{name}.
 func (s *Server) deleteSchedule(c *gin.Context) error {
-	if s.opts.Runs == nil {
+	if s.opts.Schedules == nil {
 		return errNoRuns
 	}
-	if err := s.opts.Runs.DeleteSchedule(c.Request.Context(), c.Param("name")); err != nil {
+	if err := s.opts.Schedules.DeleteSchedule(c.Request.Context(), c.Param("name")); err != nil {
 		return err
 	}
 	c.Status(http.StatusNoContent)
