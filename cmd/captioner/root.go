@@ -50,7 +50,7 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(
 		newUpCommand(g), newDemoCommand(g), newServeCommand(g), newWorkerCommand(g),
 		newTrainCommand(g), newPredictCommand(g), newScoreCommand(g),
-		newRunsCommand(g), newModelsCommand(g), newDeploymentsCommand(g),
+		newRunsCommand(g), newScheduleCommand(g), newModelsCommand(g), newDeploymentsCommand(g),
 		newDataCommand(g), newConfigCommand(g), newMigrateCommand(g), newGCCommand(g), newBackupCommand(g), newRestoreCommand(g),
 		newVersionCommand(g),
 	)

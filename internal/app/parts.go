@@ -249,9 +249,10 @@ func (a *App) startAPI(listener net.Listener) error {
 			return err
 		}
 		opts.Models, opts.Progress, opts.Blobs = a.storage.Store, a.storage.Store, a.storage.Blobs
-		opts.Runs = &workflows.Client{
+		runs := &workflows.Client{
 			Temporal: a.client, Store: a.storage.Store, UIURL: a.TemporalUIURL(), Namespace: a.opts.TemporalNamespace,
 		}
+		opts.Runs, opts.Schedules = runs, runs
 		opts.Deployer = a.storage.Deployer()
 	}
 	server, err := api.New(opts)
