@@ -21,7 +21,7 @@ TENSORFLOW := tf="$$(tools/tensorflow)"; \
 # What the tests of the whole system start.
 BINARIES := temporal="$$(tools/temporal)"; \
 	export CAPTIONER_BINARY="$(CURDIR)/bin/captioner" CAPTIONER_ENGINE="$(CURDIR)/bin/captioner-engine" \
-	CAPTIONER_TEMPORAL="$$temporal";
+	CAPTIONER_TEMPORAL="$$temporal" CAPTIONER_FAILPOINT_BINARIES="$(CURDIR)/bin/failpoints";
 
 # Packages whose tests link TensorFlow, and the others that need no built program.
 TEST_BINARIES := go list -test -f '{{.ImportPath}} {{join .Deps " "}}' ./... | grep '^[^ ]*\.test '
@@ -56,6 +56,11 @@ control: ## Build the control plane, bin/captioner
 engine: ## Build the TensorFlow process, bin/captioner-engine
 	@$(TENSORFLOW) go build -ldflags "-X main.version=$(VERSION)" -o bin/captioner-engine ./cmd/captioner-engine
 
+.PHONY: failpoints
+failpoints: ## Build both programs so that they can be killed at their failpoints, into bin/failpoints
+	@CGO_ENABLED=0 go build -tags failpoints -o bin/failpoints/captioner ./cmd/captioner
+	@$(TENSORFLOW) go build -tags failpoints -o bin/failpoints/captioner-engine ./cmd/captioner-engine
+
 .PHONY: preflight
 preflight:
 	@tools/preflight
@@ -80,7 +85,7 @@ migrate: control ## Bring the database of DATA_DIR to the newest schema
 ##@ Test
 
 .PHONY: test test-short test-engine test-e2e deploy-test race
-test: build ## Run every test: fast ones, those with TensorFlow, end-to-end ones on a real Temporal server, those of deploy/
+test: build failpoints ## Run every test: fast ones, those with TensorFlow, end-to-end ones on a real Temporal server, those of deploy/
 	@$(TENSORFLOW) $(BINARIES) { go test -json -timeout 60m ./... || failed=1; $(DEPLOY_TEST) && [ -z "$${failed:-}" ]; } | $(REPORT)
 
 test-short: ## Run the fast tests: no TensorFlow, no Temporal server
@@ -90,18 +95,27 @@ test-engine: engine ## Run the tests that link TensorFlow
 	@$(TENSORFLOW) export CAPTIONER_ENGINE="$(CURDIR)/bin/captioner-engine"; \
 	go test -json -timeout 30m $$($(ENGINE_PACKAGES)) | $(REPORT)
 
-test-e2e: build ## Run the end-to-end tests
+test-e2e: build failpoints ## Run the end-to-end tests
 	@$(BINARIES) CGO_ENABLED=0 go test -json -count=1 -timeout 60m ./internal/e2e/... | $(REPORT)
 
 deploy-test: control ## Run the tests of what captioner is deployed with
 	@$(BINARIES) $(DEPLOY_TEST) | $(REPORT)
 
 .PHONY: verify
-verify: build ## Run every test and the long ones: the full demonstration, another data set with the defaults
-	@$(TENSORFLOW) $(BINARIES) export CAPTIONER_LONG_TESTS=1; go test -json -tags verify -timeout 120m ./... | $(REPORT)
+BASE ?=
+verify: build failpoints ## Run every test and the long ones: the full demonstration, other data, upgrades from the last tag (or BASE)
+	@old="$$(BASE="$(BASE)" tools/oldbuild)"; export CAPTIONER_OLD="$$old"; \
+	$(TENSORFLOW) $(BINARIES) export CAPTIONER_LONG_TESTS=1; go test -json -tags verify -timeout 120m ./... | $(REPORT)
 
 race: ## Run the fast tests under the race detector
 	@CGO_ENABLED=1 go test -json -race -short -timeout 20m $$($(PURE_PACKAGES)) | go run tools/testreport/main.go
+
+RUNS ?= 200
+MINUTES ?= 240
+.PHONY: torture
+torture: build failpoints ## Kill runs at every failpoint and RUNS times at random, for MINUTES at most; SEED=N repeats a run
+	@$(BINARIES) export CAPTIONER_TORTURE_KILLS=$(RUNS) CAPTIONER_TORTURE_MINUTES=$(MINUTES) CAPTIONER_TORTURE_SEED=$(SEED); \
+	CGO_ENABLED=0 go test -count=1 -v -timeout 0 -run '^(TestTorture|TestNoFailpoints)$$' ./internal/e2e
 
 .PHONY: lint fmt workflowcheck fuzz bench gpu-check cover
 lint: ## Check formatting and lint
@@ -136,7 +150,7 @@ bench: build ## Run the benchmarks of docs/results.md
 gpu-check: ## Compare GPU and processor, and measure the GPU, where there is one
 	@$(TENSORFLOW) tools/gpucheck
 
-cover: build ## Write cover.out and print the coverage of each package
+cover: build failpoints ## Write cover.out and print the coverage of each package
 	@$(TENSORFLOW) $(BINARIES) go test -coverprofile cover.out -timeout 60m ./... | grep -v 'no test files'
 	@go tool cover -func cover.out | tail -1
 

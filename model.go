@@ -93,6 +93,12 @@ type ModelVersion struct {
 	Evaluation Evaluation  `json:"evaluation"`
 	Lineage    Lineage     `json:"lineage"`
 	Training   TrainResult `json:"training"`
+	// PinnedAt is when a person had the version kept for good, RegisteredAt when
+	// a run last made it, DeletedAt when retention deleted its files. The store
+	// sets them.
+	PinnedAt     *time.Time `json:"pinned_at,omitempty"`
+	RegisteredAt time.Time  `json:"-"`
+	DeletedAt    *time.Time `json:"deleted_at,omitempty"`
 }
 
 // Production is the alias of the version that is served.

@@ -10,7 +10,8 @@ import (
 // BlobStore keeps bytes under their SHA-256. What it returns has been
 // verified. internal/blob implements it, internal/blob/blobtest tests it.
 type BlobStore interface {
-	// Put stores what r gives, durably, and returns its digest and size.
+	// Put stores what r gives, durably, and returns its digest and size. Bytes
+	// that are there already count as put now.
 	Put(ctx context.Context, r io.Reader) (Digest, int64, error)
 	// Open returns the blob. Reading it to the end verifies it: the last Read
 	// fails with kind Corrupt, never io.EOF, when the bytes do not match.
@@ -24,6 +25,22 @@ type BlobStore interface {
 	// Delete removes the blob; one that is not there is no error. Only what
 	// nothing refers to any more may be deleted.
 	Delete(ctx context.Context, d Digest) error
+	// DeleteOlder deletes a blob that was last put before that time, and reports
+	// whether it did. A Put at the same moment either comes first, and the blob
+	// stays, or finds it gone and stores it anew.
+	DeleteOlder(ctx context.Context, d Digest, before time.Time) (deleted bool, err error)
+	// List calls visit for each blob, in no order, until it returns an error. One
+	// that is put or deleted meanwhile may be among them or not.
+	List(ctx context.Context, visit func(BlobInfo) error) error
+}
+
+// BlobInfo is what a store tells of a blob without reading it.
+type BlobInfo struct {
+	Digest Digest
+	// Size is in bytes.
+	Size int64
+	// PutAt is when the blob was last put.
+	PutAt time.Time
 }
 
 // BlobOpener is the part of a BlobStore that reads.
@@ -61,7 +78,17 @@ func ReadJSON(ctx context.Context, blobs BlobOpener, d Digest, v any) error {
 // Store keeps the records that are not blobs. internal/store implements it
 // for SQLite, internal/store/storetest tests any implementation. Every method
 // returns Unavailable when the database cannot be reached.
+//
+// Changes made in the context of an [Attempt] fail with Conflict, code
+// "stale_attempt", once a newer attempt at the same work has begun.
 type Store interface {
+	// BeginAttempt makes the attempt that ctx belongs to the one that counts,
+	// unless a newer one has begun: then Conflict. CheckAttempt says so without
+	// changing anything, for what is written elsewhere. Both do nothing in a
+	// context without one.
+	BeginAttempt(ctx context.Context) error
+	CheckAttempt(ctx context.Context) error
+
 	// StepResult returns the output kept under a pure step's key; NotFound
 	// when there is none. PutStepResult keeps the first output of a key and
 	// returns the one that is kept.
@@ -126,6 +153,9 @@ type Store interface {
 	// least four characters; ModelVersions lists the newest first.
 	ModelVersion(ctx context.Context, version string) (ModelVersion, error)
 	ModelVersions(ctx context.Context, limit int) ([]ModelVersion, error)
+	// PinVersion keeps a version's files for good, or leaves them to retention
+	// again. NotFound; Conflict for a version whose files are deleted.
+	PinVersion(ctx context.Context, version Digest, pinned bool) error
 
 	// Alias returns NotFound for a name that was never set. MoveAlias points
 	// it at version if its generation is still the given one (0: never set),
@@ -145,8 +175,45 @@ type Store interface {
 	Replicas(ctx context.Context, since time.Time) ([]Replica, error)
 	ForgetReplica(ctx context.Context, id string) error
 
+	Retention
+
 	Ping(ctx context.Context) error
 	Close() error
+}
+
+// Retention is the part of a Store that deletes what nobody needs any more. What
+// takes a time deletes only what is older and what no run has noted as used since.
+type Retention interface {
+	// NoteUse records, before they are read, that a run uses kept results, by
+	// their keys, or blobs: they stay for as long as the run goes on.
+	NoteUse(ctx context.Context, runID string, digests ...string) error
+	// Uses lists what was noted, ForgetUses deletes what a run noted before then.
+	Uses(ctx context.Context) ([]Use, error)
+	ForgetUses(ctx context.Context, runID string, before time.Time) error
+	// StepResults and Checkpoints list them all.
+	StepResults(ctx context.Context) ([]StepResult, error)
+	Checkpoints(ctx context.Context) ([]Checkpoint, error)
+	// ForgetStepResult and ForgetCheckpoint report whether they deleted one.
+	ForgetStepResult(ctx context.Context, key string, before time.Time) (deleted bool, err error)
+	ForgetCheckpoint(ctx context.Context, runKey string, before time.Time) (deleted bool, err error)
+	// RetireVersion marks a version as one whose files are deleted, and reports
+	// whether it did: not one that is pinned, that an alias names, or that was
+	// registered since. Its record stays.
+	RetireVersion(ctx context.Context, version Digest, before time.Time) (retired bool, err error)
+}
+
+// Use says that a run uses a kept result, by its key, or a blob.
+type Use struct {
+	RunID   string
+	Digest  string
+	NotedAt time.Time
+}
+
+// StepResult is the kept output of a pure step.
+type StepResult struct {
+	Key       string
+	Output    []byte
+	CreatedAt time.Time
 }
 
 // Checkpoint is a row that says where training can resume.
@@ -156,6 +223,8 @@ type Checkpoint struct {
 	// Blob is the checkpoint file.
 	Blob Digest
 	Step int
+	// CreatedAt is set by the store.
+	CreatedAt time.Time
 }
 
 // RunRecord is what the database keeps of a run; where it stands now comes

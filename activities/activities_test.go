@@ -7,6 +7,7 @@ import (
 	"errors"
 	"image/color"
 	"image/png"
+	"io/fs"
 	"log/slog"
 	"math"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gofrs/flock"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.temporal.io/sdk/interceptor"
@@ -302,6 +304,95 @@ func TestWorkFoldersAreRemoved(t *testing.T) {
 	}
 }
 
+// TestRemoveAbandoned: a worker that starts removes what killed ones have left,
+// also of steps that nobody tries again, and leaves alone what is in use.
+func TestRemoveAbandoned(t *testing.T) {
+	f := activitiestest.New(t)
+	runs := filepath.Join(f.Activities.DataDir, "runs")
+	left, used := filepath.Join(runs, "0123", "attempt-1"), filepath.Join(runs, "4567", "attempt-1")
+	for _, dir := range []string{left, used} {
+		if err := os.MkdirAll(filepath.Join(dir, "work"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lock := flock.New(filepath.Join(used, ".lock"))
+	if err := lock.Lock(); err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := f.Activities.RemoveAbandoned(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Dir(left)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the folder of a dead attempt: %v, want it gone", err)
+	}
+	if _, err := os.Stat(filepath.Join(used, "work")); err != nil {
+		t.Errorf("the folder of a living attempt: %v", err)
+	}
+}
+
+// TestLateManifest: an attempt that was replaced leaves the files of its successor
+// alone.
+func TestLateManifest(t *testing.T) {
+	f := activitiestest.New(t)
+	begun := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	write := func(started time.Time) (activities.WriteDeploymentManifestResult, error) {
+		f.Activities.Now = func() time.Time { return started }
+		ctx := captioner.WithAttempt(t.Context(), captioner.Attempt{Work: "run/manifest", Started: started})
+		return f.Activities.WriteDeploymentManifest(ctx, activities.WriteDeploymentManifestInput{RunID: "run", Version: captioner.DigestOf(nil)})
+	}
+	second := begun.Add(20 * time.Second)
+	if err := f.Store.BeginAttempt(captioner.WithAttempt(t.Context(), captioner.Attempt{Work: "run/manifest", Started: second})); err != nil {
+		t.Fatal(err)
+	}
+	want, err := write(second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := write(begun); captioner.CodeOf(err) != "stale_attempt" {
+		t.Errorf("a late attempt: %v, want the conflict stale_attempt", err)
+	}
+	data, err := os.ReadFile(filepath.Join(f.Activities.DataDir, "runs", "run", "deployment.json"))
+	if err != nil || captioner.DigestOf(data) != want.Deployment {
+		t.Errorf("deployment.json is not the successor's (%v):\n%s", err, data)
+	}
+}
+
+// cancelling is a trainer whose attempt is cancelled before it is told of what the
+// engine has done.
+type cancelling struct {
+	captioner.Trainer
+	cancel context.CancelFunc
+}
+
+func (c cancelling) Train(ctx context.Context, req captioner.TrainRequest, progress func(captioner.TrainEvent)) (captioner.TrainResult, error) {
+	return c.Trainer.Train(ctx, req, func(e captioner.TrainEvent) {
+		c.cancel()
+		progress(e)
+	})
+}
+
+// TestCancelledTrainingIsRecorded: what comes from the engine after the attempt was
+// cancelled is recorded, or the next attempt would leave a gap in the curves when it
+// goes on from the last checkpoint.
+func TestCancelledTrainingIsRecorded(t *testing.T) {
+	f := activitiestest.New(t)
+	p := prepare(t, f)
+	key, err := activities.TrainKey(p.train())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	f.Activities.Trainer = cancelling{f.Engine, cancel}
+	if _, err := f.Activities.Train(ctx, p.train()); !errors.Is(err, context.Canceled) {
+		t.Fatalf("Train() = %v, want the context's error", err)
+	}
+	latest, err := f.Store.LatestMetrics(t.Context(), key)
+	if err != nil || latest["step"] != 1 {
+		t.Errorf("the curves end with %v (%v), want step 1", latest, err)
+	}
+}
+
 func TestTrainResumes(t *testing.T) {
 	f := activitiestest.New(t)
 	p := prepare(t, f)
@@ -503,6 +594,16 @@ func TestTrainErrors(t *testing.T) {
 				t.Errorf("type %q, final %v; want %q, %v", failure.Type(), failure.NonRetryable(), test.kind, test.final)
 			}
 		})
+	}
+}
+
+// TestRetryDelay: what a step says is tried again less and less often.
+func TestRetryDelay(t *testing.T) {
+	for failures, want := range map[int32]time.Duration{0: time.Second, 1: time.Second, 2: 2 * time.Second, 5: 16 * time.Second, 6: 30 * time.Second, 1000: 30 * time.Second} {
+		var application *temporal.ApplicationError
+		if err := activities.ToFailure(captioner.Errorf(captioner.Unavailable, "away"), failures); !errors.As(err, &application) || application.NextRetryDelay() != want {
+			t.Errorf("after %d failures the next attempt comes after %v, want %v", failures, application.NextRetryDelay(), want)
+		}
 	}
 }
 

@@ -29,6 +29,9 @@ const (
 	// stoppedRetryDelay is how soon such work is tried again: at once, but for
 	// the time that a worker needs to stop asking for work.
 	stoppedRetryDelay = time.Second
+	// maxRetryDelay is how long after a failure work is tried again in the end;
+	// the first time it is a second, then twice as long each time.
+	maxRetryDelay = 30 * time.Second
 )
 
 // NonRetryable lists the kinds of error, which are the types of the failures in
@@ -65,9 +68,9 @@ func engineFailed(err error) error {
 }
 
 // ToFailure turns an error into Temporal's form: the kind becomes the type,
-// message and problems the details. attempt counts from 1 and decides whether
-// an Internal error is tried again.
-func ToFailure(err error, attempt int32) error {
+// message and problems the details. failures counts those at the step, this one
+// included, and decides whether and when it is tried again.
+func ToFailure(err error, failures int32) error {
 	f := Failure{Kind: captioner.KindOf(err), Code: captioner.CodeOf(err), Problems: captioner.ProblemsOf(err)}
 	var e *captioner.Error
 	if errors.As(err, &e) {
@@ -79,10 +82,13 @@ func ToFailure(err error, attempt int32) error {
 	}
 	options := temporal.ApplicationErrorOptions{
 		NonRetryable: slices.Contains(NonRetryable, string(f.Kind)) ||
-			f.Kind == captioner.Internal && attempt >= maxInternalAttempts ||
-			f.Code == codeEngineFailed && attempt >= maxEngineAttempts ||
+			f.Kind == captioner.Internal && failures >= maxInternalAttempts ||
+			f.Code == codeEngineFailed && failures >= maxEngineAttempts ||
 			errors.As(err, &final{}),
 		Details: []any{f},
+		// What a step says takes longer to pass than the death of a worker, which
+		// the workflow's retry policy is for.
+		NextRetryDelay: min(time.Second<<min(max(failures-1, 0), 10), maxRetryDelay),
 	}
 	if f.Code == codeStopped {
 		options.NextRetryDelay = stoppedRetryDelay

@@ -56,6 +56,9 @@ func (s step[Out, P]) run(ctx context.Context, a *Activities) (Out, error) {
 			return none, err
 		}
 	}
+	if err := a.noteUse(ctx, key); err != nil {
+		return none, err
+	}
 	out, found, err := s.lookUp(ctx, a, key)
 	if err != nil || found {
 		return out, err
@@ -111,6 +114,16 @@ func (s step[Out, P]) keep(ctx context.Context, a *Activities, key string, out O
 		return kept, captioner.Wrap(captioner.Corrupt, err, "decode the result of %s", s.Name)
 	}
 	return kept, nil
+}
+
+// noteUse records that this run uses kept results or blobs, which retention then
+// leaves alone. It comes before they are looked for.
+func (a *Activities) noteUse(ctx context.Context, digests ...string) error {
+	id := runID(ctx)
+	if id == "" {
+		return nil
+	}
+	return a.Store.NoteUse(ctx, id, digests...)
 }
 
 // stepKey names a pure step's result by all that it depends on.

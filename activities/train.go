@@ -329,8 +329,11 @@ func (t *training) run(ctx context.Context, request captioner.TrainRequest) (cap
 }
 
 // event handles one event. Its error ends the attempt; a store that is away
-// does not, since training is worth more than a point on a curve.
+// does not, since training is worth more than a point on a curve. An attempt that
+// is being cancelled still records all that has happened: the next one goes on from
+// its last checkpoint, and nobody would ever write the curve that leads there.
 func (t *training) event(ctx context.Context, e captioner.TrainEvent) error {
+	ctx = context.WithoutCancel(ctx)
 	switch {
 	case e.Step != nil:
 		s := e.Step
@@ -393,13 +396,15 @@ func (t *training) metrics(ctx context.Context, step int, values []namedValue) e
 
 // save stores a checkpoint and records it; the one before it is removed.
 func (t *training) save(ctx context.Context, saved captioner.CheckpointSaved) error {
-	// A cancelled training may still leave its last state.
-	ctx = context.WithoutCancel(ctx)
+	if err := t.metrics(ctx, saved.Step, nil); err != nil { // those that could not be written so far
+		return err
+	}
 	blob, err := t.a.putFile(ctx, saved.Path)
 	if err == nil {
 		next := captioner.Checkpoint{RunKey: t.key, Attempt: t.attempt, Blob: blob, Step: saved.Step}
 		if err = t.a.Store.PutCheckpoint(ctx, next); err == nil {
 			t.replace(ctx, next)
+			t.noteRunning(ctx)
 			return nil
 		}
 	}
@@ -408,6 +413,13 @@ func (t *training) save(ctx context.Context, saved captioner.CheckpointSaved) er
 	}
 	logger(ctx).Warn("could not keep a checkpoint; the one before it stands", "step", saved.Step, "error", err)
 	return nil
+}
+
+// noteRunning has retention know that the run goes on, however long it takes.
+func (t *training) noteRunning(ctx context.Context) {
+	if err := t.a.noteUse(ctx, t.key); err != nil {
+		logger(ctx).Warn("could not note that the training goes on", "error", err)
+	}
 }
 
 // replace makes next the latest checkpoint.

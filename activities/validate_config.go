@@ -87,7 +87,9 @@ func (a *Activities) accept(ctx context.Context, in ValidateConfigInput, cfg cap
 	}
 	out := ValidateConfigResult{Config: cfg, Digest: digest, ResultVersions: maps.Clone(resultVersions), Warnings: warnings(cfg)}
 	if cfg.Model.Weights != "" && !in.DryRun {
-		out.Weights, err = a.putFile(ctx, cfg.Model.Weights)
+		if out.Weights, err = a.putFile(ctx, cfg.Model.Weights); err == nil {
+			err = a.noteUse(ctx, string(out.Weights))
+		}
 	}
 	return out, err
 }
@@ -121,10 +123,14 @@ func (a *Activities) validateResumed(ctx context.Context, in ValidateConfigInput
 		return out, err
 	}
 	if record.Progress != nil && record.Progress.RunKey != "" {
+		// Noted twice: the row stays for the key, the blob outlives a newer row.
+		if err := a.noteUse(ctx, record.Progress.RunKey); err != nil {
+			return out, err
+		}
 		checkpoint, err := a.Store.Checkpoint(ctx, record.Progress.RunKey)
 		if err == nil {
 			out.Continues = checkpoint.Blob
-			return out, nil
+			return out, a.noteUse(ctx, string(checkpoint.Blob))
 		}
 		if captioner.KindOf(err) != captioner.NotFound {
 			return out, err

@@ -65,6 +65,37 @@ func makeWorkspace(root, parent string) (string, *flock.Flock, error) {
 	return dir, lock, nil
 }
 
+// RemoveAbandoned removes what attempts that were killed have left below runs/,
+// also those at steps that nobody will try again.
+func (a *Activities) RemoveAbandoned() error {
+	if err := removeAllAbandoned(a.runsDir()); err != nil {
+		return captioner.Wrap(captioner.Unavailable, err, "remove the work folders of processes that have died")
+	}
+	return nil
+}
+
+func removeAllAbandoned(root string) error {
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return err
+	}
+	gate := flock.New(filepath.Join(root, lockFile))
+	if err := gate.Lock(); err != nil {
+		return err
+	}
+	defer gate.Close()
+	left, err := filepath.Glob(filepath.Join(root, "*", "attempt-*"))
+	if err != nil {
+		return err
+	}
+	for _, dir := range left {
+		if err := removeAbandoned(dir); err != nil {
+			return err
+		}
+		_ = os.Remove(filepath.Dir(dir)) // succeeds when nobody works there
+	}
+	return nil
+}
+
 // removeAbandoned removes the folder unless a living process holds its lock.
 func removeAbandoned(dir string) error {
 	lock := flock.New(filepath.Join(dir, lockFile))

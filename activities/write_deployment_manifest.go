@@ -9,6 +9,7 @@ import (
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/deploy"
+	"github.com/captioner/captioner/internal/failpoint"
 	"github.com/captioner/captioner/internal/tracking"
 )
 
@@ -86,14 +87,21 @@ func (a *Activities) WriteDeploymentManifest(ctx context.Context, in WriteDeploy
 	if err != nil {
 		return out, captioner.Wrap(captioner.Internal, err, "encode %s", deploymentFile)
 	}
-	out.Deployment, err = a.leaveFile(ctx, in.RunID, deploymentFile, append(content, '\n'))
-	return out, err
+	if out.Deployment, err = a.leaveFile(ctx, in.RunID, deploymentFile, append(content, '\n')); err != nil {
+		return out, err
+	}
+	failpoint.Reached(failpoint.DeploymentWritten)
+	return out, nil
 }
 
 // leaveFile stores a file as a blob and writes it where people look for it.
 func (a *Activities) leaveFile(ctx context.Context, runID, name string, content []byte) (captioner.Digest, error) {
 	digest, _, err := a.Blobs.Put(ctx, bytes.NewReader(content))
 	if err != nil {
+		return "", err
+	}
+	// Another attempt's files, with its own time, may lie there already.
+	if err := a.Store.CheckAttempt(ctx); err != nil {
 		return "", err
 	}
 	return digest, writeFile(filepath.Join(a.runsDir(), tracking.Folder(runID), filepath.FromSlash(name)), content)

@@ -67,10 +67,11 @@ type RunClient interface {
 	DryRun(ctx context.Context, cfg captioner.Config) error
 }
 
-// ModelLister reads the registry, as captioner.Store.
+// ModelLister reads the registry and pins versions in it, as captioner.Store.
 type ModelLister interface {
 	ModelVersions(ctx context.Context, limit int) ([]captioner.ModelVersion, error)
 	ModelVersion(ctx context.Context, version string) (captioner.ModelVersion, error)
+	PinVersion(ctx context.Context, version captioner.Digest, pinned bool) error
 	Alias(ctx context.Context, name string) (captioner.Alias, error)
 	AliasMoves(ctx context.Context, name string, limit int) ([]captioner.AliasMove, error)
 	AliasMoveAt(ctx context.Context, name string, at time.Time) (captioner.AliasMove, error)
@@ -315,6 +316,8 @@ func (s *Server) route() error {
 	get("/models/:version", handle(s.showModel))
 	r.POST("/models/rollback", handle(s.rollBackModel))
 	r.POST("/models/:version/promote", handle(s.promoteModel))
+	r.POST("/models/:version/pin", handle(s.pinModel(true)))
+	r.POST("/models/:version/unpin", handle(s.pinModel(false)))
 	get("/deployments", handle(s.listDeployments))
 	get("/runs", handle(s.listRuns))
 	get("/runs/:id", handle(s.showRun))

@@ -183,6 +183,22 @@ func (f *fake) ModelVersion(_ context.Context, v string) (captioner.ModelVersion
 	return captioner.ModelVersion{}, captioner.Errorf(captioner.NotFound, "there is no version %q", v)
 }
 
+func (f *fake) PinVersion(_ context.Context, v captioner.Digest, pinned bool) error {
+	for i := range f.models {
+		m := &f.models[i]
+		switch {
+		case m.Version != v:
+		case m.DeletedAt != nil:
+			return &captioner.Error{Kind: captioner.Conflict, Code: "version_deleted", Message: "the files of the version were deleted"}
+		case pinned:
+			m.PinnedAt = &m.CreatedAt
+		default:
+			m.PinnedAt = nil
+		}
+	}
+	return f.err
+}
+
 func (f *fake) Alias(context.Context, string) (captioner.Alias, error) {
 	if f.noAlias {
 		return captioner.Alias{}, captioner.Errorf(captioner.NotFound, "no such alias")

@@ -31,9 +31,23 @@ func TestModels(t *testing.T) {
 		{name: "show one of several", path: "/models/0123", prepare: func(f *fake) {
 			f.err = &captioner.Error{Kind: captioner.Invalid, Code: "ambiguous_version", Message: "several model versions begin like this: give more characters"}
 		}},
+		{name: "pin", method: http.MethodPost, path: "/models/0123/pin", check: pinned(true)},
+		{name: "pin unknown", method: http.MethodPost, path: "/models/ffff/pin"},
+		{name: "pin a deleted one", method: http.MethodPost, path: "/models/0123/pin", prepare: func(f *fake) { f.models[0].DeletedAt = &f.models[0].CreatedAt }},
+		{name: "unpin", method: http.MethodPost, path: "/models/0123/unpin", prepare: func(f *fake) { f.models[0].PinnedAt = &f.models[0].CreatedAt }, check: pinned(false)},
+		{name: "bundle pin", method: http.MethodPost, path: "/models/0123/pin", options: bundleOnly},
 		{name: "bundle list", path: "/models", options: bundleOnly},
 		{name: "bundle show", path: "/models/0123", options: bundleOnly},
 	})
+}
+
+// pinned checks what has become of the newest version.
+func pinned(want bool) func(*testing.T, *fake) {
+	return func(t *testing.T, f *fake) {
+		if got := f.models[0].PinnedAt != nil; got != want {
+			t.Errorf("the version is pinned: %v, want %v", got, want)
+		}
+	}
 }
 
 func TestProbes(t *testing.T) {

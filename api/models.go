@@ -65,6 +65,25 @@ func (s *Server) showModel(c *gin.Context) error {
 	return write(c, http.StatusOK, newModel(version, live))
 }
 
+// pinModel answers POST /models/{version}/pin and …/unpin with the version as it
+// is then.
+func (s *Server) pinModel(pinned bool) func(*gin.Context) error {
+	return func(c *gin.Context) error {
+		if s.opts.Models == nil {
+			return errNoRegistry
+		}
+		ctx := c.Request.Context()
+		version, err := s.opts.Models.ModelVersion(ctx, c.Param("version"))
+		if err != nil {
+			return err
+		}
+		if err := s.opts.Models.PinVersion(ctx, version.Version, pinned); err != nil {
+			return err
+		}
+		return s.showModel(c)
+	}
+}
+
 func newModel(v captioner.ModelVersion, live *captioner.Alias) model {
 	v.Evaluation = withArrays(v.Evaluation)
 	return model{ModelVersion: v, Short: v.Version.Short(), Live: live != nil && live.Version == v.Version}

@@ -27,6 +27,9 @@ const (
 	// heartbeat that fails is tried again for this long before the step is
 	// given up: it is the longest outage of the server that a step rides out.
 	heartbeatThrottle = 4 * time.Second
+	// stickyTimeout is how long a run's next decision waits for the worker that
+	// made the last one and remembers the run, before any other worker makes it.
+	stickyTimeout = 2 * time.Second
 	// stopTimeout bounds the wait for steps when the worker stops: long enough
 	// for a training to save its state.
 	stopTimeout = 30 * time.Second
@@ -38,6 +41,9 @@ type Options struct {
 	TaskQueues []string
 	// Devices is how many jobs the engine queue runs at a time; 0 means 1.
 	Devices int
+	// HeartbeatTimeout is how long a step may be silent before it is taken for
+	// dead and tried elsewhere; 0 means workflows.HeartbeatTimeout.
+	HeartbeatTimeout time.Duration
 	// StopTimeout bounds the wait for steps in Stop; 0 means 30 s.
 	StopTimeout time.Duration
 	// Logger tells when work begins and ends; nil means nobody.
@@ -55,6 +61,9 @@ type Worker struct {
 // New returns a worker, which begins to work with Start. A task queue that
 // nobody asks for is Invalid.
 func New(c client.Client, a *activities.Activities, o Options) (*Worker, error) {
+	if o.HeartbeatTimeout != 0 && o.HeartbeatTimeout < time.Second {
+		return nil, captioner.Errorf(captioner.Invalid, "a step cannot be taken for dead after %v: at least a second must pass", o.HeartbeatTimeout)
+	}
 	queues := o.TaskQueues
 	if len(queues) == 0 {
 		queues = []string{workflows.TaskQueue, workflows.EngineTaskQueue}
@@ -65,9 +74,11 @@ func New(c client.Client, a *activities.Activities, o Options) (*Worker, error) 
 	}
 	for _, queue := range queues {
 		options := sdk.Options{
-			MaxHeartbeatThrottleInterval: heartbeatThrottle,
+			// A heartbeat that gets lost is no death: three fit into the timeout.
+			MaxHeartbeatThrottleInterval: min(heartbeatThrottle, cmp.Or(o.HeartbeatTimeout, workflows.HeartbeatTimeout)/3),
+			StickyScheduleToStartTimeout: stickyTimeout,
 			WorkerStopTimeout:            cmp.Or(o.StopTimeout, stopTimeout),
-			Interceptors:                 []interceptor.WorkerInterceptor{&activities.Interceptor{}},
+			Interceptors:                 []interceptor.WorkerInterceptor{&activities.Interceptor{Store: a.Store}},
 			OnFatalError:                 w.fail,
 		}
 		switch queue {
@@ -80,7 +91,7 @@ func New(c client.Client, a *activities.Activities, o Options) (*Worker, error) 
 				queue, workflows.TaskQueue, workflows.EngineTaskQueue)
 		}
 		served := sdk.New(c, queue, options)
-		register(served, queue, a)
+		register(served, queue, a, workflows.Settings{HeartbeatTimeout: o.HeartbeatTimeout})
 		w.workers = append(w.workers, served)
 	}
 	return w, nil
@@ -88,11 +99,11 @@ func New(c client.Client, a *activities.Activities, o Options) (*Worker, error) 
 
 // register names what the queue's worker can do. Which step goes to which queue
 // is decided by the workflow.
-func register(served sdk.Worker, queue string, a *activities.Activities) {
+func register(served sdk.Worker, queue string, a *activities.Activities, s workflows.Settings) {
 	served.RegisterActivity(a)
 	if queue == workflows.TaskQueue {
-		served.RegisterWorkflowWithOptions(workflows.TrainAndDeploy, workflow.RegisterOptions{Name: workflows.TrainAndDeployName})
-		served.RegisterWorkflowWithOptions(workflows.ValidateOnly, workflow.RegisterOptions{Name: workflows.ValidateOnlyName})
+		served.RegisterWorkflowWithOptions(s.TrainAndDeploy, workflow.RegisterOptions{Name: workflows.TrainAndDeployName})
+		served.RegisterWorkflowWithOptions(s.ValidateOnly, workflow.RegisterOptions{Name: workflows.ValidateOnlyName})
 	}
 }
 

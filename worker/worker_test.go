@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"testing"
+	"time"
 
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/log"
@@ -20,6 +21,13 @@ import (
 
 func TestNewUnknownQueue(t *testing.T) {
 	_, err := worker.New(lazyClient(t, "127.0.0.1:1"), &activities.Activities{}, worker.Options{TaskQueues: []string{"captioner", "gpu"}})
+	if captioner.KindOf(err) != captioner.Invalid {
+		t.Errorf("New() = %v, want Invalid", err)
+	}
+}
+
+func TestNewImpatient(t *testing.T) {
+	_, err := worker.New(lazyClient(t, "127.0.0.1:1"), &activities.Activities{}, worker.Options{HeartbeatTimeout: time.Millisecond})
 	if captioner.KindOf(err) != captioner.Invalid {
 		t.Errorf("New() = %v, want Invalid", err)
 	}

@@ -34,6 +34,10 @@ const (
 	queryTimeout = 2 * time.Second
 	// dryRunTimeout bounds the wait for a worker to check a configuration.
 	dryRunTimeout = 30 * time.Second
+	// workflowTaskTimeout is how long a worker may take to decide what comes next,
+	// which takes milliseconds, before another one is asked. Temporal's default is
+	// twice as long.
+	workflowTaskTimeout = 5 * time.Second
 	// pageSize is how many runs are asked for at a time.
 	pageSize = 100
 )
@@ -132,6 +136,7 @@ func (c *Client) start(ctx context.Context, asks any, key string) (captioner.Run
 		ID: id, TaskQueue: TaskQueue,
 		WorkflowIDReusePolicy:                    enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
 		WorkflowExecutionErrorWhenAlreadyStarted: true,
+		WorkflowTaskTimeout:                      workflowTaskTimeout,
 		Memo:                                     notes,
 	}, TrainAndDeployName, json.RawMessage(input))
 	var already *serviceerror.WorkflowExecutionAlreadyStarted

@@ -3,9 +3,11 @@ package workflows_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -28,25 +30,38 @@ import (
 var update = flag.Bool("update", false, "record the histories in testdata anew, see TestRecord")
 
 // TestRecord records the histories that TestReplay replays, on a development
-// server, with -update; without it, it does nothing.
+// server, with -update; without it, it does nothing. `-run TestRecord/retries`
+// records some of them anew: the others are then of an older program, as they
+// should be.
 func TestRecord(t *testing.T) {
 	if !*update {
 		return
 	}
-	old, err := filepath.Glob("testdata/*.json")
+	t.Run("decisions", recordDecisions)
+	t.Run("cancellations", func(t *testing.T) { recordCancellations(t, stages) })
+	t.Run("cancelled exclusion", func(t *testing.T) { recordCancellations(t, []string{"ExcludeImages"}) })
+	t.Run("faults", recordFaults)
+	t.Run("retries", recordRetries)
+	t.Run("failures", recordFailures)
+	t.Run("resumed", recordResumed)
+	t.Run("killed", recordKilled)
+	t.Run("stopped", recordStopped)
+	t.Run("no others", removeOthers)
+}
+
+// removeOthers removes histories that are of no branch.
+func removeOthers(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range old {
-		if err := os.Remove(file); err != nil {
-			t.Fatal(err)
+	for _, file := range files {
+		if !slices.ContainsFunc(branches, func(b branch) bool { return historyFile(b.name) == file }) {
+			if err := os.Remove(file); err != nil {
+				t.Error(err)
+			}
 		}
 	}
-	t.Run("decisions", recordDecisions)
-	t.Run("cancellations", recordCancellations)
-	t.Run("retries", recordRetries)
-	t.Run("killed", recordKilled)
-	t.Run("stopped", recordStopped)
 }
 
 // recorder is a deployment whose runs are kept.
@@ -134,11 +149,14 @@ func recordDecisions(t *testing.T) {
 	r.keep(t, "failed-shard", broken)
 }
 
-// recordCancellations cancels a run in each of its stages.
-func recordCancellations(t *testing.T) {
+// recordCancellations cancels a run in each of those activities.
+func recordCancellations(t *testing.T, activities []string) {
 	r := newRecorder(t)
 	r.work(t)
-	for i, stage := range stages {
+	for i, stage := range activities {
+		if stage == "ExcludeImages" { // which only pictures need that cannot be decoded
+			r.fixture.Engine.Undecodable = []string{"007.png"}
+		}
 		cfg := r.config(uint64(100 + i)) // nothing but the data is found done
 		cfg.Model.ImageSize = 32 + 8*i
 		cfg.Data.Seed = uint64(i)
@@ -157,13 +175,21 @@ func recordCancellations(t *testing.T) {
 	}
 }
 
-// stall holds up one activity until it is cancelled.
+// stall holds up one activity until it is cancelled, or has its next attempt fail.
 type stall struct {
 	interceptor.InterceptorBase
 	reached chan struct{}
 
 	mu   sync.Mutex
 	name string
+	err  error
+}
+
+// failOnce has the next attempt of an activity fail.
+func (s *stall) failOnce(activity string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.name, s.err = activity, err
 }
 
 func (s *stall) at(activity string) {
@@ -186,10 +212,16 @@ type stalled struct {
 
 func (s *stalled) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteActivityInput) (any, error) {
 	s.stall.mu.Lock()
-	here := s.stall.name == activity.GetInfo(ctx).ActivityType.Name
+	here, err := s.stall.name == activity.GetInfo(ctx).ActivityType.Name, s.stall.err
+	if here && err != nil {
+		s.stall.name, s.stall.err = "", nil
+	}
 	s.stall.mu.Unlock()
 	if !here {
 		return s.Next.ExecuteActivity(ctx, in)
+	}
+	if err != nil {
+		return nil, err
 	}
 	s.stall.reached <- struct{}{}
 	ticker := time.NewTicker(time.Second)
@@ -204,7 +236,89 @@ func (s *stalled) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteAc
 	}
 }
 
+// recordRetries has each activity fail once for a reason that passes.
 func recordRetries(t *testing.T) {
+	r := newRecorder(t)
+	r.work(t)
+	for i, name := range retriedActivities {
+		cfg := r.config(uint64(200 + i))
+		cfg.Model.ImageSize = 32 + 8*i
+		r.fixture.Engine.Undecodable = nil
+		if name == "ExcludeImages" {
+			r.fixture.Engine.Undecodable = []string{"007.png"}
+		}
+		r.stall.failOnce(name, errors.New("the machine is away"))
+		r.keep(t, "retry-"+name, cfg)
+	}
+}
+
+// recordFailures has stages fail for good.
+func recordFailures(t *testing.T) {
+	r := newRecorder(t)
+	r.work(t)
+	for i, stage := range failingStages {
+		cfg := r.config(uint64(300 + i))
+		cfg.Model.ImageSize = 32 + 8*i
+		r.stall.failOnce(stage, temporal.NewNonRetryableApplicationError("damaged", string(captioner.Corrupt), nil))
+		r.keep(t, "failed-"+stage, cfg)
+	}
+}
+
+// recordResumed has a run go on from one that has completed, and one from one that
+// has failed.
+func recordResumed(t *testing.T) {
+	r := newRecorder(t)
+	r.work(t)
+	resume := func(name, id, changes string) {
+		t.Helper()
+		cfg, err := r.runs.Continue(t.Context(), id, []byte(changes))
+		if err != nil {
+			t.Fatal(err)
+		}
+		run, err := r.runs.Resume(t.Context(), id, cfg, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.runs.WaitResult(t.Context(), run.ID); err != nil {
+			t.Fatal(err)
+		}
+		r.save(t, run.ID, name)
+	}
+	first, err := r.runs.Start(t.Context(), r.config(1), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.runs.WaitResult(t.Context(), first.ID); err != nil {
+		t.Fatal(err)
+	}
+	resume("resume-completed", first.ID, `{"training":{"steps":40}}`)
+
+	r.fixture.Engine.OnStep = func(_ context.Context, step int) error {
+		if step == 13 {
+			return captioner.Errorf(captioner.Invalid, "the training cannot go on")
+		}
+		return nil
+	}
+	second, err := r.runs.Start(t.Context(), r.config(2), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.runs.WaitResult(t.Context(), second.ID); err == nil {
+		t.Fatal("the training has not failed")
+	}
+	r.fixture.Engine.OnStep = nil
+	resume("resume-failed", second.ID, `{}`)
+
+	vectors := filepath.Join(filepath.Dir(r.fixture.Data.Images), "glove.txt")
+	if err := os.WriteFile(vectors, []byte("red 1 2 3\nblue 4 5 6\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cfg := r.config(3)
+	cfg.Model.EmbeddingDim, cfg.Data.GloVe = 3, vectors
+	r.keep(t, "word-vectors", cfg)
+}
+
+func recordFaults(t *testing.T) {
 	r := newRecorder(t)
 	store := &fault{Store: r.fixture.Store, left: 2, err: captioner.Errorf(captioner.Unavailable, "the database is away")}
 	r.fixture.Activities.Store = store

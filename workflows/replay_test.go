@@ -1,7 +1,6 @@
 package workflows_test
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,7 +13,6 @@ import (
 	sdk "go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
-	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/workflows"
 )
 
@@ -42,26 +40,55 @@ var branches = slices.Concat([]branch{
 	{"invalid", failed, failedActivity("ValidateConfig")},
 	{"failed", failed, failedActivity("Train")},
 	{"failed-shard", failed, failedActivity("ExtractFeatures")},
-}, cancelled())
+	{"resume-completed", completed, resumed},
+	{"resume-failed", completed, resumed},
+	{"word-vectors", completed, result(`"word_vectors":{`)},
+	{"cancel-ExcludeImages", cancelledRun, cancelledActivity("ExcludeImages")},
+}, cancelled(), retried(), failedForGood())
 
 const (
 	completed = enums.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED
 	failed    = enums.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED
+
+	cancelledRun = enums.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED
 )
 
 // cancelled are the branches of runs that were cancelled, one for each stage.
 func cancelled() (list []branch) {
 	for _, stage := range stages {
-		list = append(list, branch{"cancel-" + stage, enums.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED, cancelledActivity(stage)})
+		list = append(list, branch{"cancel-" + stage, cancelledRun, cancelledActivity(stage)})
 	}
 	return list
 }
 
-// stages are the activities that a run can be cancelled in.
-var stages = []string{
-	"ValidateConfig", "PrepareData", "ExtractFeatures", "Train", "CaptionShard", "Evaluate", "RegisterVersion",
-	"DecidePromotion", "WriteDeploymentManifest", "Deploy",
+// retried are the branches of runs of which one activity was tried twice.
+func retried() (list []branch) {
+	for _, name := range retriedActivities {
+		list = append(list, branch{"retry-" + name, completed, attempts(name, 2)})
+	}
+	return list
 }
+
+// failedForGood are the branches of runs that failed for good in one of their stages.
+func failedForGood() (list []branch) {
+	for _, stage := range failingStages {
+		list = append(list, branch{"failed-" + stage, failed, failedActivity(stage)})
+	}
+	return list
+}
+
+var (
+	// retriedActivities are all; for Train there is the branch "retry".
+	retriedActivities = slices.DeleteFunc(slices.Concat(stages, workflows.Beside), func(name string) bool { return name == "Train" })
+	// failingStages are those that the branches "invalid", "failed-shard" and
+	// "failed" are not about.
+	failingStages = []string{
+		"PrepareData", "CaptionShard", "Evaluate", "RegisterVersion", "DecidePromotion", "WriteDeploymentManifest", "Deploy",
+	}
+)
+
+// stages are the activities that a run can be cancelled in.
+var stages = workflows.Stages()
 
 // TestReplay replays recorded histories: a change to the workflow must not
 // change what it did in runs that are under way. `make histories` records them
@@ -87,32 +114,43 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// TestReplayFindsChanges: a workflow that was changed without a version fails,
-// and one that was changed with it does not.
+// TestReplayFindsChanges: every one of the changes that break runs under way shows
+// in at least one history.
 func TestReplayFindsChanges(t *testing.T) {
+	if n := len(workflows.Edited); n < 20 {
+		t.Errorf("%d changes are tried, want at least 20", n)
+	}
 	for name, changed := range workflows.Edited {
 		t.Run(name, func(t *testing.T) {
-			for _, branch := range []string{"promote", "hold", "rescore", "resume-killed", "cancel-Deploy"} {
-				err := replay(branch, changed)
-				if name == "versioned" {
-					if err != nil {
-						t.Errorf("%s: %v, want a change with a version to pass", branch, err)
-					}
+			for _, b := range branches {
+				err := replay(b.name, changed)
+				if err == nil {
 					continue
 				}
-				if err == nil || !strings.Contains(err.Error(), "TMPRL1100") { // Temporal's code for non-determinism
-					t.Errorf("%s: %v, want an error of non-determinism", branch, err)
+				if !strings.Contains(err.Error(), "TMPRL1100") { // Temporal's code for non-determinism
+					t.Errorf("%s: %v, want an error of non-determinism", b.name, err)
 				}
+				return
 			}
-			// A run that ended before the change is as it was.
-			if err := replay("invalid", changed); err != nil {
-				t.Errorf("invalid: %v", err)
-			}
+			t.Errorf("none of %d histories shows the change", len(branches))
 		})
+	}
+	// A run that ended before the change is as it was.
+	if err := replay("invalid", workflows.Edited["scored twice"]); err != nil {
+		t.Errorf("invalid: %v", err)
 	}
 }
 
-func replay(branch string, w func(workflow.Context, json.RawMessage) (captioner.RunResult, error)) error {
+// TestVersionedChange: a change that is made with a version breaks none.
+func TestVersionedChange(t *testing.T) {
+	for _, b := range branches {
+		if err := replay(b.name, workflows.Versioned); err != nil {
+			t.Errorf("%s: %v", b.name, err)
+		}
+	}
+}
+
+func replay(branch string, w workflows.Workflow) error {
 	replayer := sdk.NewWorkflowReplayer()
 	replayer.RegisterWorkflowWithOptions(w, workflow.RegisterOptions{Name: workflows.TrainAndDeployName})
 	return replayer.ReplayWorkflowHistoryFromJSONFile(nil, historyFile(branch))
@@ -156,6 +194,16 @@ func result(text string) func(*historypb.HistoryEvent, *history) bool {
 
 func decided(outcome string) func(*historypb.HistoryEvent, *history) bool {
 	return result(`"outcome":"` + outcome + `"`)
+}
+
+// resumed is the start of a run that goes on from another.
+func resumed(e *historypb.HistoryEvent, _ *history) bool {
+	for _, p := range e.GetWorkflowExecutionStartedEventAttributes().GetInput().GetPayloads() {
+		if strings.Contains(string(p.GetData()), `"resume":"`) {
+			return true
+		}
+	}
+	return false
 }
 
 func scheduledActivity(name string) func(*historypb.HistoryEvent, *history) bool {

@@ -156,7 +156,7 @@ type future[Out any] struct{ workflow.Future }
 
 // start starts an activity.
 func start[In, Out any](ctx workflow.Context, o workflow.ActivityOptions, activity func(context.Context, In) (Out, error), in In) future[Out] {
-	return future[Out]{workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, o), activity, in)}
+	return future[Out]{workflow.ExecuteActivity(withOptions(ctx, o), activity, in)}
 }
 
 // get waits for the result.

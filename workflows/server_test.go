@@ -16,6 +16,7 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
 	"go.temporal.io/sdk/client"
+	"go.uber.org/goleak"
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/activities/activitiestest"
@@ -481,14 +482,16 @@ func TestWorkerKilled(t *testing.T) {
 	}
 }
 
-// TestMain is also the worker process that TestWorkerKilled kills.
+// TestMain is also the worker process that TestWorkerKilled kills. It finds
+// goroutines that the tests leave behind.
 func TestMain(m *testing.M) {
 	if address := os.Getenv("WORKFLOWS_TEST_WORKER"); address != "" {
 		if err := serveUntilKilled(address); err != nil {
 			panic(err)
 		}
 	}
-	os.Exit(m.Run())
+	const testEnvironment = "go.temporal.io/sdk/internal.(*testWorkflowEnvironmentImpl).ExecuteActivity." // leaves the retries of a workflow that has ended
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction(testEnvironment+"func2"), goleak.IgnoreAnyFunction(testEnvironment+"func3"))
 }
 
 func serveUntilKilled(address string) error {

@@ -75,7 +75,7 @@ func TrainAndDeploy(ctx workflow.Context, input json.RawMessage) (captioner.RunR
 
 // ValidateOnly checks a configuration where the data is, and does nothing else.
 func ValidateOnly(ctx workflow.Context, config json.RawMessage) (captioner.Config, error) {
-	ctx = workflow.WithActivityOptions(ctx, validateOptions)
+	ctx = withOptions(ctx, validateOptions)
 	var out activities.ValidateConfigResult
 	in := activities.ValidateConfigInput{Config: config, DryRun: true}
 	err := workflow.ExecuteActivity(ctx, act.ValidateConfig, in).Get(ctx, &out)
@@ -85,23 +85,51 @@ func ValidateOnly(ctx workflow.Context, config json.RawMessage) (captioner.Confi
 // act names the activities; it is never called.
 var act *activities.Activities
 
-// retries tries again for as long as it takes, every 30 s in the end. Which
-// errors are worth it is decided by their kind.
+// retries tries again for as long as it takes. Its intervals are those after the
+// death of a worker, which the step has survived; a failure brings its own, see
+// activities.ToFailure. Which errors are worth it is decided by their kind.
 var retries = &temporal.RetryPolicy{
 	InitialInterval:        time.Second,
 	BackoffCoefficient:     2,
-	MaximumInterval:        30 * time.Second,
+	MaximumInterval:        4 * time.Second,
 	NonRetryableErrorTypes: activities.NonRetryable,
 }
 
 const (
-	// heartbeatTimeout is how long a step may be silent before it is taken for
-	// dead and tried elsewhere. Workers pass a heartbeat on every 4 s, so that
-	// it rides out an outage of 4 s with room to spare.
-	heartbeatTimeout = 15 * time.Second
+	// HeartbeatTimeout is how long a step may be silent by default before it is
+	// taken for dead and tried elsewhere. Workers pass a heartbeat on every 4 s,
+	// so that it rides out an outage of 4 s with room to spare.
+	HeartbeatTimeout = 15 * time.Second
 	// moment bounds steps that only read and write records.
 	moment = time.Minute
 )
+
+// Settings are what a worker decides about the runs that it executes, and not
+// their configuration. The zero value has the defaults.
+type Settings struct {
+	// HeartbeatTimeout is how long a step may be silent; 0 means the constant.
+	HeartbeatTimeout time.Duration
+}
+
+// TrainAndDeploy is the function of that name under these settings.
+func (s Settings) TrainAndDeploy(ctx workflow.Context, input json.RawMessage) (captioner.RunResult, error) {
+	return TrainAndDeploy(workflow.WithValue(ctx, settingsKey{}, s), input)
+}
+
+// ValidateOnly is the function of that name under these settings.
+func (s Settings) ValidateOnly(ctx workflow.Context, config json.RawMessage) (captioner.Config, error) {
+	return ValidateOnly(workflow.WithValue(ctx, settingsKey{}, s), config)
+}
+
+type settingsKey struct{}
+
+// withOptions returns a context for a step with these options and the settings.
+func withOptions(ctx workflow.Context, o workflow.ActivityOptions) workflow.Context {
+	if s, ok := ctx.Value(settingsKey{}).(Settings); ok && s.HeartbeatTimeout > 0 {
+		o.HeartbeatTimeout = s.HeartbeatTimeout
+	}
+	return workflow.WithActivityOptions(ctx, o)
+}
 
 // onControl and onEngine are the options of a step that may take up to limit.
 // A cancelled step is waited for: when the run has ended, so has its work.
@@ -109,7 +137,7 @@ func onControl(limit time.Duration) workflow.ActivityOptions {
 	return workflow.ActivityOptions{
 		TaskQueue:           TaskQueue,
 		StartToCloseTimeout: limit,
-		HeartbeatTimeout:    heartbeatTimeout,
+		HeartbeatTimeout:    HeartbeatTimeout,
 		WaitForCancellation: true,
 		RetryPolicy:         retries,
 	}

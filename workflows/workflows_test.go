@@ -382,6 +382,81 @@ func (s *fault) MoveAlias(ctx context.Context, name string, version captioner.Di
 	return s.Store.MoveAlias(ctx, name, version, generation, actor, reason)
 }
 
+// TestHeartbeatTimeout: a worker decides how long the steps of its runs may be
+// silent.
+func TestHeartbeatTimeout(t *testing.T) {
+	for settings, want := range map[workflows.Settings]time.Duration{
+		{}:                                  workflows.HeartbeatTimeout,
+		{HeartbeatTimeout: 2 * time.Second}: 2 * time.Second,
+	} {
+		f := activitiestest.New(t)
+		h := newHarness(t, f)
+		var mu sync.Mutex
+		got := map[string]time.Duration{}
+		h.SetOnActivityStartedListener(func(info *activity.Info, _ context.Context, _ converter.EncodedValues) {
+			mu.Lock()
+			defer mu.Unlock()
+			got[info.ActivityType.Name] = info.HeartbeatTimeout
+		})
+		input, err := json.Marshal(f.Config())
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.ExecuteWorkflow(settings.TrainAndDeploy, json.RawMessage(input))
+		if err := h.GetWorkflowError(); err != nil {
+			t.Fatal(err)
+		}
+		for name, timeout := range got {
+			if timeout != want {
+				t.Errorf("%+v: %s may be silent for %v, want %v", settings, name, timeout, want)
+			}
+		}
+		if len(got) != 11 {
+			t.Errorf("%+v: %d activities were started, want 11", settings, len(got))
+		}
+	}
+}
+
+// interrupted is a store under which the training is given back again and again
+// before it fails.
+type interrupted struct {
+	captioner.Store
+	errs []error
+}
+
+func (s *interrupted) PutStepResult(ctx context.Context, key, step string, output []byte) ([]byte, error) {
+	if step == activities.StepTrain && len(s.errs) > 0 {
+		err := s.errs[0]
+		s.errs = s.errs[1:]
+		return nil, err
+	}
+	return s.Store.PutStepResult(ctx, key, step, output)
+}
+
+// TestOnlyFailuresCount: attempts that ended with their worker do not use up the
+// tries of a step that then fails in a way that nobody foresaw.
+func TestOnlyFailuresCount(t *testing.T) {
+	stopped := &captioner.Error{Kind: captioner.Unavailable, Code: "stopped", Message: "the worker is stopping"}
+	bug := errors.New("a bug")
+	for _, test := range []struct {
+		name string
+		errs []error
+		want captioner.Kind
+	}{
+		{"two failures after five stops", []error{stopped, stopped, stopped, stopped, stopped, bug, bug}, ""},
+		{"three failures among stops", []error{stopped, bug, stopped, bug, stopped, bug, bug}, captioner.Internal},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := activitiestest.New(t)
+			f.Activities.Store = &interrupted{Store: f.Store, errs: test.errs}
+			_, err := newHarness(t, f).run(t, f.Config())
+			if got := captioner.KindOf(activities.FromFailure(err)); got != test.want {
+				t.Errorf("the run ended with %v, kind %q; want %q", err, got, test.want)
+			}
+		})
+	}
+}
+
 func TestRetry(t *testing.T) {
 	away := captioner.Errorf(captioner.Unavailable, "the database is away")
 	for _, test := range []struct {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -17,9 +18,10 @@ import (
 )
 
 func newModelsCommand(g *global) *cobra.Command {
-	cmd := &cobra.Command{Use: "models", Short: "List, show, verify, export, promote, roll back and import model versions"}
+	cmd := &cobra.Command{Use: "models", Short: "List, show, verify, export, promote, roll back, pin and import model versions"}
 	cmd.AddCommand(newModelsListCommand(g), newModelsShowCommand(g), newModelsVerifyCommand(g), newModelsExportCommand(g),
-		newModelsPromoteCommand(g), newModelsRollbackCommand(g), newModelsImportCommand(g))
+		newModelsPromoteCommand(g), newModelsRollbackCommand(g),
+		newModelsPinCommand(g), newModelsUnpinCommand(g), newModelsImportCommand(g))
 	return cmd
 }
 
@@ -49,22 +51,34 @@ func newModelsListCommand(g *global) *cobra.Command {
 				return printJSON(cmd.OutOrStdout(), map[string]any{"models": versions, "live": live.Version})
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "VERSION\tLIVE\tBLEU-4 GREEDY\tBLEU-4 BEAM\tRUN\tCREATED")
+			fmt.Fprintln(w, "VERSION\tSTATE\tBLEU-4 GREEDY\tBLEU-4 BEAM\tRUN\tCREATED")
 			for _, v := range versions {
-				mark := ""
-				if v.Version == live.Version {
-					mark = "live"
-				}
 				run := v.RunID
 				if v.Lineage.Imported != nil {
 					run = "imported"
 				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", v.Version.Short(), mark,
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", v.Version.Short(), versionState(v, live),
 					bleu4(v, "greedy"), bleu4(v, "beam"), run, v.CreatedAt.Local().Format(time.DateTime))
 			}
 			return w.Flush()
 		},
 	}
+}
+
+// versionState says what is special about a version: "live", "pinned", both, or that
+// its files are deleted.
+func versionState(v captioner.ModelVersion, live captioner.Alias) string {
+	var states []string
+	if v.Version == live.Version {
+		states = append(states, "live")
+	}
+	if v.PinnedAt != nil {
+		states = append(states, "pinned")
+	}
+	if v.DeletedAt != nil {
+		states = append(states, "deleted")
+	}
+	return strings.Join(states, ", ")
 }
 
 // bleu4 returns a version's score in percent, a dash for one without.
@@ -102,6 +116,12 @@ func newModelsShowCommand(g *global) *cobra.Command {
 			}
 			fmt.Fprintf(out, "version   %s\nrun       %s\ncreated   %s\ndata set  %s\nconfig    %s\n",
 				v.Version, v.RunID, v.CreatedAt.Local().Format(time.DateTime), v.Lineage.Dataset, v.Lineage.Config)
+			if v.PinnedAt != nil {
+				fmt.Fprintf(out, "pinned    %s\n", v.PinnedAt.Local().Format(time.DateTime))
+			}
+			if v.DeletedAt != nil {
+				fmt.Fprintf(out, "files     deleted %s\n", v.DeletedAt.Local().Format(time.DateTime))
+			}
 			fmt.Fprintf(out, "training  %d steps, best epoch %d of %d, validation loss %.4f nats per token, %d parameters\n\n",
 				v.Training.Steps, v.Training.BestEpoch, v.Training.Epochs, v.Training.BestValidationLoss, v.Training.Parameters)
 			return printEvaluation(out, v.Evaluation)

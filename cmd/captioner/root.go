@@ -51,7 +51,8 @@ func newRootCommand() *cobra.Command {
 		newUpCommand(g), newDemoCommand(g), newServeCommand(g), newWorkerCommand(g),
 		newTrainCommand(g), newPredictCommand(g), newScoreCommand(g),
 		newRunsCommand(g), newModelsCommand(g), newDeploymentsCommand(g),
-		newDataCommand(g), newConfigCommand(g), newMigrateCommand(g), newReadyCommand(g), newVersionCommand(g),
+		newDataCommand(g), newConfigCommand(g), newMigrateCommand(g), newGCCommand(g), newBackupCommand(g), newRestoreCommand(g),
+		newReadyCommand(g), newVersionCommand(g),
 	)
 	wrapUsageErrors(root)
 	return root

@@ -60,6 +60,7 @@ func newWorkerCommand(g *global) *cobra.Command {
 		},
 	}
 	addEngineFlags(cmd, &o)
+	addWorkerFlags(cmd, &o)
 	addTrackingFlags(cmd, &o)
 	addClusterFlags(cmd, &o)
 	cmd.Flags().StringVar(&o.MetricsListen, "metrics-listen", "", "address to offer /metrics on, such as 127.0.0.1:9100 (default: none)")

@@ -5,12 +5,14 @@ import (
 
 	"github.com/captioner/captioner/internal/app"
 	"github.com/captioner/captioner/internal/tracking/outbox"
+	"github.com/captioner/captioner/workflows"
 )
 
 // addLocalFlags adds the flags of the local mode to a command.
 func addLocalFlags(cmd *cobra.Command, o *app.Options) {
 	addAPIFlags(cmd, o)
 	addEngineFlags(cmd, o)
+	addWorkerFlags(cmd, o)
 	addTrackingFlags(cmd, o)
 	flags := cmd.Flags()
 	flags.StringVar(&o.TemporalBinary, "temporal", "", "path of the Temporal CLI (default: temporal on the PATH, else the one that tools/temporal has built)")
@@ -27,12 +29,18 @@ func addAPIFlags(cmd *cobra.Command, o *app.Options) {
 	flags.StringSliceVar(&o.CORSOrigins, "cors-origin", nil, "origins that browsers may call from (default: none)")
 	flags.Int64Var(&o.MaxUploadBytes, "max-upload-bytes", 10<<20, "largest request body of /predict")
 	flags.IntVar(&o.MaxPixels, "max-pixels", 50_000_000, "largest width times height of a picture")
+	flags.DurationVar(&o.DrainDelay, "drain-delay", 0, "how long to go on serving once /ready says that the server goes away, for load balancers to notice; at most 15s")
 	flags.IntVar(&o.ServeThreads, "serve-threads", 0, "CPU threads of the serving engine (default: all)")
 }
 
 // addEngineFlags adds what every command has that starts an engine.
 func addEngineFlags(cmd *cobra.Command, o *app.Options) {
 	cmd.Flags().StringVar(&o.EngineBinary, "engine", "", "path of captioner-engine (default: beside captioner, then on the PATH)")
+}
+
+// addWorkerFlags adds how a worker executes runs.
+func addWorkerFlags(cmd *cobra.Command, o *app.Options) {
+	cmd.Flags().DurationVar(&o.HeartbeatTimeout, "heartbeat-timeout", workflows.HeartbeatTimeout, "how long a step of a run may be silent before it is taken for dead and tried again")
 }
 
 // addTrackingFlags adds where runs are delivered to.

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/gofrs/flock"
 	"go.temporal.io/sdk/client"
@@ -46,6 +47,9 @@ type Options struct {
 	CORSOrigins    []string
 	MaxUploadBytes int64
 	MaxPixels      int
+	// DrainDelay is how long the API goes on serving once /ready says that it goes
+	// away, for load balancers to notice; at most MaxDrainDelay.
+	DrainDelay time.Duration
 
 	// TemporalAddress, TemporalNamespace and TemporalUIURL name the cluster;
 	// the other fields are those of the local server.
@@ -59,6 +63,9 @@ type Options struct {
 
 	// TaskQueues that a worker serves; empty means all.
 	TaskQueues []string
+	// HeartbeatTimeout is how long a step may be silent before it is taken for
+	// dead; 0 means workflows.HeartbeatTimeout.
+	HeartbeatTimeout time.Duration
 	// MetricsListen is the address of /metrics of a process without API; empty
 	// offers none.
 	MetricsListen string
@@ -84,6 +91,9 @@ type Options struct {
 	Version, Commit, Branch string
 	Logger                  *slog.Logger
 }
+
+// MaxDrainDelay leaves half of the 30 s that a process has to stop.
+const MaxDrainDelay = 15 * time.Second
 
 // DefaultListen is the API's address: that of the variable PORT on all
 // interfaces, as container platforms set it, else port 8000 on the loopback.
@@ -124,6 +134,9 @@ type stopFunc struct {
 func New(o Options) (*App, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.DrainDelay < 0 || o.DrainDelay > MaxDrainDelay {
+		return nil, captioner.Errorf(captioner.Invalid, "--drain-delay must be between 0 and %v, is %v", MaxDrainDelay, o.DrainDelay)
 	}
 	var err error
 	if o.DataDir, err = filepath.Abs(o.DataDir); err != nil {
@@ -201,17 +214,32 @@ func (a *App) Start(ctx context.Context) (err error) {
 	return nil
 }
 
-// Stop ends every part in reverse order. It may be called twice.
+// Stop ends every part in reverse order: first /ready says so and requests are
+// drained, then the worker saves and gives back what it does. It returns when ctx
+// ends, and whatever has not ended by then ends with the process. It may be called
+// twice.
 func (a *App) Stop(ctx context.Context) error {
 	var errs []error
 	for len(a.stops) > 0 {
 		last := a.stops[len(a.stops)-1]
 		a.stops = a.stops[:len(a.stops)-1]
-		if err := last.stop(ctx); err != nil {
+		if err := last.within(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("stop %s: %w", last.name, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// within ends the part, and returns at the latest when ctx ends.
+func (s stopFunc) within(ctx context.Context) error {
+	stopped := make(chan error, 1)
+	go func() { stopped <- s.stop(ctx) }()
+	select {
+	case err := <-stopped:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Failed gives the error of a part that ended by itself.

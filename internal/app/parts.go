@@ -30,6 +30,10 @@ import (
 // jobNiceness lowers the priority of job engines below serving ones.
 const jobNiceness = 10
 
+// drainTimeout bounds the wait for requests in flight when the process stops. It
+// leaves most of the 30 s that a process has for a training to save its state.
+const drainTimeout = 8 * time.Second
+
 // metricsTimeout bounds reading a request for metrics and answering it.
 const metricsTimeout = 10 * time.Second
 
@@ -89,7 +93,10 @@ func (a *App) startWorker(ctx context.Context) error {
 		a.startTracking()
 		a.startOutbox()
 	}
-	w, err := worker.New(a.client, steps, worker.Options{TaskQueues: a.opts.TaskQueues, Logger: a.log})
+	if err := steps.RemoveAbandoned(); err != nil {
+		return err
+	}
+	w, err := worker.New(a.client, steps, worker.Options{TaskQueues: a.opts.TaskQueues, HeartbeatTimeout: a.opts.HeartbeatTimeout, Logger: a.log})
 	if err != nil {
 		return err
 	}
@@ -228,7 +235,7 @@ func (a *App) startAPI(listener net.Listener) error {
 		Version: a.opts.Version, Logger: a.log, CORSOrigins: a.opts.CORSOrigins,
 		MetricsHandler: a.telemetry.Handler(), Observer: a.telemetry.Metrics,
 		TracerProvider: a.telemetry.TracerProvider, Propagator: a.telemetry.Propagator,
-		MaxUploadBytes: a.opts.MaxUploadBytes, MaxPixels: a.opts.MaxPixels,
+		MaxUploadBytes: a.opts.MaxUploadBytes, MaxPixels: a.opts.MaxPixels, DrainDelay: a.opts.DrainDelay,
 	}
 	if a.storage != nil {
 		var err error
@@ -246,7 +253,11 @@ func (a *App) startAPI(listener net.Listener) error {
 		return err
 	}
 	// Requests in flight still need the engine, which stops after the API.
-	a.onStop("API", server.Shutdown)
+	a.onStop("API", func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, a.opts.DrainDelay+drainTimeout)
+		defer cancel()
+		return server.Shutdown(ctx)
+	})
 	go func() {
 		if err := server.Start(listener); err != nil {
 			a.fail(err)

@@ -6,9 +6,11 @@ import (
 	"time"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/backup"
 	"github.com/captioner/captioner/internal/blob"
 	"github.com/captioner/captioner/internal/deployment"
 	"github.com/captioner/captioner/internal/registry"
+	"github.com/captioner/captioner/internal/retention"
 	"github.com/captioner/captioner/internal/store"
 )
 
@@ -25,7 +27,7 @@ type Storage struct {
 	Store captioner.Store
 	Blobs captioner.BlobStore
 
-	dataDir string
+	dataDir, database string
 }
 
 // DatabaseAddress returns the address of the database in a data folder.
@@ -47,7 +49,7 @@ func OpenStorage(ctx context.Context, opts StorageOptions) (*Storage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Storage{Store: records, Blobs: blobs, dataDir: opts.DataDir}, nil
+	return &Storage{Store: records, Blobs: blobs, dataDir: opts.DataDir, database: address}, nil
 }
 
 // ModelCache is the folder of unpacked bundles, one below it for each version.
@@ -65,6 +67,24 @@ func (s *Storage) Deployer() *deployment.Deployer {
 			return registry.VerifyBlobs(ctx, s.Blobs, version)
 		},
 	}
+}
+
+// Retain finds what is not needed any more and, where the options say so, deletes
+// it.
+func (s *Storage) Retain(ctx context.Context, o retention.Options) (retention.Report, error) {
+	target, err := s.Deployer().RollbackTarget(ctx)
+	if err != nil {
+		return retention.Report{}, err
+	}
+	o.DataDir, o.RollbackTarget = s.dataDir, target
+	return retention.Collect(ctx, s.Store, s.Blobs, o)
+}
+
+// Backup copies records, blobs and runs under way to a new folder or tar file.
+func (s *Storage) Backup(ctx context.Context, program, path string) (backup.Manifest, error) {
+	return backup.Write(ctx, backup.Options{
+		DataDir: s.dataDir, Database: s.database, Store: s.Store, Blobs: s.Blobs, Program: program,
+	}, path)
 }
 
 // Close closes the database.

@@ -22,15 +22,18 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/gofrs/flock"
+
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/failpoint"
 )
 
 const (
 	// incoming is the folder, inside the store's, of what is being written.
 	incoming = "incoming"
-	// abandonedAfter is how long nothing was written to a temporary file
-	// before it is taken for a left-over of a process that died.
-	abandonedAfter = 24 * time.Hour
+	// lockFile is held, by those who put a blob together, and alone by who
+	// deletes one for its age.
+	lockFile = ".lock"
 	// copyBuffer is how much is read, hashed and written at a time.
 	copyBuffer = 256 << 10
 )
@@ -59,7 +62,7 @@ func WithFileSystem(files FileSystem) Option {
 }
 
 // NewDisk returns the store in dir, which it makes where it is missing, and
-// removes temporary files that a dead process left there a day ago or earlier.
+// removes temporary files that a dead process has left there.
 func NewDisk(dir string, options ...Option) (*Disk, error) {
 	absolute, err := filepath.Abs(dir)
 	if err != nil {
@@ -77,24 +80,23 @@ func NewDisk(dir string, options ...Option) (*Disk, error) {
 			return nil, classify(err, "open the blob store")
 		}
 	}
-	if err := d.removeAbandoned(time.Now().Add(-abandonedAfter)); err != nil {
+	if err := d.removeAbandoned(); err != nil {
 		return nil, classify(err, "clean the blob store")
 	}
 	return d, nil
 }
 
-// removeAbandoned deletes temporary files last written before then.
-func (d *Disk) removeAbandoned(then time.Time) error {
+// removeAbandoned deletes temporary files that no living process writes.
+func (d *Disk) removeAbandoned() error {
 	entries, err := d.files.ReadDir(filepath.Join(d.dir, incoming))
 	if err != nil {
 		return err
 	}
 	for _, entry := range entries {
-		info, err := entry.Info()
-		if err != nil || info.IsDir() || !info.ModTime().Before(then) {
-			continue // gone already, not ours, or still in use
+		if entry.IsDir() {
+			continue // not ours
 		}
-		err = d.files.Remove(filepath.Join(d.dir, incoming, entry.Name()))
+		err := d.files.RemoveAbandoned(filepath.Join(d.dir, incoming, entry.Name()))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -157,7 +159,12 @@ func (d *Disk) keep(ctx context.Context, temp File, digest captioner.Digest) err
 	if err := d.makeFolder(folder); err != nil {
 		return classify(err, "store a blob")
 	}
-	if _, err := d.Local(ctx, digest); err == nil {
+	lock := flock.New(filepath.Join(d.dir, lockFile))
+	if err := lock.RLock(); err != nil {
+		return classify(err, "store a blob")
+	}
+	defer lock.Close()
+	if err := d.renew(ctx, digest); err == nil {
 		if err := errors.Join(temp.Close(), d.files.Remove(temp.Name()), d.files.SyncDir(folder)); err != nil {
 			return classify(err, "store a blob")
 		}
@@ -168,16 +175,35 @@ func (d *Disk) keep(ctx context.Context, temp File, digest captioner.Digest) err
 	// The order matters: bytes on the disk, then the name, then the folder.
 	for _, step := range []func() error{
 		temp.MakeReadOnly,
-		temp.Sync,
+		func() error { failpoint.Reached(failpoint.BlobWritten); return temp.Sync() },
 		temp.Close,
-		func() error { return d.files.Rename(temp.Name(), path) },
-		func() error { return d.files.SyncDir(folder) },
+		func() error { failpoint.Reached(failpoint.BlobSynced); return d.files.Rename(temp.Name(), path) },
+		func() error { failpoint.Reached(failpoint.BlobRenamed); return d.files.SyncDir(folder) },
 	} {
 		if err := step(); err != nil {
 			return classify(err, "store a blob")
 		}
 	}
 	return nil
+}
+
+// renew makes now the time at which a blob was last put, if it is there and
+// undamaged.
+func (d *Disk) renew(ctx context.Context, digest captioner.Digest) error {
+	path, err := d.Local(ctx, digest)
+	if err != nil {
+		return err
+	}
+	c := d.checkOf(digest)
+	<-c.turn
+	defer func() { c.turn <- struct{}{} }()
+	if err := d.files.Touch(path); err != nil {
+		return err
+	}
+	if c.info != nil { // verified a moment ago, and only its time has changed
+		c.info, err = d.files.Stat(path)
+	}
+	return err
 }
 
 // makeFolder makes a fan-out folder, and has its entry on the disk when it
@@ -244,6 +270,61 @@ func (d *Disk) Delete(ctx context.Context, digest captioner.Digest) error {
 	d.mu.Unlock()
 	if err := d.files.Remove(d.path(digest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return classify(err, "delete blob "+digest.Short())
+	}
+	return nil
+}
+
+// DeleteOlder deletes a blob that was last put before that time, and reports
+// whether it did.
+func (d *Disk) DeleteOlder(ctx context.Context, digest captioner.Digest, before time.Time) (bool, error) {
+	if err := usable(ctx, digest); err != nil {
+		return false, err
+	}
+	lock := flock.New(filepath.Join(d.dir, lockFile))
+	if err := lock.Lock(); err != nil {
+		return false, classify(err, "delete blob "+digest.Short())
+	}
+	defer lock.Close()
+	info, err := d.files.Stat(d.path(digest))
+	switch {
+	case errors.Is(err, fs.ErrNotExist), err == nil && !info.ModTime().Before(before):
+		return false, nil
+	case err != nil:
+		return false, classify(err, "delete blob "+digest.Short())
+	}
+	return true, d.Delete(ctx, digest)
+}
+
+// List calls visit for each blob until it returns an error.
+func (d *Disk) List(ctx context.Context, visit func(captioner.BlobInfo) error) error {
+	folders, err := d.files.ReadDir(d.dir)
+	if err != nil {
+		return classify(err, "list the blobs")
+	}
+	for _, folder := range folders {
+		if !folder.IsDir() || folder.Name() == incoming {
+			continue
+		}
+		entries, err := d.files.ReadDir(filepath.Join(d.dir, folder.Name()))
+		if err != nil {
+			return classify(err, "list the blobs")
+		}
+		for _, entry := range entries {
+			digest := captioner.Digest(entry.Name())
+			info, err := entry.Info()
+			if errors.Is(err, fs.ErrNotExist) || !digest.Valid() {
+				continue // deleted since, or not ours
+			}
+			if err != nil {
+				return classify(err, "list the blobs")
+			}
+			if err := ctx.Err(); err != nil {
+				return fmt.Errorf("list the blobs: %w", err)
+			}
+			if err := visit(captioner.BlobInfo{Digest: digest, Size: info.Size(), PutAt: info.ModTime()}); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

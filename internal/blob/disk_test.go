@@ -34,6 +34,10 @@ func TestDisk(t *testing.T) {
 				must(t, os.Chtimes(path, time.Time{}, time.Now().Add(time.Minute)))
 			},
 			Reopen: func(t *testing.T) captioner.BlobStore { return newDisk(t, dir) },
+			Age: func(t *testing.T, digest captioner.Digest, age time.Duration) {
+				t.Helper()
+				must(t, os.Chtimes(d.path(digest), time.Time{}, time.Now().Add(-age)))
+			},
 		}
 	})
 }
@@ -66,7 +70,7 @@ func TestPutIsDurable(t *testing.T) {
 	}
 	files.log = nil
 	put(t, d, "content")
-	want = []string{"create", "write", "stat", "open x", "close", "close", "remove", "syncdir"}
+	want = []string{"create", "write", "stat", "open x", "close", "touch", "stat", "close", "remove", "syncdir"}
 	if diff := cmp.Diff(want, files.log); diff != "" {
 		t.Errorf("stored again (-want +got):\n%s", diff)
 	}
@@ -143,22 +147,28 @@ func TestReadFails(t *testing.T) {
 	}
 }
 
-// TestAbandonedFilesAreRemoved keeps what another process may be writing.
+// TestAbandonedFilesAreRemoved keeps what somebody is still writing, however long
+// ago that was begun.
 func TestAbandonedFilesAreRemoved(t *testing.T) {
 	dir := t.TempDir()
 	digest := put(t, newDisk(t, dir), "content")
-	for name, age := range map[string]time.Duration{"old.tmp": 25 * time.Hour, "new.tmp": time.Hour} {
-		path := filepath.Join(dir, incoming, name)
-		must(t, os.WriteFile(path, []byte("half"), 0o600))
-		must(t, os.Chtimes(path, time.Time{}, time.Now().Add(-age)))
-	}
-	must(t, os.Chtimes(newDisk(t, dir).path(digest), time.Time{}, time.Now().Add(-100*time.Hour)))
+	must(t, os.WriteFile(filepath.Join(dir, incoming, "left.tmp"), []byte("half"), 0o600))
+	writing, err := osFiles{}.CreateTemp(filepath.Join(dir, incoming))
+	must(t, err)
+	defer writing.Close()
+	must(t, os.Chtimes(writing.Name(), time.Time{}, time.Now().Add(-100*time.Hour)))
+
 	d := newDisk(t, dir)
-	if diff := cmp.Diff([]string{"new.tmp"}, tempFiles(t, dir)); diff != "" {
+	if diff := cmp.Diff([]string{filepath.Base(writing.Name())}, tempFiles(t, dir)); diff != "" {
 		t.Errorf("temporary files (-want +got):\n%s", diff)
 	}
 	if _, err := d.Local(t.Context(), digest); err != nil {
 		t.Error(err)
+	}
+	must(t, writing.Close())
+	newDisk(t, dir)
+	if left := tempFiles(t, dir); len(left) > 0 {
+		t.Errorf("%v are left of nobody", left)
 	}
 }
 
@@ -257,6 +267,13 @@ func (f *faultyFiles) Remove(path string) error {
 		return err
 	}
 	return f.osFiles.Remove(path)
+}
+
+func (f *faultyFiles) Touch(path string) error {
+	if err := f.step("touch"); err != nil {
+		return err
+	}
+	return f.osFiles.Touch(path)
 }
 
 func (f *faultyFiles) SyncDir(dir string) error {

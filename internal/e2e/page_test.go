@@ -328,6 +328,14 @@ func promoteAndRollBack(t *testing.T, b *browser, l *local, first, second captio
 	b.do(chromedp.Navigate(l.api + "/ui/models/" + string(second)))
 	b.awaitText("main", "Lineage")
 	b.look("model")
+	b.clickText("Pin")
+	b.awaitText("main .subtitle", "Pinned")
+	var version captioner.ModelVersion
+	if l.get(t, "/models/"+string(second), &version); version.PinnedAt == nil {
+		t.Error("the version is not pinned")
+	}
+	b.clickText("Unpin")
+	b.await(actionTimeout, `!document.querySelector("main .subtitle").textContent.includes("Pinned")`)
 
 	// Once more goes to the version before that one, never to and fro; there it ends.
 	b.clickText("Models")

@@ -37,9 +37,6 @@ const (
 	// deathDelay is how long a broken connection waits for the end of the
 	// process, to say how it ended.
 	deathDelay = 2 * time.Second
-	// maxSocketPath is the longest path of a Unix socket on Linux, with its
-	// final zero byte.
-	maxSocketPath = 108
 )
 
 // Options say how to start engines.
@@ -85,27 +82,27 @@ type engine struct {
 // launch starts an engine, with a model unless modelDir is empty, and returns
 // once it is ready.
 func launch(ctx context.Context, o Options, modelDir string) (*engine, error) {
-	dir, err := socketDir()
+	dir, err := newSocketDir()
 	if err != nil {
 		return nil, err
 	}
-	socket := filepath.Join(dir, "engine")
+	socket := filepath.Join(dir.path, "engine")
 	conn, err := dial(socket, o.Dial)
 	if err != nil {
-		_ = os.RemoveAll(dir)
+		dir.remove()
 		return nil, captioner.Wrap(captioner.Internal, err, "cannot prepare the connection to the engine")
 	}
 	command := o.command(socket, modelDir)
 	relayed, err := o.relay(&command)
 	if err != nil {
 		_ = conn.Close()
-		_ = os.RemoveAll(dir)
+		dir.remove()
 		return nil, err
 	}
 	process, err := child.Start(ctx, command)
 	if err != nil {
 		_ = conn.Close()
-		_ = os.RemoveAll(dir)
+		dir.remove()
 		<-relayed
 		return nil, err
 	}
@@ -113,7 +110,7 @@ func launch(ctx context.Context, o Options, modelDir string) (*engine, error) {
 	go func() {
 		<-process.Done()
 		_ = conn.Close()
-		_ = os.RemoveAll(dir)
+		dir.remove()
 		<-relayed
 		close(e.gone)
 	}()
@@ -151,26 +148,6 @@ func libraryLevel(line string) slog.Level {
 // libraryError matches TensorFlow's two formats, "E0000 …" and
 // "2024-10-24 12:00:00.000000: E tensorflow/…", and Go's own last words.
 var libraryError = regexp.MustCompile(`^([EF]\d{4} |[-\d]+ [:.\d]+: [EF] |panic: |fatal error: )`)
-
-// socketDir makes a folder that only this user can enter, with a path short
-// enough for a socket in it.
-func socketDir() (string, error) {
-	parents := []string{os.TempDir(), "/tmp"}
-	var failures []error
-	for _, parent := range parents {
-		dir, err := os.MkdirTemp(parent, "captioner-engine-")
-		if err != nil {
-			failures = append(failures, err)
-			continue
-		}
-		if len(dir)+len("/engine")+1 <= maxSocketPath {
-			return dir, nil
-		}
-		_ = os.Remove(dir)
-		failures = append(failures, fmt.Errorf("%s is too long for the path of a socket", parent))
-	}
-	return "", captioner.Wrap(captioner.Unavailable, errors.Join(failures...), "cannot make a folder for the engine's socket: set TMPDIR to a short path that can be written")
-}
 
 // dial prepares the connection. The engine's socket appears some tenths of a
 // second after its start, so attempts follow each other closely.

@@ -237,6 +237,35 @@ func TestOpenModelFails(t *testing.T) {
 	})
 }
 
+// TestAbandonedSockets: the folder of a process that was killed goes, that of one
+// that lives stays.
+func TestAbandonedSockets(t *testing.T) {
+	o, _ := options(t, "")
+	alive, err := engine.OpenModel(t.Context(), o, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := filepath.Join(os.TempDir(), "captioner-engine-left")
+	if err := os.Mkdir(left, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(left, "lock"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	next, err := engine.OpenModel(t.Context(), o, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found, err := filepath.Glob(filepath.Join(os.TempDir(), "captioner-engine-*")); err != nil || len(found) != 2 {
+		t.Errorf("sockets lie in %v (%v), want those of two engines", found, err)
+	}
+	for _, m := range []*engine.Model{alive, next} {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestLongTempDir: where the temporary folder is too deep for a socket, another one serves.
 func TestLongTempDir(t *testing.T) {
 	o, _ := options(t, "")

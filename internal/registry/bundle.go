@@ -18,13 +18,13 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/failpoint"
 )
 
 const (
-	// buildPrefix begins the names of folders that are being built.
+	// buildPrefix begins the names of folders that are being built, and the
+	// digest of the bundle follows; they belong to who holds its lock.
 	buildPrefix = ".build-"
-	// abandonedAfter is when such a folder is a left-over of a dead process.
-	abandonedAfter = 24 * time.Hour
 	// lockPoll is how often a lock held by another process is tried again.
 	lockPoll = 20 * time.Millisecond
 )
@@ -68,6 +68,7 @@ func StoreTree(ctx context.Context, blobs captioner.BlobStore, dir string) (Mani
 	if err != nil {
 		return Manifest{}, "", err
 	}
+	failpoint.Reached(failpoint.BundleHashed)
 	digest, _, err := blobs.Put(ctx, bytes.NewReader(data))
 	if err != nil {
 		return Manifest{}, "", fmt.Errorf("manifest: %w", err)
@@ -107,7 +108,7 @@ func Materialise(ctx context.Context, blobs captioner.BlobStore, digest captione
 	if err := os.MkdirAll(cacheDir, 0o755); err != nil {
 		return "", classify(err, "make the cache folder")
 	}
-	lock := flock.New(filepath.Join(cacheDir, "."+string(digest)+".lock"))
+	lock := lockOf(cacheDir, string(digest))
 	if _, err := lock.TryLockContext(ctx, lockPoll); err != nil {
 		if ctx.Err() != nil {
 			return "", fmt.Errorf("wait for bundle %s: %w", digest.Short(), ctx.Err())
@@ -121,11 +122,11 @@ func Materialise(ctx context.Context, blobs captioner.BlobStore, digest captione
 	if err == nil {
 		return dir, nil
 	}
-	if err := removeAbandoned(cacheDir, time.Now().Add(-abandonedAfter)); err != nil {
+	if err := removeAbandoned(cacheDir, digest); err != nil {
 		return "", classify(err, "clean the cache folder")
 	}
-	temp, err := os.MkdirTemp(cacheDir, buildPrefix)
-	if err != nil {
+	temp := filepath.Join(cacheDir, buildPrefix+string(digest))
+	if err := os.Mkdir(temp, 0o700); err != nil {
 		return "", classify(err, "make a folder for bundle %s", digest.Short())
 	}
 	defer os.RemoveAll(temp)
@@ -198,22 +199,51 @@ func writeNew(root *os.Root, name string, r io.Reader, size int64) error {
 	return nil
 }
 
-// removeAbandoned deletes folders that were begun before then and never finished.
-func removeAbandoned(cacheDir string, then time.Time) error {
+// lockOf returns the lock of who makes the folder of a bundle.
+func lockOf(cacheDir, digest string) *flock.Flock {
+	return flock.New(filepath.Join(cacheDir, "."+digest+".lock"))
+}
+
+// removeAbandoned deletes folders that a dead process has begun and not finished:
+// that of the bundle whose lock is held, and those whose lock nobody holds.
+func removeAbandoned(cacheDir string, held captioner.Digest) error {
 	entries, err := os.ReadDir(cacheDir)
 	if err != nil {
 		return err
 	}
 	for _, entry := range entries {
-		info, err := entry.Info()
-		if err != nil || !strings.HasPrefix(entry.Name(), buildPrefix) || !info.ModTime().Before(then) {
+		digest, found := strings.CutPrefix(entry.Name(), buildPrefix)
+		if !found {
 			continue
+		}
+		if digest != string(held) {
+			lock := lockOf(cacheDir, digest)
+			if free, err := lock.TryLock(); err != nil || !free {
+				continue
+			}
+			defer lock.Close()
 		}
 		if err := os.RemoveAll(filepath.Join(cacheDir, entry.Name())); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// IsUnfinished reports whether the name of a folder in a cache is that of one that
+// Materialise has begun and not finished.
+func IsUnfinished(name string) bool { return strings.HasPrefix(name, buildPrefix) }
+
+// Evict removes the folder of a bundle that Materialise has made, unless somebody
+// makes it again at this moment.
+func Evict(dir string) error {
+	lock := flock.New(filepath.Join(filepath.Dir(dir), "."+filepath.Base(dir)+".lock"))
+	held, err := lock.TryLock()
+	if err != nil || !held {
+		return err
+	}
+	defer lock.Close()
+	return os.RemoveAll(dir)
 }
 
 // listFiles returns the files below root, sorted, without the manifest; and

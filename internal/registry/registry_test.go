@@ -375,16 +375,18 @@ func TestAbandonedBuildsAreRemoved(t *testing.T) {
 	write(t, dir, files)
 	_, digest, err := StoreTree(t.Context(), blobs, dir)
 	must(t, err)
-	for name, age := range map[string]time.Duration{"old": 25 * time.Hour, "new": time.Hour} {
-		path := filepath.Join(cache, buildPrefix+name)
-		must(t, os.Mkdir(path, 0o755))
-		must(t, os.Chtimes(path, time.Time{}, time.Now().Add(-age)))
+	busy, left := string(captioner.DigestOf([]byte("busy"))), string(captioner.DigestOf([]byte("left")))
+	for _, name := range []string{busy, left, string(digest)} {
+		must(t, os.Mkdir(filepath.Join(cache, buildPrefix+name), 0o755))
 	}
+	lock := lockOf(cache, busy)
+	must(t, lock.Lock())
+	defer lock.Close()
 	_, err = Materialise(t.Context(), blobs, digest, cache)
 	must(t, err)
 	got, err := filepath.Glob(filepath.Join(cache, buildPrefix+"*"))
 	must(t, err)
-	if diff := cmp.Diff([]string{filepath.Join(cache, buildPrefix+"new")}, got); diff != "" {
+	if diff := cmp.Diff([]string{filepath.Join(cache, buildPrefix+busy)}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -24,7 +24,8 @@ func (s *Store) Alias(ctx context.Context, name string) (captioner.Alias, error)
 
 // MoveAlias points name at version if its generation is still the given one
 // (0: never set), else Conflict, code "alias_moved"; the log gets its row in
-// the same transaction. NotFound for a version that is not registered.
+// the same transaction. NotFound for a version that is not registered; Conflict,
+// code "version_deleted", for one whose files are deleted.
 func (s *Store) MoveAlias(ctx context.Context, name string, version captioner.Digest, generation int64, actor, reason string) (captioner.Alias, error) {
 	return s.moveAlias(ctx, captioner.Promotion, name, version, generation, actor, reason)
 }
@@ -37,6 +38,9 @@ func (s *Store) RollBackAlias(ctx context.Context, name string, version captione
 func (s *Store) moveAlias(ctx context.Context, kind captioner.MoveKind, name string, version captioner.Digest, generation int64, actor, reason string) (captioner.Alias, error) {
 	moved := captioner.Alias{Name: name, Version: version, Generation: generation + 1}
 	err := s.change(ctx, "move an alias", func(tx *sql.Tx) error {
+		if err := filesThere(ctx, tx, version); err != nil {
+			return err
+		}
 		previous, err := compareAndSet(ctx, tx, moved)
 		if err != nil {
 			return err
@@ -46,9 +50,6 @@ func (s *Store) moveAlias(ctx context.Context, kind captioner.MoveKind, name str
 			name, moved.Generation, string(version), string(previous), string(kind), micros(s.now()), text(actor), text(reason))
 		return err
 	})
-	if isForeignKey(err) {
-		return captioner.Alias{}, versionNotFound()
-	}
 	if err != nil {
 		return captioner.Alias{}, err
 	}

@@ -58,12 +58,8 @@ func sqliteAt(path string) (database, error) {
 // connection in a process, so that its transactions queue in Go and not in
 // SQLite's busy loop; other processes are waited for.
 func openSQLite(path string, connections int, readOnly bool) (*sql.DB, error) {
-	absolute, err := filepath.Abs(path)
-	if err != nil {
-		return nil, captioner.Wrap(captioner.Internal, err, "open the database")
-	}
 	query := url.Values{
-		"_busy_timeout": {strconv.FormatInt(sqliteBusyTimeout.Milliseconds(), 10)},
+		"_busy_timeout": {sqliteBusyMilliseconds},
 		"_foreign_keys": {"1"},
 		"_dqs":          {"0"},
 		"_error_rc":     {"1"},
@@ -75,11 +71,26 @@ func openSQLite(path string, connections int, readOnly bool) (*sql.DB, error) {
 		query.Set("_synchronous", "FULL")
 		query.Set("_txlock", "immediate")
 	}
-	name := url.URL{Scheme: "file", Path: absolute, RawQuery: query.Encode()}
-	db := sql.OpenDB(sqliteConnector{name.String()})
+	name, err := sqliteName(path, query)
+	if err != nil {
+		return nil, err
+	}
+	db := sql.OpenDB(sqliteConnector{name})
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections)
 	return db, nil
+}
+
+var sqliteBusyMilliseconds = strconv.FormatInt(sqliteBusyTimeout.Milliseconds(), 10)
+
+// sqliteName is how the driver calls a file with settings.
+func sqliteName(path string, query url.Values) (string, error) {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return "", captioner.Wrap(captioner.Internal, err, "open the database")
+	}
+	name := url.URL{Scheme: "file", Path: absolute, RawQuery: query.Encode()}
+	return name.String(), nil
 }
 
 // sqliteConnector opens connections to a file, and waits where SQLite does not:

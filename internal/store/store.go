@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/failpoint"
 )
 
 // Option changes how a store is opened.
@@ -127,7 +128,8 @@ func (s *Store) Close() error {
 }
 
 // change runs fn in a transaction that holds the write lock from its start, so
-// that what fn reads stays true until it commits. An error of fn rolls back.
+// that what fn reads stays true until it commits. An error of fn rolls back, and
+// an attempt that a newer one has replaced may change nothing: see attempts.go.
 func (s *Store) change(ctx context.Context, what string, fn func(tx *sql.Tx) error) error {
 	tx, err := s.writer.BeginTx(ctx, nil)
 	if err != nil {
@@ -137,15 +139,20 @@ func (s *Store) change(ctx context.Context, what string, fn func(tx *sql.Tx) err
 		_, err = tx.ExecContext(ctx, s.writeLock)
 	}
 	if err == nil {
+		err = refuseLate(ctx, tx)
+	}
+	if err == nil {
 		err = fn(tx)
 	}
 	if err != nil {
 		_ = tx.Rollback()
 		return classify(ctx, err, what)
 	}
+	failpoint.ReachedBy(failpoint.BeforeCommit, what)
 	if err := tx.Commit(); err != nil {
 		return classify(ctx, err, what)
 	}
+	failpoint.ReachedBy(failpoint.AfterCommit, what)
 	return nil
 }
 

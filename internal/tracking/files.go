@@ -2,6 +2,8 @@ package tracking
 
 import (
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -47,6 +49,23 @@ func Folder(runID string) string {
 		return runID
 	}
 	return "run-" + captioner.DigestOf([]byte(runID)).Short()
+}
+
+// Details are the paths of a run's files but for its summary, which tells a
+// [Tracker] that the others need not be written again. dir is that of all runs.
+func Details(dir, runID string) ([]string, error) {
+	folder := filepath.Join(dir, Folder(runID))
+	entries, err := os.ReadDir(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var paths []string
+	for _, entry := range entries {
+		if entry.Name() != summaryFile {
+			paths = append(paths, filepath.Join(folder, entry.Name()))
+		}
+	}
+	return paths, err
 }
 
 // writeFile replaces a file as a whole: a reader sees the old one or the new.

@@ -15,25 +15,35 @@ func DecodeImage(s *tf.Scope, data tf.Output) tf.Output {
 // is an average over those that it covers (a triangle as wide as the shrinking
 // asks for), which keeps small and thin things visible.
 //
+// Height and width take turns on the outer axis: TensorFlow combines whole rows
+// several times as fast as the pixels within one.
+//
 //	pixels  [height, width, 3] uint8
 //	result  [side, side, 3]    uint8
 func ResizeSquare(s *tf.Scope, pixels tf.Output, side int) tf.Output {
+	rows := resizeOuter(s, pixels, side)                         // [side, width, 3]
+	columns := resizeOuter(s, Transpose(s, rows, 1, 0, 2), side) // [side, side, 3], transposed
+	rounded := tf.Out(s, "ClipByValue", nil, tf.Out(s, "Round", nil, columns), tf.Scalar(s, 0), tf.Scalar(s, 255))
+	return Reshape(s, Transpose(s, Cast(s, rounded, tf.Uint8), 1, 0, 2), side, side, 3)
+}
+
+// resizeOuter stretches a picture along its first axis to the given length.
+//
+//	pixels  [length, n, 3] of any type
+//	result  [to, n, 3]     float32
+func resizeOuter(s *tf.Scope, pixels tf.Output, to int) tf.Output {
 	sizes := Sizes(s, pixels)
 	if len(sizes) != 3 {
 		return tf.Output{}
 	}
-	scale := make([]tf.Output, 2)
-	for i := range scale {
-		size, ok := sizes[i].(tf.Output)
-		if !ok {
-			size = tf.Int(s, int32(sizes[i].(int)))
-		}
-		scale[i] = tf.Out(s, "RealDiv", nil, tf.Scalar(s, float32(side)), Cast(s, size, tf.Float))
+	length, ok := sizes[0].(tf.Output)
+	if !ok {
+		length = tf.Int(s, int32(sizes[0].(int)))
 	}
+	scale := tf.Out(s, "RealDiv", nil, tf.Scalar(s, float32(to)), Cast(s, length, tf.Float))
 	resized := tf.Out(s, "ScaleAndTranslate", tf.Attrs{"kernel_type": "triangle", "antialias": true},
-		ExpandDims(s, pixels, 0), tf.Ints(s, int32(side), int32(side)), Pack(s, scale...), tf.Floats(s, []float32{0, 0}))
-	rounded := tf.Out(s, "ClipByValue", nil, tf.Out(s, "Round", nil, resized), tf.Scalar(s, 0), tf.Scalar(s, 255))
-	return Reshape(s, Cast(s, rounded, tf.Uint8), side, side, 3)
+		Reshape(s, pixels, 1, sizes[0], 1, -1), tf.Ints(s, int32(to), 1), Pack(s, scale, tf.Scalar(s, 1)), tf.Floats(s, []float32{0, 0}))
+	return Reshape(s, resized, to, sizes[1], 3)
 }
 
 // EXIF's orientations 1 to 8: first rows and columns change places where

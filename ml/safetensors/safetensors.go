@@ -15,6 +15,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/captioner/captioner/internal/failpoint"
 )
 
 // Metadata is the key of the text about the tensors in the header.
@@ -92,12 +94,18 @@ func write(path string, tensors map[string]Tensor, metadata map[string]string) (
 	if err := Encode(w, tensors, metadata); err != nil {
 		return err
 	}
-	if err := errors.Join(w.Flush(), file.Sync(), file.Chmod(0o644), file.Close()); err != nil {
+	if err := w.Flush(); err != nil {
 		return err
 	}
+	failpoint.Reached(failpoint.TensorsWritten)
+	if err := errors.Join(file.Sync(), file.Chmod(0o644), file.Close()); err != nil {
+		return err
+	}
+	failpoint.Reached(failpoint.TensorsSynced)
 	if err := os.Rename(file.Name(), path); err != nil {
 		return err
 	}
+	failpoint.Reached(failpoint.TensorsRenamed)
 	return syncDir(filepath.Dir(path))
 }
 

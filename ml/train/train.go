@@ -77,6 +77,9 @@ func (r *run) run(ctx context.Context, stop <-chan struct{}) (captioner.TrainRes
 	if err := r.loop(ctx, stop); err != nil {
 		return captioner.TrainResult{}, err
 	}
+	if err := ctx.Err(); err != nil { // cancelled in the last step
+		return captioner.TrainResult{}, err
+	}
 	_, export := span.Start(ctx, "export")
 	result, err := r.export()
 	span.End(export, err)

@@ -8,12 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"strings"
 	"sync"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/captioner/captioner"
 )
@@ -25,6 +27,8 @@ type Backend struct {
 	Damage func(t *testing.T, d captioner.Digest, damaged []byte)
 	// Reopen returns the same store as a new process finds it.
 	Reopen func(t *testing.T) captioner.BlobStore
+	// Age makes a blob one that was last put that long ago.
+	Age func(t *testing.T, d captioner.Digest, age time.Duration)
 }
 
 // Run runs every test of the contract; open returns an empty store.
@@ -45,6 +49,9 @@ func Run(t *testing.T, open func(t *testing.T) Backend) {
 		{"Repaired", testRepaired},
 		{"Reopened", testReopened},
 		{"Deleted", testDeleted},
+		{"Listed", testListed},
+		{"DeletedForAge", testDeletedForAge},
+		{"PutAgainstDeletion", testPutAgainstDeletion},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) { tt.test(t, open(t)) })
@@ -256,6 +263,79 @@ func testReopened(t *testing.T, b Backend) {
 }
 
 // wantBlob reads a blob in every way.
+func testListed(t *testing.T, b Backend) {
+	want := map[captioner.Digest]int64{}
+	for _, size := range []int{0, 1, 1000} {
+		want[put(t, b, random(size))] = int64(size)
+	}
+	old := put(t, b, random(7))
+	want[old] = 7
+	b.Age(t, old, time.Hour)
+	got := map[captioner.Digest]int64{}
+	err := b.List(t.Context(), func(info captioner.BlobInfo) error {
+		got[info.Digest] = info.Size
+		age := time.Since(info.PutAt)
+		if isOld := age > 30*time.Minute; isOld != (info.Digest == old) {
+			t.Errorf("blob %s was put %v ago", info.Digest.Short(), age)
+		}
+		return nil
+	})
+	if err != nil || !maps.Equal(got, want) {
+		t.Errorf("List gives %v, %v; want %v", got, err, want)
+	}
+	enough := errors.New("enough")
+	if err := b.List(t.Context(), func(captioner.BlobInfo) error { return enough }); !errors.Is(err, enough) {
+		t.Errorf("List gives %v, want the error of its visitor", err)
+	}
+}
+
+func testDeletedForAge(t *testing.T, b Backend) {
+	cutoff := time.Now().Add(-30 * time.Minute)
+	young, old, renewed := put(t, b, random(10)), put(t, b, random(11)), put(t, b, random(12))
+	b.Age(t, old, time.Hour)
+	b.Age(t, renewed, time.Hour)
+	if again := put(t, b, random(12)); again != renewed {
+		t.Fatalf("the same bytes got %s and %s", renewed, again)
+	}
+	for digest, want := range map[captioner.Digest]bool{young: false, old: true, renewed: false, captioner.DigestOf([]byte("none")): false} {
+		deleted, err := b.DeleteOlder(t.Context(), digest, cutoff)
+		if err != nil || deleted != want {
+			t.Errorf("DeleteOlder = %v, %v; want %v", deleted, err, want)
+		}
+	}
+	wantBlob(t, b, young, random(10))
+	wantBlob(t, b, renewed, random(12))
+	if has, err := b.Has(t.Context(), old); has || err != nil {
+		t.Errorf("the old blob: Has = %v, %v", has, err)
+	}
+	_, err := b.DeleteOlder(t.Context(), "no digest", cutoff)
+	wantKind(t, err, captioner.Invalid)
+}
+
+// testPutAgainstDeletion puts an old blob again while it is deleted for its age,
+// many times: once Put has returned the blob is there.
+func testPutAgainstDeletion(t *testing.T, b Backend) {
+	other := b.Reopen(t)
+	content := random(100)
+	for range 50 {
+		digest := put(t, b, content)
+		b.Age(t, digest, time.Hour)
+		var both sync.WaitGroup
+		both.Go(func() {
+			if _, err := other.DeleteOlder(t.Context(), digest, time.Now().Add(-time.Minute)); err != nil {
+				t.Error(err)
+			}
+		})
+		both.Go(func() {
+			if _, _, err := b.Put(t.Context(), bytes.NewReader(content)); err != nil {
+				t.Error(err)
+			}
+		})
+		both.Wait()
+		wantBlob(t, b, digest, content)
+	}
+}
+
 func wantBlob(t *testing.T, s captioner.BlobStore, digest captioner.Digest, want []byte) {
 	t.Helper()
 	if has, err := s.Has(t.Context(), digest); !has || err != nil {

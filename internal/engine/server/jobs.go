@@ -14,6 +14,7 @@ import (
 	"github.com/captioner/captioner"
 	pb "github.com/captioner/captioner/internal/engine/enginepb"
 	"github.com/captioner/captioner/internal/engine/wire"
+	"github.com/captioner/captioner/internal/failpoint"
 )
 
 // progressInterval is the least time between two progress events of an
@@ -50,6 +51,7 @@ func (v service) ExtractFeatures(m *pb.ExtractFeaturesRequest, stream grpc.Serve
 	if err != nil {
 		return wire.Status(err)
 	}
+	failpoint.Reached(failpoint.Extracted)
 	return stream.Send(&pb.ExtractFeaturesEvent{Event: &pb.ExtractFeaturesEvent_Result{Result: wire.FromExtractResult(result)}})
 }
 
@@ -112,6 +114,7 @@ func (v service) Train(stream grpc.BidiStreamingServer[pb.TrainInput, pb.TrainOu
 	if err != nil {
 		return wire.Status(fmt.Errorf("write training result: %w", err))
 	}
+	failpoint.Reached(failpoint.Trained)
 	return stream.Send(&pb.TrainOutput{Output: &pb.TrainOutput_ResultJson{ResultJson: data}})
 }
 

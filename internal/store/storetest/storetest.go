@@ -33,6 +33,7 @@ func Run(t *testing.T, open Open) {
 		{"StepResultRace", testStepResultRace},
 		{"Attempts", testAttempts},
 		{"AttemptRace", testAttemptRace},
+		{"LateWrites", testLateWrites},
 		{"Checkpoints", testCheckpoints},
 		{"Metrics", testMetrics},
 		{"MetricsFenced", testMetricsFenced},
@@ -44,6 +45,10 @@ func Run(t *testing.T, open Open) {
 		{"RunsListed", testRunsListed},
 		{"ModelVersions", testModelVersions},
 		{"ModelVersionPrefix", testModelVersionPrefix},
+		{"Pins", testPins},
+		{"Retired", testRetired},
+		{"Uses", testUses},
+		{"Forgotten", testForgotten},
 		{"Alias", testAlias},
 		{"AliasRace", testAliasRace},
 		{"AliasesApart", testAliasesApart},
@@ -162,6 +167,92 @@ func testAttemptRace(t *testing.T, s captioner.Store) {
 	if len(seen) != claims {
 		t.Errorf("%d claims got %d different numbers", claims, len(seen))
 	}
+}
+
+// testLateWrites has a worker that was taken for dead come back: whatever it
+// still wants to change is refused, and nothing has changed.
+func testLateWrites(t *testing.T, s captioner.Store) {
+	begun := time.Now()
+	attempt := func(work string, started time.Time) context.Context {
+		return captioner.WithAttempt(t.Context(), captioner.Attempt{Work: work, Started: started})
+	}
+	early, late := attempt("deploy", begun), attempt("deploy", begun.Add(time.Nanosecond))
+	must(t, s.PutModelVersion(early, captioner.ModelVersion{Version: digest(1)}))
+	_, _, err := s.PutRun(early, captioner.RunRecord{ID: "run", Config: []byte("{}")})
+	must(t, err)
+	_, err = s.PutStepResult(early, "kept", "Train", []byte("{}"))
+	must(t, err)
+	must(t, s.BeginAttempt(early))
+	must(t, s.BeginAttempt(early)) // told twice
+	must(t, s.CheckAttempt(early))
+	must(t, s.BeginAttempt(late))
+	must(t, s.BeginAttempt(attempt("train", begun)))
+	must(t, s.BeginAttempt(t.Context()))
+
+	changes := map[string]func(ctx context.Context) error{
+		"begin an attempt": s.BeginAttempt,
+		"check an attempt": s.CheckAttempt,
+		"keep a result":    func(ctx context.Context) error { _, err := s.PutStepResult(ctx, "new", "Train", nil); return err },
+		"forget a result":  func(ctx context.Context) error { return s.DeleteStepResult(ctx, "kept") },
+		"claim a training": func(ctx context.Context) error { _, err := s.ClaimAttempt(ctx, "key"); return err },
+		"checkpoint": func(ctx context.Context) error {
+			return s.PutCheckpoint(ctx, captioner.Checkpoint{RunKey: "key", Attempt: 9, Blob: digest(1)})
+		},
+		"metrics": func(ctx context.Context) error {
+			return s.AppendMetrics(ctx, 9, []captioner.Metric{{RunKey: "key", Name: "loss"}})
+		},
+		"samples": func(ctx context.Context) error {
+			return s.PutSamples(ctx, 9, []captioner.Sample{{RunKey: "key", Image: "a.jpg"}})
+		},
+		"record a run": func(ctx context.Context) error {
+			_, _, err := s.PutRun(ctx, captioner.RunRecord{ID: "other", Config: []byte("{}")})
+			return err
+		},
+		"progress of a run": func(ctx context.Context) error { return s.PutProgress(ctx, "run", captioner.Progress{RunKey: "key"}) },
+		"outcome of a run":  func(ctx context.Context) error { return s.FinishRun(ctx, "run", captioner.RunFailed, nil, "late") },
+		"register a version": func(ctx context.Context) error {
+			return s.PutModelVersion(ctx, captioner.ModelVersion{Version: digest(2)})
+		},
+		"move an alias": func(ctx context.Context) error {
+			_, err := s.MoveAlias(ctx, "production", digest(1), 0, "run", "")
+			return err
+		},
+		"roll an alias back": func(ctx context.Context) error {
+			_, err := s.RollBackAlias(ctx, "production", digest(1), 0, "run", "")
+			return err
+		},
+	}
+	for name, change := range changes {
+		if err := change(early); captioner.KindOf(err) != captioner.Conflict || captioner.CodeOf(err) != "stale_attempt" {
+			t.Errorf("%s by an attempt that was replaced: %v, want the conflict stale_attempt", name, err)
+		}
+	}
+	_, err = s.StepResult(t.Context(), "kept")
+	must(t, err)
+	for name, read := range map[string]func() error{
+		"result":     func() error { _, err := s.StepResult(t.Context(), "new"); return err },
+		"checkpoint": func() error { _, err := s.Checkpoint(t.Context(), "key"); return err },
+		"run":        func() error { _, err := s.RunRecord(t.Context(), "other"); return err },
+		"version":    func() error { _, err := s.ModelVersion(t.Context(), string(digest(2))); return err },
+		"alias":      func() error { _, err := s.Alias(t.Context(), "production"); return err },
+	} {
+		if err := read(); captioner.KindOf(err) != captioner.NotFound {
+			t.Errorf("the refused %s is there: %v", name, err)
+		}
+	}
+	run, err := s.RunRecord(t.Context(), "run")
+	must(t, err)
+	if run.State != captioner.RunRunning || run.Progress != nil {
+		t.Errorf("the run's record is %+v, want it as it was", run)
+	}
+
+	// The one that counts, and whoever is no attempt, may.
+	for _, ctx := range []context.Context{late, t.Context(), attempt("train", begun)} {
+		must(t, s.CheckAttempt(ctx))
+		must(t, s.PutProgress(ctx, "run", captioner.Progress{RunKey: "key"}))
+	}
+	_, err = s.MoveAlias(late, "production", digest(1), 0, "run", "")
+	must(t, err)
 }
 
 func testCheckpoints(t *testing.T, s captioner.Store) {
@@ -495,7 +586,7 @@ func testModelVersions(t *testing.T, s captioner.Store) {
 	must(t, s.PutModelVersion(ctx, again))
 
 	want := v
-	want.CreatedAt = storedNow
+	want.CreatedAt, want.RegisteredAt = storedNow, storedNow
 	got, err := s.ModelVersion(ctx, string(digest(1)))
 	must(t, err)
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -538,6 +629,138 @@ func testModelVersionPrefix(t *testing.T, s captioner.Store) {
 		_, err := s.ModelVersion(ctx, name)
 		if captioner.KindOf(err) != want {
 			t.Errorf("%q: kind %q (%v), want %q", name, captioner.KindOf(err), err, want)
+		}
+	}
+}
+
+// before and after are times on either side of what a test writes.
+var before, after = now.Add(-time.Second), now.Add(time.Second)
+
+func testPins(t *testing.T, s captioner.Store) {
+	ctx := t.Context()
+	must(t, s.PutModelVersion(ctx, captioner.ModelVersion{Version: digest(1)}))
+	pinned := func() bool {
+		v, err := s.ModelVersion(ctx, string(digest(1)))
+		must(t, err)
+		if v.PinnedAt != nil && !v.PinnedAt.Equal(storedNow) {
+			t.Errorf("pinned at %v", v.PinnedAt)
+		}
+		return v.PinnedAt != nil
+	}
+	for _, want := range []bool{true, true, false, false, true} {
+		must(t, s.PinVersion(ctx, digest(1), want))
+		if got := pinned(); got != want {
+			t.Errorf("pinned: %v, want %v", got, want)
+		}
+	}
+	if retired, err := s.RetireVersion(ctx, digest(1), after); retired || err != nil {
+		t.Errorf("a pinned version: RetireVersion = %v, %v", retired, err)
+	}
+	wantKind(t, s.PinVersion(ctx, digest(2), true), captioner.NotFound)
+}
+
+func testRetired(t *testing.T, s captioner.Store) {
+	ctx := t.Context()
+	retire := func(n int, cutoff time.Time, want bool) {
+		t.Helper()
+		if got, err := s.RetireVersion(ctx, digest(n), cutoff); got != want || err != nil {
+			t.Errorf("RetireVersion of version %d = %v, %v; want %v", n, got, err, want)
+		}
+	}
+	for n := range 2 {
+		must(t, s.PutModelVersion(ctx, captioner.ModelVersion{Version: digest(n), CreatedAt: before.Add(-time.Hour)}))
+	}
+	alias, err := s.MoveAlias(ctx, captioner.Production, digest(0), 0, "test", "")
+	must(t, err)
+	retire(0, after, false)  // live
+	retire(1, before, false) // registered since
+	retire(1, after, true)
+	retire(1, after, false) // retired already
+	retire(2, after, false) // none
+
+	v, err := s.ModelVersion(ctx, string(digest(1)))
+	if err != nil || v.DeletedAt == nil || !v.DeletedAt.Equal(storedNow) {
+		t.Errorf("the record is %+v, %v", v, err)
+	}
+	_, moveErr := s.MoveAlias(ctx, captioner.Production, digest(1), alias.Generation, "test", "")
+	_, backErr := s.RollBackAlias(ctx, captioner.Production, digest(1), alias.Generation, "test", "")
+	for _, err := range []error{s.PinVersion(ctx, digest(1), true), moveErr, backErr} {
+		if captioner.CodeOf(err) != "version_deleted" || captioner.KindOf(err) != captioner.Conflict {
+			t.Errorf("a version whose files are deleted: %v", err)
+		}
+	}
+	must(t, s.PutModelVersion(ctx, captioner.ModelVersion{Version: digest(1)}))
+	if v, err = s.ModelVersion(ctx, string(digest(1))); err != nil || v.DeletedAt != nil {
+		t.Errorf("made again: %+v, %v", v, err)
+	}
+	_, err = s.MoveAlias(ctx, captioner.Production, digest(1), alias.Generation, "test", "")
+	must(t, err)
+}
+
+func testUses(t *testing.T, s captioner.Store) {
+	ctx := t.Context()
+	must(t, s.NoteUse(ctx, "b", "two"))
+	must(t, s.NoteUse(ctx, "a", "two", "one"))
+	must(t, s.NoteUse(ctx, "a", "one"))
+	must(t, s.NoteUse(ctx, "a"))
+	want := []captioner.Use{{RunID: "a", Digest: "one", NotedAt: storedNow}, {RunID: "a", Digest: "two", NotedAt: storedNow}, {RunID: "b", Digest: "two", NotedAt: storedNow}}
+	wantUses := func() {
+		t.Helper()
+		uses, err := s.Uses(ctx)
+		must(t, err)
+		if diff := cmp.Diff(want, uses); diff != "" {
+			t.Errorf("uses (-want +got):\n%s", diff)
+		}
+	}
+	wantUses()
+	must(t, s.ForgetUses(ctx, "a", before))
+	wantUses()
+	must(t, s.ForgetUses(ctx, "a", after))
+	want = want[2:]
+	wantUses()
+}
+
+func testForgotten(t *testing.T, s captioner.Store) {
+	ctx := t.Context()
+	for i, key := range []string{"noted", "plain"} {
+		_, err := s.PutStepResult(ctx, key, "Step", []byte(key+"'s output"))
+		must(t, err)
+		must(t, s.PutCheckpoint(ctx, captioner.Checkpoint{RunKey: key, Attempt: 1, Blob: digest(i), Step: 10 + i}))
+	}
+	must(t, s.PutCheckpoint(ctx, captioner.Checkpoint{RunKey: "noted by its blob", Attempt: 2, Blob: digest(7)}))
+	must(t, s.NoteUse(ctx, "run", "noted", string(digest(7))))
+
+	results, err := s.StepResults(ctx)
+	must(t, err)
+	if diff := cmp.Diff([]captioner.StepResult{
+		{Key: "noted", Output: []byte("noted's output"), CreatedAt: storedNow}, {Key: "plain", Output: []byte("plain's output"), CreatedAt: storedNow},
+	}, results); diff != "" {
+		t.Errorf("results (-want +got):\n%s", diff)
+	}
+	checkpoints, err := s.Checkpoints(ctx)
+	must(t, err)
+	if diff := cmp.Diff([]captioner.Checkpoint{
+		{RunKey: "noted", Attempt: 1, Blob: digest(0), Step: 10, CreatedAt: storedNow},
+		{RunKey: "noted by its blob", Attempt: 2, Blob: digest(7), CreatedAt: storedNow},
+		{RunKey: "plain", Attempt: 1, Blob: digest(1), Step: 11, CreatedAt: storedNow},
+	}, checkpoints); diff != "" {
+		t.Errorf("checkpoints (-want +got):\n%s", diff)
+	}
+	for _, test := range []struct {
+		key    string
+		cutoff time.Time
+		want   bool
+	}{
+		{"plain", before, false}, // younger
+		{"plain", after, true},
+		{"plain", after, false}, // gone
+		{"noted", now, false},   // noted at that time or later
+		{"noted", after, true},  // noted long ago
+	} {
+		result, resultErr := s.ForgetStepResult(ctx, test.key, test.cutoff)
+		checkpoint, checkpointErr := s.ForgetCheckpoint(ctx, test.key, test.cutoff)
+		if result != test.want || checkpoint != test.want || resultErr != nil || checkpointErr != nil {
+			t.Errorf("forget %q: %v, %v and %v, %v; want %v", test.key, result, resultErr, checkpoint, checkpointErr, test.want)
 		}
 	}
 }

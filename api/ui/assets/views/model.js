@@ -1,7 +1,7 @@
 // One version: its scores, and what it was made from.
 
-import { announce, fill, h, show } from "../dom.js";
-import { get, path } from "../api.js";
+import { announce, fill, h, show, text } from "../dom.js";
+import { get, path, post } from "../api.js";
 import { count, short, words } from "../format.js";
 import { badge, card, copyable, facts, failure, heading, loading, runLink, sampleTable, scoreTable, when } from "../parts.js";
 import { promote } from "./models.js";
@@ -10,9 +10,10 @@ export default function model(main, { params: [version], signal }) {
   const note = h("div", { role: "status" });
   const body = h("div", {}, loading());
   const button = h("button", { type: "button", class: "button primary", hidden: true }, "Promote");
+  const pin = h("button", { type: "button", class: "button", hidden: true });
   const id = h("span");
   const live = h("span");
-  fill(main, h("p", { class: "crumb" }, h("a", { href: "/ui/models" }, "Models")), heading(`Version ${short(version)}`, button), h("p", { class: "subtitle" }, id, live), note, body);
+  fill(main, h("p", { class: "crumb" }, h("a", { href: "/ui/models" }, "Models")), heading(`Version ${short(version)}`, pin, button), h("p", { class: "subtitle" }, id, live), note, body);
   load();
 
   async function load() {
@@ -23,10 +24,24 @@ export default function model(main, { params: [version], signal }) {
     }
   }
 
+  async function change(what) {
+    try {
+      draw((await post(`/models/${path(version)}/${what}`, undefined, { signal })).body);
+      announce(what === "pin" ? "The version is pinned." : "The version is no longer pinned.");
+    } catch (problem) {
+      if (problem.name !== "AbortError") fill(note, failure(problem));
+    }
+  }
+
   function draw(m) {
     fill(id, copyable("version", m.version));
-    fill(live, m.live ? badge("Live", "good") : badge("Not live", "quiet"));
-    show(button, !m.live);
+    fill(live, m.live ? badge("Live", "good") : badge("Not live", "quiet"),
+      m.pinned_at && [" ", badge("Pinned", "quiet")], m.deleted_at && [" ", badge("Files deleted", "warn")]);
+    show(button, !m.live && !m.deleted_at);
+    show(pin, !m.deleted_at);
+    text(pin, m.pinned_at ? "Unpin" : "Pin");
+    pin.title = "A pinned version keeps its files for good";
+    pin.onclick = () => change(m.pinned_at ? "unpin" : "pin");
     button.onclick = () => promote(m.version, signal, (message) => {
       fill(note, h("p", { class: "notice good" }, message));
       announce(message);

@@ -19,7 +19,7 @@ export default function models(main, { signal }) {
   async function load() {
     try {
       const [{ models: list, production }, { deployments, rollback_to: target }] = await Promise.all([get("/models?limit=200", signal), get("/deployments?limit=200", signal)]);
-      const seen = JSON.stringify([list.map((m) => m.version), production, deployments.length, target]);
+      const seen = JSON.stringify([list.map((m) => [m.version, m.pinned_at, m.deleted_at]), production, deployments.length, target]);
       if (seen === drawn) return; // nothing has changed
       drawn = seen;
       current = { list, production, deployments, target };
@@ -70,7 +70,12 @@ function versionTable(list, onPromote) {
     { label: "Version", cell: (m) => versionLink(m.version) },
     { label: "Made", cell: (m) => when(m.created_at) },
     bleu(1), bleu(2), bleu(3), bleu(4),
-    { label: "", class: "end", cell: (m) => (m.live ? badge("Live", "good") : h("button", { type: "button", class: "button small", "aria-label": `Promote ${m.short}`, onclick: () => onPromote(m.version) }, "Promote")) },
+    { label: "", class: "end", cell: (m) => [
+      m.pinned_at && badge("Pinned", "quiet"), " ",
+      m.live ? badge("Live", "good")
+        : m.deleted_at ? badge("Deleted", "quiet")
+          : h("button", { type: "button", class: "button small", "aria-label": `Promote ${m.short}`, onclick: () => onPromote(m.version) }, "Promote"),
+    ] },
   ], list);
 }
 

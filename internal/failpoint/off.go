@@ -1,0 +1,9 @@
+//go:build !failpoints
+
+package failpoint
+
+// Reached does nothing in this build.
+func Reached(string) {}
+
+// ReachedBy does nothing in this build.
+func ReachedBy(string, string) {}
