@@ -63,8 +63,10 @@ func (r *run) compareData(ctx workflow.Context) error {
 	if r.asked.Force || !workflow.HasLastCompletionResult(ctx) {
 		return nil
 	}
-	if err := workflow.GetLastCompletionResult(ctx, &last); err != nil || last.Trained == nil || last.Trained.Data != data {
-		return nil // somebody else's result compares with nothing
+	err = workflow.GetLastCompletionResult(ctx, &last)
+	same := err == nil && last.Trained != nil && last.Trained.Data == data // somebody else's result compares with nothing
+	if !same {
+		return nil
 	}
 	r.result.Trained, r.result.Unchanged = last.Trained, true
 	r.note(activities.StepPrepareData, "nothing to do: run "+last.Trained.Run+" was trained on the same data")
