@@ -104,16 +104,8 @@ func aliasMoved() error {
 
 // AliasMoves lists the log of a name, newest first.
 func (s *Store) AliasMoves(ctx context.Context, name string, limit int) ([]captioner.AliasMove, error) {
-	var moves []captioner.AliasMove
-	err := s.queryAll(ctx, "read the log of an alias", func(r rowScanner) error {
-		m, err := scanMove(r)
-		moves = append(moves, m)
-		return err
-	}, `SELECT `+moveColumns+` FROM alias_moves WHERE name = $1 ORDER BY generation DESC LIMIT $2`, name, atMost(limit))
-	if err != nil {
-		return nil, err
-	}
-	return moves, nil
+	return list(ctx, s, "read the log of an alias", scanMove,
+		`SELECT `+moveColumns+` FROM alias_moves WHERE name = $1 ORDER BY generation DESC LIMIT $2`, name, atMost(limit))
 }
 
 // AliasMoveAt returns the move of a name that was in effect at a time;

@@ -45,14 +45,9 @@ func (s *Store) Delivery(ctx context.Context, runID string) (captioner.Delivery,
 // those of the newest runs, the newest first: that of a run that goes on never
 // is. A run without one has an empty one.
 func (s *Store) Undelivered(ctx context.Context, server string, newest int) ([]captioner.Delivery, error) {
-	var open []captioner.Delivery
-	err := s.queryAll(ctx, "list what is to be delivered", func(row rowScanner) error {
-		var d captioner.Delivery
-		if err := scanDelivery(&d)(row); err != nil {
-			return err
-		}
-		open = append(open, d)
-		return nil
+	return list(ctx, s, "list what is to be delivered", func(row rowScanner) (d captioner.Delivery, err error) {
+		err = scanDelivery(&d)(row)
+		return d, err
 	}, `SELECT r.id, CAST($1 AS TEXT), COALESCE(d.tracked_run, ''), COALESCE(d.url, ''), COALESCE(d.run_key, ''), COALESCE(d.sequence, 0),
 	           d.finished_at, COALESCE(d.refused, '')
 	    FROM (SELECT id, created_at, finished_at FROM runs ORDER BY created_at DESC, id DESC LIMIT $2) r
@@ -60,10 +55,6 @@ func (s *Store) Undelivered(ctx context.Context, server string, newest int) ([]c
 	    WHERE d.run_id IS NULL
 	       OR d.refused = '' AND (d.finished_at IS NULL OR r.finished_at IS NULL OR d.finished_at <> r.finished_at)
 	    ORDER BY r.created_at DESC, r.id DESC`, server, atMost(newest))
-	if err != nil {
-		return nil, err
-	}
-	return open, nil
 }
 
 func scanDelivery(d *captioner.Delivery) func(rowScanner) error {

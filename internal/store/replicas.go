@@ -23,21 +23,12 @@ func (s *Store) SeeReplica(ctx context.Context, r captioner.Replica) error {
 
 // Replicas lists the replicas seen at since or later, by ID.
 func (s *Store) Replicas(ctx context.Context, since time.Time) ([]captioner.Replica, error) {
-	var replicas []captioner.Replica
-	err := s.queryAll(ctx, "list replicas", func(row rowScanner) error {
-		var r captioner.Replica
+	return list(ctx, s, "list replicas", func(row rowScanner) (r captioner.Replica, err error) {
 		var seen int64
-		if err := row.Scan(&r.ID, &r.Version, &r.Generation, &seen, &r.Error); err != nil {
-			return err
-		}
+		err = row.Scan(&r.ID, &r.Version, &r.Generation, &seen, &r.Error)
 		r.SeenAt = fromMicros(seen)
-		replicas = append(replicas, r)
-		return nil
+		return r, err
 	}, `SELECT id, version, generation, seen_at, error FROM replicas WHERE seen_at >= $1 ORDER BY id`, micros(since))
-	if err != nil {
-		return nil, err
-	}
-	return replicas, nil
 }
 
 // ForgetReplica removes one that has ended.

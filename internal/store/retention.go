@@ -26,21 +26,12 @@ func (s *Store) NoteUse(ctx context.Context, runID string, digests ...string) er
 
 // Uses lists what was noted, by run and digest.
 func (s *Store) Uses(ctx context.Context) ([]captioner.Use, error) {
-	var uses []captioner.Use
-	err := s.queryAll(ctx, "list what runs use", func(row rowScanner) error {
-		var u captioner.Use
+	return list(ctx, s, "list what runs use", func(row rowScanner) (u captioner.Use, err error) {
 		var noted int64
-		if err := row.Scan(&u.RunID, &u.Digest, &noted); err != nil {
-			return err
-		}
+		err = row.Scan(&u.RunID, &u.Digest, &noted)
 		u.NotedAt = fromMicros(noted)
-		uses = append(uses, u)
-		return nil
+		return u, err
 	}, `SELECT run_id, digest, noted_at FROM run_uses ORDER BY run_id, digest`)
-	if err != nil {
-		return nil, err
-	}
-	return uses, nil
 }
 
 // ForgetUses deletes what a run noted before that time.
@@ -53,40 +44,22 @@ func (s *Store) ForgetUses(ctx context.Context, runID string, before time.Time) 
 
 // StepResults lists all kept results, by key.
 func (s *Store) StepResults(ctx context.Context) ([]captioner.StepResult, error) {
-	var results []captioner.StepResult
-	err := s.queryAll(ctx, "list the steps' results", func(row rowScanner) error {
-		var r captioner.StepResult
+	return list(ctx, s, "list the steps' results", func(row rowScanner) (r captioner.StepResult, err error) {
 		var created int64
-		if err := row.Scan(&r.Key, &r.Output, &created); err != nil {
-			return err
-		}
+		err = row.Scan(&r.Key, &r.Output, &created)
 		r.CreatedAt = fromMicros(created)
-		results = append(results, r)
-		return nil
+		return r, err
 	}, `SELECT key, output, created_at FROM step_results ORDER BY key`)
-	if err != nil {
-		return nil, err
-	}
-	return results, nil
 }
 
 // Checkpoints lists the latest checkpoint of each training, by run key.
 func (s *Store) Checkpoints(ctx context.Context) ([]captioner.Checkpoint, error) {
-	var checkpoints []captioner.Checkpoint
-	err := s.queryAll(ctx, "list the checkpoints", func(row rowScanner) error {
-		var c captioner.Checkpoint
+	return list(ctx, s, "list the checkpoints", func(row rowScanner) (c captioner.Checkpoint, err error) {
 		var created int64
-		if err := row.Scan(&c.RunKey, &c.Attempt, &c.Blob, &c.Step, &created); err != nil {
-			return err
-		}
+		err = row.Scan(&c.RunKey, &c.Attempt, &c.Blob, &c.Step, &created)
 		c.CreatedAt = fromMicros(created)
-		checkpoints = append(checkpoints, c)
-		return nil
+		return c, err
 	}, `SELECT run_key, attempt, blob, step, created_at FROM checkpoints ORDER BY run_key`)
-	if err != nil {
-		return nil, err
-	}
-	return checkpoints, nil
 }
 
 // ForgetStepResult deletes a kept result that is older than that time, unless a

@@ -108,19 +108,10 @@ func oneRow(done sql.Result) error {
 
 // RunRecords lists the newest first.
 func (s *Store) RunRecords(ctx context.Context, limit int) ([]captioner.RunRecord, error) {
-	var runs []captioner.RunRecord
-	err := s.queryAll(ctx, "list runs", func(row rowScanner) error {
-		var r captioner.RunRecord
-		if err := scanRun(&r)(row); err != nil {
-			return err
-		}
-		runs = append(runs, r)
-		return nil
+	return list(ctx, s, "list runs", func(row rowScanner) (r captioner.RunRecord, err error) {
+		err = scanRun(&r)(row)
+		return r, err
 	}, `SELECT `+runColumns+` FROM runs ORDER BY created_at DESC, id DESC LIMIT $1`, atMost(limit))
-	if err != nil {
-		return nil, err
-	}
-	return runs, nil
 }
 
 // scanRun reads the runColumns into r.

@@ -184,6 +184,20 @@ func (s *Store) queryAll(ctx context.Context, what string, scan func(rowScanner)
 	return classify(ctx, rows.Err(), what)
 }
 
+// list returns every row of a query, nothing when one cannot be read.
+func list[T any](ctx context.Context, s *Store, what string, scan func(rowScanner) (T, error), query string, args ...any) ([]T, error) {
+	var all []T
+	err := s.queryAll(ctx, what, func(row rowScanner) error {
+		one, err := scan(row)
+		all = append(all, one)
+		return err
+	}, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
 // atMost turns a limit into one that SQL understands.
 func atMost(limit int) int64 {
 	if limit <= 0 {

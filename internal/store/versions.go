@@ -77,16 +77,7 @@ func (s *Store) ModelVersions(ctx context.Context, limit int) ([]captioner.Model
 
 // versions runs a query for the versionColumns.
 func (s *Store) versions(ctx context.Context, what, query string, args ...any) ([]captioner.ModelVersion, error) {
-	var list []captioner.ModelVersion
-	err := s.queryAll(ctx, what, func(row rowScanner) error {
-		v, err := scanVersion(row)
-		list = append(list, v)
-		return err
-	}, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	return list, nil
+	return list(ctx, s, what, scanVersion, query, args...)
 }
 
 // scanVersion reads the versionColumns.
