@@ -31,10 +31,7 @@ func (s *Server) showConfig(c *gin.Context) error {
 	}
 	cfg, err := s.parseConfig(data, "json", nil)
 	if err != nil {
-		problems := captioner.ProblemsOf(err)
-		for i := range problems {
-			problems[i].Line, problems[i].Column = 0, 0 // in a text that the client has not written
-		}
+		withoutPlaces(captioner.ProblemsOf(err)) // in a text that the client has not written
 		return err
 	}
 	return write(c, http.StatusOK, cfg)

@@ -79,8 +79,8 @@ func (s *Server) readSchedule(r *http.Request) (captioner.Schedule, error) {
 	return schedule, nil
 }
 
-// withoutPlaces takes from problems the lines and columns, which count from
-// where the configuration begins in the body.
+// withoutPlaces takes from problems, where they lie, the lines and columns of a
+// text that is not what the client has sent: a part of it, or one of ours.
 func withoutPlaces(problems []captioner.Problem) []captioner.Problem {
 	for i := range problems {
 		problems[i].Line, problems[i].Column = 0, 0
