@@ -3,7 +3,6 @@ package e2e_test
 import (
 	"bufio"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -287,18 +286,10 @@ func (l *local) footprint(t *testing.T) footprint {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := http.Get(l.api + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	metrics, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := goroutines.FindStringSubmatch(string(metrics))
+	metrics := l.metrics(t)
+	found := goroutines.FindStringSubmatch(metrics)
 	if found == nil {
-		t.Fatalf("no go_goroutines among the metrics:\n%s", firstLines(string(metrics), 20))
+		t.Fatalf("no go_goroutines among the metrics:\n%s", firstLines(metrics, 20))
 	}
 	n, err := strconv.Atoi(found[1])
 	if err != nil {

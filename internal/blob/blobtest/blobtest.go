@@ -262,7 +262,6 @@ func testReopened(t *testing.T, b Backend) {
 	wantBlob(t, b.Reopen(t), digest, content)
 }
 
-// wantBlob reads a blob in every way.
 func testListed(t *testing.T, b Backend) {
 	want := map[captioner.Digest]int64{}
 	for _, size := range []int{0, 1, 1000} {
@@ -336,6 +335,7 @@ func testPutAgainstDeletion(t *testing.T, b Backend) {
 	}
 }
 
+// wantBlob reads a blob in every way.
 func wantBlob(t *testing.T, s captioner.BlobStore, digest captioner.Digest, want []byte) {
 	t.Helper()
 	if has, err := s.Has(t.Context(), digest); !has || err != nil {
