@@ -68,6 +68,9 @@ func MigrateDown(ctx context.Context, address string, steps int) (Status, error)
 	if err != nil {
 		return Status{}, err
 	}
+	if status, err := db.status(ctx, files); err != nil {
+		return status, err
+	}
 	return db.migrate(ctx, files, func(m *migrate.Migrate, s Status) error {
 		if steps > s.Version {
 			return captioner.Errorf(captioner.Invalid, "cannot take back %d migrations, the schema is at version %d", steps, s.Version)
@@ -97,7 +100,8 @@ func migrationsOf(address string) (database, fs.FS, error) {
 	return db, files, nil
 }
 
-// status is MigrationStatus for given migrations.
+// status is MigrationStatus for given migrations. It comes before every change,
+// since opening a file for that changes how it keeps its journal.
 func (d database) status(ctx context.Context, files fs.FS) (Status, error) {
 	latest, err := latestVersion(files)
 	if err != nil {

@@ -548,6 +548,32 @@ func TestSQLiteMark(t *testing.T) {
 	}
 }
 
+// TestForeignFileStays compares every byte of another application's file.
+func TestForeignFileStays(t *testing.T) {
+	where := address(t)
+	path, _ := SQLiteFile(where)
+	db := sql.OpenDB(sqliteConnector{path})
+	_, err := db.Exec(`CREATE TABLE guests (name TEXT)`)
+	must(t, err)
+	must(t, db.Close())
+	before, err := os.ReadFile(path)
+	must(t, err)
+	_, openErr := Open(t.Context(), where)
+	_, downErr := MigrateDown(t.Context(), where, 1)
+	for _, err := range []error{openErr, downErr} {
+		if captioner.CodeOf(err) != "database_foreign" {
+			t.Errorf("%v, want it refused", err)
+		}
+	}
+	after, err := os.ReadFile(path)
+	must(t, err)
+	left, err := os.ReadDir(filepath.Dir(path))
+	must(t, err)
+	if !slices.Equal(before, after) || len(left) != 1 {
+		t.Errorf("the file has changed, or others are beside it: %v", left)
+	}
+}
+
 // testFailedMigrationLeavesTheOldSchema lets the second of two fail, and lets
 // the context end in the middle.
 func testFailedMigrationLeavesTheOldSchema(t *testing.T, where string) {
