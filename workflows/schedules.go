@@ -243,6 +243,11 @@ func (c *Client) TriggerSchedule(ctx context.Context, name string, force bool) (
 	if force {
 		return c.Start(ctx, *s.Config, "")
 	}
+	if len(s.Runs) > 0 {
+		if err := untilSecondAfter(ctx, s.Runs[0].StartedAt); err != nil {
+			return captioner.Run{}, err
+		}
+	}
 	if err := c.schedule(ctx, name).Trigger(ctx, client.ScheduleTriggerOptions{}); err != nil {
 		return captioner.Run{}, noSchedule(err, name, "trigger the schedule")
 	}
@@ -251,6 +256,20 @@ func (c *Client) TriggerSchedule(ctx context.Context, name string, force bool) (
 		return captioner.Run{}, err
 	}
 	return c.Describe(ctx, id)
+}
+
+// untilSecondAfter waits for the second in which last lies to pass: Temporal names a
+// schedule's run by the second in which it starts, so that two within one would be
+// one run of ours.
+func untilSecondAfter(ctx context.Context, last time.Time) error {
+	timer := time.NewTimer(time.Until(last.Truncate(time.Second).Add(time.Second)))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return unavailable(ctx.Err(), "trigger the schedule")
+	}
 }
 
 // noneUnderWay is a Conflict if one of the runs that a schedule takes for running
