@@ -52,7 +52,7 @@ func newRootCommand() *cobra.Command {
 		newTrainCommand(g), newPredictCommand(g), newScoreCommand(g),
 		newRunsCommand(g), newScheduleCommand(g), newModelsCommand(g), newDeploymentsCommand(g),
 		newDataCommand(g), newConfigCommand(g), newMigrateCommand(g), newGCCommand(g), newBackupCommand(g), newRestoreCommand(g),
-		newReadyCommand(g), newVersionCommand(g),
+		newDoctorCommand(g), newReadyCommand(g), newVersionCommand(g),
 	)
 	wrapUsageErrors(root)
 	return root

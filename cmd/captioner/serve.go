@@ -35,7 +35,7 @@ no Temporal, /predict and the probes only.`,
 	addAPIFlags(cmd, &o)
 	addEngineFlags(cmd, &o)
 	addClusterFlags(cmd, &o)
-	cmd.Flags().StringVar(&o.Bundle, "bundle", "", "folder of a bundle to serve alone")
+	addBundleFlag(cmd, &o)
 	return cmd
 }
 
@@ -63,7 +63,6 @@ func newWorkerCommand(g *global) *cobra.Command {
 	addWorkerFlags(cmd, &o)
 	addTrackingFlags(cmd, &o)
 	addClusterFlags(cmd, &o)
-	cmd.Flags().StringVar(&o.MetricsListen, "metrics-listen", "", "address to offer /metrics on, such as 127.0.0.1:9100 (default: none)")
-	cmd.Flags().StringSliceVar(&o.TaskQueues, "task-queues", nil, "task queues to work for: captioner, captioner-engine (default: both)")
+	addQueueFlags(cmd, &o)
 	return cmd
 }

@@ -61,3 +61,14 @@ func addClusterFlags(cmd *cobra.Command, o *app.Options) {
 	flags.StringVar(&o.TemporalNamespace, "temporal-namespace", "default", "namespace of the Temporal server")
 	flags.StringVar(&o.TemporalUIURL, "temporal-ui-url", "", "address of the Temporal Web UI, for links")
 }
+
+// addBundleFlag adds what serves without a cluster.
+func addBundleFlag(cmd *cobra.Command, o *app.Options) {
+	cmd.Flags().StringVar(&o.Bundle, "bundle", "", "folder of a bundle to serve alone")
+}
+
+// addQueueFlags adds those of a worker without an API.
+func addQueueFlags(cmd *cobra.Command, o *app.Options) {
+	cmd.Flags().StringVar(&o.MetricsListen, "metrics-listen", "", "address to offer /metrics on, such as 127.0.0.1:9100 (default: none)")
+	cmd.Flags().StringSliceVar(&o.TaskQueues, "task-queues", nil, "task queues to work for: captioner, captioner-engine (default: both)")
+}

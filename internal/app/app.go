@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -95,6 +96,14 @@ type Options struct {
 	Logger                  *slog.Logger
 }
 
+// serves reports whether this process' worker takes tasks of the queue.
+func (o Options) serves(queue string) bool {
+	return len(o.TaskQueues) == 0 || slices.Contains(o.TaskQueues, queue)
+}
+
+// needsEngine reports whether this process starts an engine.
+func (o Options) needsEngine() bool { return o.API || o.Worker && o.serves(workflows.EngineTaskQueue) }
+
 // MaxDrainDelay leaves half of the 30 s that a process has to stop.
 const MaxDrainDelay = 15 * time.Second
 
@@ -146,17 +155,17 @@ func New(o Options) (*App, error) {
 		return nil, err
 	}
 	a := &App{opts: o, log: o.Logger, failed: make(chan error, 8)}
-	if o.API || o.Worker && a.serves(workflows.EngineTaskQueue) {
+	if o.needsEngine() {
 		if a.opts.EngineBinary, err = findEngine(o.EngineBinary); err != nil {
 			return nil, err
 		}
 	}
 	if o.Local {
-		if a.opts.TemporalBinary, err = findProgram(o.TemporalBinary, "temporal", "CAPTIONER_TEMPORAL", "`tools/temporal` builds it, or name it with --temporal"); err != nil {
+		if a.opts.TemporalBinary, err = findTemporal(o.TemporalBinary); err != nil {
 			return nil, err
 		}
 	}
-	if o.Worker && a.serves(workflows.TaskQueue) {
+	if o.Worker && o.serves(workflows.TaskQueue) {
 		if a.mlflow, err = mlflowClient(o.MLflowURI); err != nil {
 			return nil, err
 		}
@@ -177,10 +186,13 @@ func (a *App) Start(ctx context.Context) (err error) {
 	if a.opts.Bundle != "" {
 		return a.startBundle(ctx)
 	}
-	if err := a.openData(ctx); err != nil {
+	if err := a.takeData(); err != nil {
 		return err
 	}
-	if err := a.checkMLflow(ctx); err != nil {
+	if err := a.check(ctx); err != nil {
+		return err
+	}
+	if err := a.openData(ctx); err != nil {
 		return err
 	}
 	if a.opts.MetricsListen != "" {
@@ -328,8 +340,8 @@ func (a *App) startTelemetry(ctx context.Context) error {
 	return nil
 }
 
-// openData makes the data folder this process' own and opens what is in it.
-func (a *App) openData(ctx context.Context) error {
+// takeData makes the data folder, in the local mode this process' own.
+func (a *App) takeData() error {
 	if err := os.MkdirAll(a.opts.DataDir, 0o755); err != nil {
 		return captioner.Wrap(captioner.Invalid, err, "make the data folder (--data-dir)")
 	}
@@ -344,6 +356,11 @@ func (a *App) openData(ctx context.Context) error {
 		}
 		a.onStop("data folder", func(context.Context) error { return lock.Unlock() })
 	}
+	return nil
+}
+
+// openData opens what is in the data folder.
+func (a *App) openData(ctx context.Context) error {
 	storage, err := OpenStorage(ctx, StorageOptions{DataDir: a.opts.DataDir, Database: a.opts.Database})
 	if err != nil {
 		return err

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"go.temporal.io/sdk/client"
@@ -97,14 +96,14 @@ func (a *App) startWorker(ctx context.Context) error {
 		Demonstration: a.Demonstration, ScoreDemonstration: scoreDemonstration,
 		Observer: a.telemetry.Metrics, StallAfter: a.opts.StallAfter,
 	}
-	if a.serves(workflows.EngineTaskQueue) {
+	if a.opts.serves(workflows.EngineTaskQueue) {
 		jobs, err := a.startJobs(ctx)
 		if err != nil {
 			return err
 		}
 		steps.Extractor, steps.Trainer, steps.OpenModel = jobs, jobs, jobs.OpenModel
 	}
-	if a.serves(workflows.TaskQueue) {
+	if a.opts.serves(workflows.TaskQueue) {
 		a.startTracking()
 		a.startOutbox()
 	}
@@ -138,11 +137,6 @@ func (a *App) startJobs(ctx context.Context) (*engine.Jobs, error) {
 	}
 	a.log.Info("engine", "tensorflow", a.tensorFlow, "devices", a.devices)
 	return jobs, nil
-}
-
-// serves reports whether this process' worker takes tasks of the queue.
-func (a *App) serves(queue string) bool {
-	return len(a.opts.TaskQueues) == 0 || slices.Contains(a.opts.TaskQueues, queue)
 }
 
 // watch passes on the error of a part that ends by itself.

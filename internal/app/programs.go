@@ -14,6 +14,11 @@ func findEngine(given string) (string, error) {
 	return findProgram(given, "captioner-engine", "CAPTIONER_ENGINE", "build it with `make engine`, or name it with --engine")
 }
 
+// findTemporal returns the path of the Temporal CLI.
+func findTemporal(given string) (string, error) {
+	return findProgram(given, "temporal", "CAPTIONER_TEMPORAL", "`tools/temporal` builds it, or name it with --temporal")
+}
+
 // findProgram returns the path of a program: the given one, that of the
 // variable, the one beside this program, on the PATH, or in the cache folder,
 // where tools/temporal puts what it builds.

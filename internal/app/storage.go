@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"path/filepath"
 	"time"
@@ -37,10 +38,7 @@ func DatabaseAddress(dataDir string) string {
 
 // OpenStorage opens the database, brought to the newest schema, and the blobs.
 func OpenStorage(ctx context.Context, opts StorageOptions) (*Storage, error) {
-	address := opts.Database
-	if address == "" {
-		address = DatabaseAddress(opts.DataDir)
-	}
+	address := cmp.Or(opts.Database, DatabaseAddress(opts.DataDir))
 	blobs, err := blob.NewDisk(filepath.Join(opts.DataDir, "blobs"))
 	if err != nil {
 		return nil, err

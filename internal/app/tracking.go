@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/doctor"
 	"github.com/captioner/captioner/internal/engine"
 	"github.com/captioner/captioner/internal/tracking"
 	"github.com/captioner/captioner/internal/tracking/mlflow"
@@ -50,26 +51,23 @@ func mlflowClient(uri string) (*mlflow.Client, error) {
 
 // checkMLflow refuses settings with which nothing can be delivered. A server
 // that is away is none: it may come back.
-func (a *App) checkMLflow(ctx context.Context) error {
-	if a.mlflow == nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, mlflowTimeout)
-	defer cancel()
-	err := a.mlflow.Check(ctx, a.mlflowExperiment())
-	switch captioner.KindOf(err) {
-	case "":
-		a.log.Info("runs are delivered to MLflow", "server", a.mlflow.Address(), "experiment", a.mlflowExperiment())
-	case captioner.Unavailable:
-		a.log.Warn("MLflow is away: runs go on, and are delivered once it is back", "server", a.mlflow.Address(), "error", err)
-	default:
-		return captioner.Wrap(captioner.KindOf(err), err, "runs cannot be delivered to MLflow at %s", a.mlflow.Address())
-	}
-	return nil
+func checkMLflow(server *mlflow.Client, experiment string) doctor.Check {
+	return doctor.Check{Name: "MLflow", Run: func(ctx context.Context) doctor.Result {
+		ctx, cancel := context.WithTimeout(ctx, mlflowTimeout)
+		defer cancel()
+		err := server.Check(ctx, experiment)
+		switch captioner.KindOf(err) {
+		case "":
+			return doctor.Fine("runs are delivered to %s, experiment %q", server.Address(), experiment)
+		case captioner.Unavailable:
+			return doctor.Warn("MLflow is away: runs go on, and are delivered to %s once it is back: %v", server.Address(), err)
+		}
+		return doctor.Fail(captioner.Wrap(captioner.KindOf(err), err, "runs cannot be delivered to MLflow at %s", server.Address()))
+	}}
 }
 
-func (a *App) mlflowExperiment() string {
-	return cmp.Or(a.opts.MLflowExperiment, os.Getenv("MLFLOW_EXPERIMENT_NAME"), outbox.DefaultName)
+func (o Options) mlflowExperiment() string {
+	return cmp.Or(o.MLflowExperiment, os.Getenv("MLFLOW_EXPERIMENT_NAME"), outbox.DefaultName)
 }
 
 // startOutbox delivers runs to MLflow. It stops after the worker, and delivers
@@ -80,7 +78,7 @@ func (a *App) startOutbox() {
 	}
 	o := outbox.New(outbox.Options{
 		Store: a.storage.Store, Blobs: a.storage.Blobs, Server: a.mlflow,
-		Experiment: a.mlflowExperiment(), Model: a.opts.MLflowModel,
+		Experiment: a.opts.mlflowExperiment(), Model: a.opts.MLflowModel,
 		PageURL: strings.TrimSuffix(cmp.Or(a.opts.PublicURL, a.apiURL), "/"), Build: a.build(), Logger: a.log,
 	})
 	o.Start()

@@ -312,7 +312,7 @@ func spaceNeeded(c captioner.Config, pictures int) uint64 {
 // said.
 func (m *machine) space(need uint64, dirs []string) {
 	for _, dir := range dirs {
-		free, ok := freeSpace(existing(dir))
+		free, ok := FreeSpace(existing(dir))
 		if ok && free < need {
 			m.problems = append(m.problems, captioner.Problem{Message: fmt.Sprintf(
 				"the disk has %s left and the run needs about %s: free some space", megabytes(free), megabytes(need))})

@@ -2,5 +2,5 @@
 
 package config
 
-// freeSpace knows nothing on this system.
-func freeSpace(string) (uint64, bool) { return 0, false }
+// FreeSpace knows nothing on this system.
+func FreeSpace(string) (uint64, bool) { return 0, false }

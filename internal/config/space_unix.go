@@ -4,9 +4,9 @@ package config
 
 import "syscall"
 
-// freeSpace returns the bytes that this user may still write to the file
+// FreeSpace returns the bytes that this user may still write to the file
 // system of path, and whether that is known.
-func freeSpace(path string) (uint64, bool) {
+func FreeSpace(path string) (uint64, bool) {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(path, &s); err != nil {
 		return 0, false

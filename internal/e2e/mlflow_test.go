@@ -78,6 +78,49 @@ func TestMLflow(t *testing.T) {
 	checkDelivered(t, l.dataDir, id, got)
 }
 
+// TestMLflowAwayThroughout has MLflow away from before the start of captioner
+// until after the end of a run, which does not notice; once the server is there it
+// is given everything, once.
+func TestMLflowAwayThroughout(t *testing.T) {
+	p := needPrograms(t)
+	server := mlflowtest.Start(t, mlflowtest.Options{})
+	server.Stop(t)
+	l := newLocal(t, p, filepath.Join(t.TempDir(), "data"), "up")
+	l.env = []string{"MLFLOW_TRACKING_URI=" + server.URL}
+	l.start(t)
+	id := l.startRun(t, smallConfig(pictures(t, 100), 300))
+	run := l.awaitEnd(t, id, 3*time.Minute)
+	if run.State != captioner.RunCompleted || !run.Result.Deployed {
+		t.Fatalf("the run ended as %s: %s", run.State, run.Error)
+	}
+	if run.MLflowURL != "" {
+		t.Errorf("the run has the page %s of a server that was away", run.MLflowURL)
+	}
+
+	server.Restart(t)
+	client, err := mlflow.New(mlflow.Options{URI: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 3*time.Minute, "MLflow has the whole run", func() bool {
+		address := l.describe(t, id).MLflowURL
+		if address == "" {
+			return false
+		}
+		r, err := client.Run(t.Context(), address[strings.LastIndex(address, "/")+1:])
+		return err == nil && r.Status == mlflow.Finished
+	})
+	l.stop(t)
+	contents := server.Read(t, "captioner")
+	if len(contents.Runs) != 1 {
+		t.Fatalf("MLflow has %d runs, want the one", len(contents.Runs))
+	}
+	if v := contents.Models["captioner"]; len(v) != 1 || v[0].RunID != contents.Runs[0].ID {
+		t.Errorf("versions in MLflow: %+v", v)
+	}
+	checkDelivered(t, l.dataDir, id, contents.Runs[0])
+}
+
 // checkDelivered compares a run's curves in MLflow with the database: each step
 // once, with its loss.
 func checkDelivered(t *testing.T, dataDir, id string, got mlflowtest.Run) {

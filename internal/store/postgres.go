@@ -26,6 +26,17 @@ const (
 	// postgresLock keeps one process' transactions out of another's until they
 	// end. The number is "captione" in ASCII; it counts within one database.
 	postgresLock = `SELECT pg_advisory_xact_lock(7161128527783226981)`
+	// postgresOwner reads the comment that marks our database, and looks for our
+	// first tables. Those of extensions are nobody's.
+	postgresOwner = `SELECT CASE
+		WHEN obj_description(to_regclass('schema_migrations'), 'pg_class') = 'captioner' THEN 'captioner'
+		WHEN COUNT(*) FILTER (WHERE relname IN ('step_results', 'model_versions', 'alias_moves')) = 3 THEN 'captioner'
+		WHEN COUNT(*) FILTER (WHERE relname <> 'schema_migrations') > 0 THEN 'other'
+		ELSE 'nobody' END
+		FROM pg_class
+		WHERE relkind IN ('r', 'p')
+		AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
+		AND NOT EXISTS (SELECT 1 FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = pg_class.oid AND deptype = 'e')`
 )
 
 // postgresAt returns the PostgreSQL database at an address.
@@ -42,6 +53,7 @@ func postgresAt(address string) (database, error) {
 		begin:         `BEGIN; ` + postgresLock,
 		writeLock:     postgresLock,
 		hasMigrations: `SELECT COUNT(to_regclass('schema_migrations'))`,
+		owner:         postgresOwner,
 	}, nil
 }
 

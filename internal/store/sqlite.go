@@ -23,6 +23,17 @@ const (
 	// transaction. Ours last milliseconds; a disk that is flushing can take
 	// seconds.
 	sqliteBusyTimeout = 10 * time.Second
+	// sqliteOwner reads the mark in the file's header, which is "capt" in ASCII
+	// and stands in the migrations as well, and looks for our first tables.
+	sqliteOwner = `SELECT CASE
+		WHEN application_id = 1667330164 THEN 'captioner'
+		WHEN application_id <> 0 THEN 'other'
+		WHEN (SELECT COUNT(*) FROM sqlite_master WHERE type = 'table'
+			AND name IN ('step_results', 'model_versions', 'alias_moves')) = 3 THEN 'captioner'
+		WHEN EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table'
+			AND name <> 'schema_migrations' AND name NOT LIKE 'sqlite\_%' ESCAPE '\') THEN 'other'
+		ELSE 'nobody' END
+		FROM pragma_application_id`
 )
 
 // sqliteAt returns the SQLite database in the file at path.
@@ -47,6 +58,7 @@ func sqliteAt(path string) (database, error) {
 		},
 		begin:         `BEGIN IMMEDIATE`,
 		hasMigrations: `SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'schema_migrations'`,
+		owner:         sqliteOwner,
 	}, nil
 }
 

@@ -51,7 +51,7 @@ const readers = 4
 // the database has to exist.
 //
 // A schema that is newer than this program is refused with kind Invalid and
-// code "schema_newer".
+// code "schema_newer", another application's database with "database_foreign".
 func Open(ctx context.Context, address string, options ...Option) (captioner.Store, error) {
 	db, err := at(address)
 	if err != nil {
@@ -94,6 +94,8 @@ type database struct {
 	begin, writeLock string
 	// hasMigrations counts the tables named schema_migrations.
 	hasMigrations string
+	// owner says whose database it is: "captioner", "other" or "nobody".
+	owner string
 }
 
 // at returns the database at an address, without reaching for it.

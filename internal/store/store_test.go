@@ -56,6 +56,8 @@ func testDatabase(t *testing.T, address func(testing.TB) string) {
 		{"ChangesWaitForEachOther", testChangesWaitForEachOther},
 		{"Migrations", testMigrations},
 		{"NewerSchemaIsRefused", testNewerSchemaIsRefused},
+		{"NewerSchemaInBetween", testNewerSchemaInBetween},
+		{"ForeignIsRefused", testForeignIsRefused},
 		{"FailedMigrationLeavesTheOldSchema", testFailedMigrationLeavesTheOldSchema},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.test(t, address(t)) })
@@ -458,6 +460,120 @@ func testNewerSchemaIsRefused(t *testing.T, where string) {
 	}
 }
 
+// testNewerSchemaInBetween has a newer program migrate after this one has looked
+// and before it has the lock.
+func testNewerSchemaInBetween(t *testing.T, where string) {
+	db, files, err := migrationsOf(where)
+	must(t, err)
+	status, err := db.status(t.Context(), files)
+	must(t, err)
+	if status.Pending() == 0 {
+		t.Fatalf("%+v: there is nothing to migrate", status)
+	}
+	s := open(t, where)
+	if _, err := s.writer.Exec(`UPDATE schema_migrations SET version = 99`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.migrate(t.Context(), files, up); captioner.CodeOf(err) != "schema_newer" {
+		t.Errorf("%v, want the newer schema refused", err)
+	}
+	// Nor is a version that is missing among the migrations passed over.
+	files = fstest.MapFS{"100_later.up.sql": &fstest.MapFile{Data: []byte(`SELECT 1`)}}
+	if _, err := db.migrate(t.Context(), files, up); captioner.KindOf(err) != captioner.Internal {
+		t.Errorf("%v, want the unknown version refused", err)
+	}
+}
+
+// testForeignIsRefused gives captioner the database of another application, and
+// one of its own from before databases were marked.
+func testForeignIsRefused(t *testing.T, where string) {
+	db, files, err := migrationsOf(where)
+	must(t, err)
+	exec := func(statement string) {
+		t.Helper()
+		must(t, db.withConn(t.Context(), false, func(conn *sql.Conn) error {
+			_, err := conn.ExecContext(t.Context(), statement)
+			return err
+		}))
+	}
+	refused := func(what string) {
+		t.Helper()
+		_, openErr := Open(t.Context(), where)
+		_, upErr := db.migrate(t.Context(), files, up)
+		_, downErr := MigrateDown(t.Context(), where, 1)
+		_, statusErr := MigrationStatus(t.Context(), where)
+		for _, err := range []error{openErr, upErr, downErr, statusErr} {
+			if captioner.CodeOf(err) != "database_foreign" || strings.ContainsAny(err.Error(), "\n/") {
+				t.Errorf("%s: %v, want it refused", what, err)
+			}
+		}
+	}
+	exec(`CREATE TABLE schema_migrations (version BIGINT NOT NULL, dirty BOOLEAN NOT NULL);
+		INSERT INTO schema_migrations VALUES (3, FALSE)`)
+	refused("migrations of another")
+	exec(`DELETE FROM schema_migrations; CREATE TABLE guests (name TEXT)`)
+	refused("tables of another")
+	exec(`DROP TABLE schema_migrations`)
+	refused("tables of another alone")
+	exec(`DROP TABLE guests`)
+
+	// One of ours, marked and from before.
+	for range 2 {
+		status, err := MigrateUp(t.Context(), where)
+		must(t, err)
+		if _, err := MigrateDown(t.Context(), where, status.Version-7); err != nil {
+			t.Fatal(err)
+		}
+		want(t, where, 7)
+	}
+	must(t, open(t, where).Close())
+	exec(`CREATE TABLE guests (name TEXT)`) // whoever does that has a reason
+	must(t, open(t, where).Close())
+}
+
+// TestSQLiteMark refuses a file that another application has marked, and finds
+// captioner's mark in the file's header, where the command file looks for it.
+func TestSQLiteMark(t *testing.T) {
+	where := address(t)
+	s := open(t, where)
+	var mark int
+	must(t, s.writer.QueryRow(`PRAGMA application_id`).Scan(&mark))
+	if mark != 0x63617074 {
+		t.Errorf("mark %#x", mark)
+	}
+	_, err := s.writer.Exec(`PRAGMA application_id = 1`)
+	must(t, err)
+	if _, err := MigrationStatus(t.Context(), where); captioner.CodeOf(err) != "database_foreign" {
+		t.Errorf("%v, want it refused", err)
+	}
+}
+
+// TestForeignFileStays compares every byte of another application's file.
+func TestForeignFileStays(t *testing.T) {
+	where := address(t)
+	path, _ := SQLiteFile(where)
+	db := sql.OpenDB(sqliteConnector{path})
+	_, err := db.Exec(`CREATE TABLE guests (name TEXT)`)
+	must(t, err)
+	must(t, db.Close())
+	before, err := os.ReadFile(path)
+	must(t, err)
+	_, openErr := Open(t.Context(), where)
+	_, downErr := MigrateDown(t.Context(), where, 1)
+	for _, err := range []error{openErr, downErr} {
+		if captioner.CodeOf(err) != "database_foreign" {
+			t.Errorf("%v, want it refused", err)
+		}
+	}
+	after, err := os.ReadFile(path)
+	must(t, err)
+	left, err := os.ReadDir(filepath.Dir(path))
+	must(t, err)
+	if !slices.Equal(before, after) || len(left) != 1 {
+		t.Errorf("the file has changed, or others are beside it: %v", left)
+	}
+}
+
 // testFailedMigrationLeavesTheOldSchema lets the second of two fail, and lets
 // the context end in the middle.
 func testFailedMigrationLeavesTheOldSchema(t *testing.T, where string) {
@@ -468,14 +584,13 @@ func testFailedMigrationLeavesTheOldSchema(t *testing.T, where string) {
 	}
 	db, err := at(where)
 	must(t, err)
-	up := func(m *migrate.Migrate, _ Status) error { return m.Up() }
 	for range 2 {
 		status, err := db.migrate(t.Context(), files, up)
 		if captioner.KindOf(err) != captioner.Internal || status.Version != 0 {
 			t.Fatalf("%+v, %v", status, err)
 		}
 	}
-	status, err := db.migrate(t.Context(), files, nil)
+	status, err := db.status(t.Context(), files)
 	if err != nil || status != (Status{Version: 0, Latest: 2}) {
 		t.Fatalf("%+v, %v: want nothing applied", status, err)
 	}

@@ -17,7 +17,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 	"time"
@@ -141,6 +143,27 @@ func exports(getenv func(string) string) bool {
 		return false
 	}
 	return getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""
+}
+
+// Endpoint returns the host and port to which the environment has traces sent,
+// empty for nowhere.
+func Endpoint(getenv func(string) string) (string, error) {
+	if !exports(getenv) {
+		return "", nil
+	}
+	name := "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+	if getenv(name) == "" {
+		name = "OTEL_EXPORTER_OTLP_ENDPOINT"
+	}
+	endpoint, err := url.Parse(getenv(name))
+	if err != nil || endpoint.Hostname() == "" || endpoint.Scheme != "http" && endpoint.Scheme != "https" {
+		return "", fmt.Errorf("%s must be an address such as http://127.0.0.1:4318", name)
+	}
+	port := endpoint.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[endpoint.Scheme]
+	}
+	return net.JoinHostPort(endpoint.Hostname(), port), nil
 }
 
 // batchOptions reads the standard variables about batches.

@@ -1,0 +1,1 @@
+COMMENT ON TABLE schema_migrations IS NULL;
