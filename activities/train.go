@@ -223,7 +223,7 @@ func (a *Activities) explainTraining(ctx context.Context, t *training, err error
 		return a.awaitOther(ctx, t.key)
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case captioner.KindOf(err) != captioner.Unavailable || captioner.CodeOf(err) == codeStopped || t.advanced:
+	case !engineDied(err) || t.advanced:
 		return err
 	}
 	// The engine died and this attempt has left no checkpoint.

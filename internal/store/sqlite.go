@@ -131,7 +131,7 @@ func isBusy(err error) bool {
 func sqliteKind(e *sqlite.Error) (captioner.Kind, string) {
 	switch e.Code() & 0xff { // the primary code, without its extension
 	case sqlite3.SQLITE_FULL:
-		return captioner.Unavailable, "out_of_space"
+		return captioner.Unavailable, captioner.CodeOutOfSpace
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN,
 		sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOMEM:
 		return captioner.Unavailable, ""
