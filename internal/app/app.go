@@ -21,6 +21,7 @@ import (
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/demodata"
 	"github.com/captioner/captioner/internal/serving"
+	"github.com/captioner/captioner/internal/store"
 	"github.com/captioner/captioner/internal/telemetry"
 	"github.com/captioner/captioner/internal/temporaldev"
 	"github.com/captioner/captioner/internal/tracking/mlflow"
@@ -334,23 +335,36 @@ func (a *App) openData(ctx context.Context) error {
 		return captioner.Wrap(captioner.Invalid, err, "make the data folder (--data-dir)")
 	}
 	if a.opts.Local {
-		lock := flock.New(filepath.Join(a.opts.DataDir, "lock"))
-		locked, err := lock.TryLock()
+		lock, err := lockData(a.opts.DataDir)
 		if err != nil {
-			return captioner.Wrap(captioner.Invalid, err, "lock the data folder (--data-dir)")
-		}
-		if !locked {
-			return captioner.Errorf(captioner.Conflict, "another captioner works in the data folder %s: stop it, or take another folder with --data-dir", a.opts.DataDir)
+			return err
 		}
 		a.onStop("data folder", func(context.Context) error { return lock.Unlock() })
 	}
-	storage, err := OpenStorage(ctx, StorageOptions{DataDir: a.opts.DataDir, Database: a.opts.Database})
+	opts := StorageOptions{DataDir: a.opts.DataDir, Database: a.opts.Database, Logger: a.log}
+	if err := store.QuickCheck(ctx, opts.address()); err != nil {
+		return damaged(err, opts)
+	}
+	storage, err := OpenStorage(ctx, opts)
 	if err != nil {
 		return err
 	}
 	a.storage = storage
 	a.onStop("storage", func(context.Context) error { return storage.Close() })
 	return nil
+}
+
+// lockData makes a data folder this process' own.
+func lockData(dir string) (*flock.Flock, error) {
+	lock := flock.New(filepath.Join(dir, "lock"))
+	locked, err := lock.TryLock()
+	if err != nil {
+		return nil, captioner.Wrap(captioner.Invalid, err, "lock the data folder (--data-dir)")
+	}
+	if !locked {
+		return nil, captioner.Errorf(captioner.Conflict, "another captioner works in the data folder %s: stop it, or take another folder with --data-dir", dir)
+	}
+	return lock, nil
 }
 
 func (a *App) listen() (net.Listener, error) {

@@ -41,6 +41,8 @@ func postgresAt(address string) (database, error) {
 		},
 		begin:         `BEGIN; ` + postgresLock,
 		writeLock:     postgresLock,
+		unguard:       `ALTER TABLE alias_moves DISABLE TRIGGER alias_moves_append_only`,
+		guard:         `ALTER TABLE alias_moves ENABLE TRIGGER alias_moves_append_only`,
 		hasMigrations: `SELECT COUNT(to_regclass('schema_migrations'))`,
 	}, nil
 }

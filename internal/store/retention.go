@@ -76,13 +76,13 @@ func (s *Store) Checkpoints(ctx context.Context) ([]captioner.Checkpoint, error)
 	err := s.queryAll(ctx, "list the checkpoints", func(row rowScanner) error {
 		var c captioner.Checkpoint
 		var created int64
-		if err := row.Scan(&c.RunKey, &c.Attempt, &c.Blob, &c.Step, &created); err != nil {
+		if err := row.Scan(&c.RunKey, &c.Attempt, &c.Blob, &c.Step, &c.PreviousBlob, &c.PreviousStep, &created); err != nil {
 			return err
 		}
 		c.CreatedAt = fromMicros(created)
 		checkpoints = append(checkpoints, c)
 		return nil
-	}, `SELECT run_key, attempt, blob, step, created_at FROM checkpoints ORDER BY run_key`)
+	}, `SELECT run_key, attempt, blob, step, previous_blob, previous_step, created_at FROM checkpoints ORDER BY run_key`)
 	if err != nil {
 		return nil, err
 	}

@@ -46,9 +46,17 @@ func sqliteAt(path string) (database, error) {
 			return nil
 		},
 		begin:         `BEGIN IMMEDIATE`,
+		unguard:       `DROP TRIGGER alias_moves_no_delete`,
+		guard:         sqliteNoDelete,
 		hasMigrations: `SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'schema_migrations'`,
 	}, nil
 }
+
+// sqliteNoDelete is the trigger of the first migration.
+const sqliteNoDelete = `CREATE TRIGGER alias_moves_no_delete BEFORE DELETE ON alias_moves
+BEGIN
+    SELECT RAISE(ABORT, 'alias_moves is append-only');
+END`
 
 // openSQLite opens a pool of connections to the file at path.
 //

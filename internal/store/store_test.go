@@ -528,7 +528,7 @@ func open(t *testing.T, where string) *Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
-	return s.(*Store)
+	return s
 }
 
 // want checks the version of the schema.
