@@ -28,6 +28,9 @@ TEST_BINARIES := go list -test -f '{{.ImportPath}} {{join .Deps " "}}' ./... | g
 ENGINE_PACKAGES := $(TEST_BINARIES) | grep ' github.com/wamuir/graft/tensorflow\( \|$$\)' | sed 's/\.test .*//'
 PURE_PACKAGES := $(TEST_BINARIES) | grep -v ' github.com/wamuir/graft/tensorflow\( \|$$\)' | sed 's/\.test .*//' | grep -v '/internal/e2e$$'
 
+# The tests of deploy/, in a module of their own for their dependencies.
+DEPLOY_TEST := (cd tools/deploytest && CGO_ENABLED=0 go test -json -count=1 ./...)
+
 REPORT := go run tools/testreport/main.go $(if $(CI),-no-skips)
 
 .PHONY: help
@@ -62,15 +65,28 @@ failpoints: ## Build both programs so that they can be killed at their failpoint
 preflight:
 	@tools/preflight
 
+.PHONY: docker up down
+docker: ## Build the images captioner-control, captioner-cpu and captioner-gpu
+	@for target in control cpu gpu; do \
+		docker build -f deploy/Dockerfile --target $$target -t captioner-$$target \
+			--build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) --build-arg BRANCH=$(BRANCH) .; \
+	done
+
+up: ## Start everything in containers: docker-compose.yml
+	@docker compose up --detach --wait
+
+down: ## Stop it again; what it has kept stays
+	@docker compose down
+
 .PHONY: migrate
 migrate: control ## Bring the database of DATA_DIR to the newest schema
 	@bin/captioner migrate up --data-dir $(DATA_DIR)
 
 ##@ Test
 
-.PHONY: test test-short test-engine test-e2e race
-test: build failpoints ## Run every test: fast ones, those with TensorFlow, and end-to-end ones on a real Temporal server
-	@$(TENSORFLOW) $(BINARIES) go test -json -timeout 60m ./... | $(REPORT)
+.PHONY: test test-short test-engine test-e2e deploy-test race
+test: build failpoints ## Run every test: fast ones, those with TensorFlow, end-to-end ones on a real Temporal server, those of deploy/
+	@$(TENSORFLOW) $(BINARIES) { go test -json -timeout 60m ./... || failed=1; $(DEPLOY_TEST) && [ -z "$${failed:-}" ]; } | $(REPORT)
 
 test-short: ## Run the fast tests: no TensorFlow, no Temporal server
 	@CGO_ENABLED=0 go test -json -short $$($(PURE_PACKAGES)) | go run tools/testreport/main.go
@@ -81,6 +97,9 @@ test-engine: engine ## Run the tests that link TensorFlow
 
 test-e2e: build failpoints ## Run the end-to-end tests
 	@$(BINARIES) CGO_ENABLED=0 go test -json -count=1 -timeout 60m ./internal/e2e/... | $(REPORT)
+
+deploy-test: control ## Run the tests of what captioner is deployed with
+	@$(BINARIES) $(DEPLOY_TEST) | $(REPORT)
 
 .PHONY: verify
 BASE ?=
@@ -104,6 +123,7 @@ lint: ## Check formatting and lint
 	@$(TENSORFLOW) go vet ./...
 	@cd tools/lint && go build -o ../../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@$(TENSORFLOW) bin/golangci-lint run --timeout 15m ./...
+	@cd tools/deploytest && ../../bin/golangci-lint run --timeout 15m ./...
 
 fmt: ## Format the code
 	@gofmt -w $$(git ls-files '*.go')

@@ -61,7 +61,8 @@ type DataConfig struct {
 	// MinUsable is the share of the pictures that must be usable, in (0, 1].
 	MinUsable float64 `json:"min_usable" yaml:"min_usable"`
 	// ShardSize is how many pictures one ExtractFeatures or CaptionShard
-	// activity handles. It changes speed, never results.
+	// activity handles at most; fewer where that lets several workers share the
+	// work. It changes speed, never results.
 	ShardSize int `json:"shard_size" yaml:"shard_size"`
 	// MaxPixels bounds width × height of a picture, by its header.
 	MaxPixels int `json:"max_pixels" yaml:"max_pixels"`

@@ -19,12 +19,15 @@ const (
 	RunCompleted RunState = "completed"
 	RunFailed    RunState = "failed"
 	RunCancelled RunState = "cancelled"
+	// RunUnchanged is how a schedule's run ends that had nothing to do: its data
+	// is what the schedule's last completed run was trained on.
+	RunUnchanged RunState = "unchanged"
 )
 
 // Ended reports whether a run is over. A record of one that is not says
 // "running", whichever of the three states it is in.
 func (s RunState) Ended() bool {
-	return s == RunCompleted || s == RunFailed || s == RunCancelled
+	return s == RunCompleted || s == RunFailed || s == RunCancelled || s == RunUnchanged
 }
 
 // Stage is one step of a run, as the workflow's query "progress" shows it.
@@ -149,6 +152,19 @@ type RunResult struct {
 	LeftOut *LeftOut `json:"left_out,omitempty"`
 	// Reused lists the stages whose result an earlier run had left.
 	Reused []string `json:"reused,omitempty"`
+	// Trained is set by the runs of a schedule, for the next one to compare
+	// with. Unchanged says that the run ended there, since nothing had changed:
+	// then Trained is that of the run that trained.
+	Trained   *Trained `json:"trained,omitempty"`
+	Unchanged bool     `json:"unchanged,omitempty"`
+}
+
+// Trained says which run was trained on which data.
+type Trained struct {
+	Run string `json:"run"`
+	// Data is the digest of all that the run read: data set, encoder's weights
+	// and word vectors.
+	Data Digest `json:"data"`
 }
 
 // Metric is one point of a run's curves.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/gofrs/flock"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
@@ -28,7 +29,9 @@ import (
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/activities"
 	"github.com/captioner/captioner/activities/activitiestest"
+	"github.com/captioner/captioner/deploy"
 	"github.com/captioner/captioner/internal/registry"
+	"github.com/captioner/captioner/internal/tracking"
 	"github.com/captioner/captioner/ml/metrics"
 )
 
@@ -905,12 +908,25 @@ func TestWriteDeploymentManifest(t *testing.T) {
 		if got.Version != version || got.Decision.Outcome != outcome || got.Scores[0].BLEU4 != 0.5 || got.RunID != runID {
 			t.Errorf("deployment.json: %s", data)
 		}
-		if want := map[captioner.Outcome]int{captioner.Promote: 2}[outcome]; len(out.Files) != want {
-			t.Errorf("%s: %d deploy files, want %d", outcome, len(out.Files), want)
+		want := map[string]captioner.Digest{}
+		if outcome == captioner.Promote {
+			rendered, err := deploy.Render(version)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for name, content := range rendered {
+				want[name] = captioner.DigestOf(content)
+				left, err := os.ReadFile(filepath.Join(f.Activities.DataDir, "runs", tracking.Folder(runID), name))
+				if err != nil || !bytes.Equal(left, content) {
+					t.Errorf("%s is not left for people: %v", name, err)
+				}
+			}
 		}
-	}
-	found, err := filepath.Glob(filepath.Join(f.Activities.DataDir, "runs", "run-*", "*"))
-	if err != nil || len(found) != 4 {
-		t.Errorf("files left for people: %v (%v), want 4", found, err)
+		if diff := cmp.Diff(want, out.Files, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s: deploy files (-want +got):\n%s", outcome, diff)
+		}
+		if diff := cmp.Diff(out.Files, got.Files); diff != "" {
+			t.Errorf("%s: files of deployment.json (-returned +written):\n%s", outcome, diff)
+		}
 	}
 }

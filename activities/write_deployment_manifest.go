@@ -3,13 +3,12 @@ package activities
 import (
 	"bytes"
 	"context"
-	"embed"
 	"encoding/json"
 	"path/filepath"
-	"text/template"
 	"time"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/deploy"
 	"github.com/captioner/captioner/internal/failpoint"
 	"github.com/captioner/captioner/internal/tracking"
 )
@@ -30,7 +29,7 @@ type WriteDeploymentManifestInput struct {
 type WriteDeploymentManifestResult struct {
 	// Deployment is deployment.json.
 	Deployment captioner.Digest `json:"deployment"`
-	// Files are the rendered deploy files, by name; none for a version that
+	// Files are the rendered deploy files, by path; none for a version that
 	// does not go live.
 	Files map[string]captioner.Digest `json:"files,omitempty"`
 }
@@ -52,11 +51,6 @@ type Deployment struct {
 	Files map[string]captioner.Digest `json:"files,omitempty"`
 }
 
-//go:embed templates/*.yaml
-var deployTemplates embed.FS
-
-var deployFiles = template.Must(template.ParseFS(deployTemplates, "templates/*.yaml"))
-
 const deploymentFile = "deployment.json"
 
 // WriteDeploymentManifest writes deployment.json and, for a version that goes
@@ -77,9 +71,9 @@ func (a *Activities) WriteDeploymentManifest(ctx context.Context, in WriteDeploy
 		}
 	}
 	if in.Decision.Outcome == captioner.Promote {
-		rendered, err := renderDeployFiles(deployment)
+		rendered, err := deploy.Render(in.Version)
 		if err != nil {
-			return out, err
+			return out, captioner.Wrap(captioner.Internal, err, "render the deploy files")
 		}
 		out.Files = map[string]captioner.Digest{}
 		for name, content := range rendered {
@@ -100,19 +94,6 @@ func (a *Activities) WriteDeploymentManifest(ctx context.Context, in WriteDeploy
 	return out, nil
 }
 
-// renderDeployFiles fills in the templates.
-func renderDeployFiles(d Deployment) (map[string][]byte, error) {
-	files := map[string][]byte{}
-	for _, t := range deployFiles.Templates() {
-		var b bytes.Buffer
-		if err := t.Execute(&b, d); err != nil {
-			return nil, captioner.Wrap(captioner.Internal, err, "render %s", t.Name())
-		}
-		files[t.Name()] = b.Bytes()
-	}
-	return files, nil
-}
-
 // leaveFile stores a file as a blob and writes it where people look for it.
 func (a *Activities) leaveFile(ctx context.Context, runID, name string, content []byte) (captioner.Digest, error) {
 	digest, _, err := a.Blobs.Put(ctx, bytes.NewReader(content))
@@ -123,5 +104,5 @@ func (a *Activities) leaveFile(ctx context.Context, runID, name string, content 
 	if err := a.Store.CheckAttempt(ctx); err != nil {
 		return "", err
 	}
-	return digest, writeFile(filepath.Join(a.runsDir(), tracking.Folder(runID), name), content)
+	return digest, writeFile(filepath.Join(a.runsDir(), tracking.Folder(runID), filepath.FromSlash(name)), content)
 }

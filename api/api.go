@@ -67,6 +67,23 @@ type RunClient interface {
 	DryRun(ctx context.Context, cfg captioner.Config) error
 }
 
+// Scheduler keeps the schedules of runs, as package workflows' Client. But for the
+// first two, its methods are NotFound for a schedule that there is not.
+type Scheduler interface {
+	// CreateSchedule makes a schedule that captioner.Schedule.Check has nothing
+	// against. Conflict when there is one of that name.
+	CreateSchedule(ctx context.Context, s captioner.Schedule) (captioner.Schedule, error)
+	// Schedules lists all by name, without their configurations.
+	Schedules(ctx context.Context) ([]captioner.Schedule, error)
+	Schedule(ctx context.Context, name string) (captioner.Schedule, error)
+	// PauseSchedule pauses a schedule, or resumes it with paused false.
+	PauseSchedule(ctx context.Context, name string, paused bool) (captioner.Schedule, error)
+	// TriggerSchedule starts a run now and returns it. Conflict while one is under
+	// way.
+	TriggerSchedule(ctx context.Context, name string, force bool) (captioner.Run, error)
+	DeleteSchedule(ctx context.Context, name string) error
+}
+
 // ModelLister reads the registry and pins versions in it, as captioner.Store.
 type ModelLister interface {
 	ModelVersions(ctx context.Context, limit int) ([]captioner.ModelVersion, error)
@@ -121,6 +138,8 @@ type Options struct {
 	// Runs and Models are nil where one bundle is served without a database.
 	Runs   RunClient
 	Models ModelLister
+	// Schedules is nil where there are none to keep.
+	Schedules Scheduler
 	// Progress and Blobs are required with Runs, whose progress and data they
 	// show.
 	Progress ProgressReader
@@ -329,6 +348,13 @@ func (s *Server) route() error {
 	r.POST("/predict", handle(s.predict))
 	r.POST("/runs", handle(s.startRun))
 	r.POST("/runs/:id/cancel", handle(s.cancelRun))
+	get("/schedules", handle(s.listSchedules))
+	get("/schedules/:name", handle(s.showSchedule))
+	r.POST("/schedules", handle(s.createSchedule))
+	r.POST("/schedules/:name/pause", handle(s.pauseSchedule))
+	r.POST("/schedules/:name/resume", handle(s.resumeSchedule))
+	r.POST("/schedules/:name/trigger", handle(s.triggerSchedule))
+	r.DELETE("/schedules/:name", handle(s.deleteSchedule))
 	s.engine = r
 	return nil
 }

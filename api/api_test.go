@@ -61,6 +61,10 @@ type fake struct {
 	moves   []captioner.AliasMove
 	// deployed are the calls of Promote and Rollback, as "actor: reason".
 	deployed []string
+
+	schedules []captioner.Schedule
+	// scheduled are the calls that change schedules, as "what name".
+	scheduled []string
 }
 
 func newFake() *fake {
@@ -87,7 +91,8 @@ func newFake() *fake {
 			}},
 			{Version: captioner.DigestOf([]byte("old")), RunID: "train-00", CreatedAt: started, Lineage: lineage},
 		},
-		alias: captioner.Alias{Name: captioner.Production, Version: version, Generation: 2},
+		schedules: []captioner.Schedule{nightly()},
+		alias:     captioner.Alias{Name: captioner.Production, Version: version, Generation: 2},
 		moves: []captioner.AliasMove{
 			{Alias: captioner.Alias{Name: captioner.Production, Version: version, Generation: 2}, Previous: captioner.DigestOf([]byte("old")),
 				Kind: captioner.Promotion, MovedAt: finished, Actor: "train-01", Reason: "better"},
@@ -238,7 +243,7 @@ func (f *fake) RollbackTarget(context.Context) (captioner.Digest, error) {
 func newServer(t testing.TB, f *fake, change func(*api.Options)) *api.Server {
 	t.Helper()
 	opts := api.Options{
-		Captioner: f, Runs: f, Models: f, Progress: f, Blobs: f, ParseConfig: config.ParseWith, ConfigSchema: []byte(`{"type":"object"}`),
+		Captioner: f, Runs: f, Schedules: f, Models: f, Progress: f, Blobs: f, ParseConfig: config.ParseWith, ConfigSchema: []byte(`{"type":"object"}`),
 		Version: "1.2.3", TracerProvider: sdktrace.NewTracerProvider(),
 		MetricsHandler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
@@ -416,7 +421,7 @@ func form(t testing.TB, fields ...string) string {
 }
 
 // bundleOnly is `captioner serve --bundle`.
-func bundleOnly(o *api.Options) { o.Runs, o.Models = nil, nil }
+func bundleOnly(o *api.Options) { o.Runs, o.Schedules, o.Models = nil, nil, nil }
 
 // logTo gives the server a logger that writes JSON lines to w.
 func logTo(w io.Writer) func(*api.Options) {

@@ -21,7 +21,7 @@ func (s *Server) cors(c *gin.Context) {
 		c.Header("Access-Control-Allow-Origin", origin)
 		c.Header("Access-Control-Expose-Headers", "Location, Retry-After, X-Request-ID, X-Response-Time")
 		if c.Request.Method == http.MethodOptions && c.GetHeader("Access-Control-Request-Method") != "" {
-			c.Header("Access-Control-Allow-Methods", "GET, POST")
+			c.Header("Access-Control-Allow-Methods", "GET, POST, DELETE")
 			c.Header("Access-Control-Allow-Headers", "Content-Type, Idempotency-Key, traceparent, tracestate")
 			c.Header("Access-Control-Max-Age", "600")
 			c.AbortWithStatus(http.StatusNoContent)

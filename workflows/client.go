@@ -82,10 +82,13 @@ func (c *Client) Start(ctx context.Context, cfg captioner.Config, key string) (c
 // Resume begins a run that goes on from the training of the run with the ID,
 // with the configuration that Continue has returned. The key is as Start's.
 func (c *Client) Resume(ctx context.Context, id string, cfg captioner.Config, key string) (captioner.Run, error) {
-	return c.start(ctx, struct {
-		Resume string `json:"resume"`
-		captioner.Config
-	}{id, cfg}, key)
+	return c.start(ctx, runInput{request{Resume: id}, cfg}, key)
+}
+
+// runInput is the input of a workflow.
+type runInput struct {
+	request
+	captioner.Config
 }
 
 // Continue returns the configuration of a run that goes on from another: that of
@@ -389,6 +392,8 @@ func (c *Client) withOutcome(ctx context.Context, run captioner.Run) (captioner.
 	err := c.Temporal.GetWorkflow(ctx, run.ID, run.TemporalRunID).Get(ctx, &result)
 	var failed *temporal.WorkflowExecutionError
 	switch {
+	case err == nil && result.Unchanged:
+		run.State = captioner.RunUnchanged
 	case err == nil:
 		run.Result = &result
 	case !errors.As(err, &failed): // the call has failed, and not the run
@@ -522,6 +527,8 @@ func merge(runs []captioner.Run, records []captioner.RunRecord, limit int) []cap
 		switch {
 		case !known && record.State != captioner.RunRunning:
 			runs = append(runs, recorded(record))
+		case known && record.State == captioner.RunUnchanged && runs[i].State == captioner.RunCompleted:
+			runs[i].State = record.State // Temporal knows no such end
 		case known && runs[i].State == record.State:
 			runs[i].Result, runs[i].Error = record.Result, record.Message
 		}

@@ -14,6 +14,9 @@ import (
 // NoteWaiting is what Describe adds to the stages.
 var NoteWaiting = noteWaiting
 
+// ShardSize is how many of so many pictures a shard holds.
+var ShardSize = shardSize
+
 // Standing is where Describe says that a run stands which goes on.
 var Standing = standing
 
@@ -95,10 +98,16 @@ var Versioned = edited(insert(6, func(r *run) step {
 	}
 }))
 
-// steps are those of TrainAndDeploy.
+// steps are those of TrainAndDeploy; the comparison belongs to the data.
 func steps(r *run) []step {
+	data := func(ctx workflow.Context) error {
+		if err := r.prepareData(ctx); err != nil {
+			return err
+		}
+		return r.compareData(ctx)
+	}
 	return []step{
-		r.validateConfig, r.prepareData, r.extractFeatures, r.train,
+		r.validateConfig, data, r.extractFeatures, r.train,
 		r.captionTestSplit, r.evaluate, r.registerVersion, r.decideAndDeploy,
 	}
 }

@@ -38,6 +38,7 @@ func TestRecord(t *testing.T) {
 		return
 	}
 	t.Run("decisions", recordDecisions)
+	t.Run("schedules", recordSchedules)
 	t.Run("cancellations", func(t *testing.T) { recordCancellations(t, stages) })
 	t.Run("cancelled exclusion", func(t *testing.T) { recordCancellations(t, []string{"ExcludeImages"}) })
 	t.Run("faults", recordFaults)
@@ -147,6 +148,28 @@ func recordDecisions(t *testing.T) {
 	broken := r.fixture.Config()
 	broken.Model.ImageSize = 32
 	r.keep(t, "failed-shard", broken)
+}
+
+// recordSchedules has a schedule start runs: of data that is new, unchanged and
+// changed, and then one by force, whatever the data.
+func recordSchedules(t *testing.T) {
+	r := newRecorder(t)
+	r.work(t)
+	cfg := r.config(1)
+	schedule := captioner.Schedule{Name: "nightly", Cron: "0 3 * * *", Config: &cfg}
+	if _, err := r.runs.CreateSchedule(t.Context(), schedule); err != nil {
+		t.Fatal(err)
+	}
+	r.save(t, r.trigger(t, "nightly", captioner.RunCompleted).ID, "schedule-first")
+	r.save(t, r.trigger(t, "nightly", captioner.RunUnchanged).ID, "schedule-unchanged")
+	addCaption(t, cfg.Data.Captions)
+	r.save(t, r.trigger(t, "nightly", captioner.RunCompleted).ID, "schedule-changed")
+	schedule.Name, schedule.Force = "always", true
+	if _, err := r.runs.CreateSchedule(t.Context(), schedule); err != nil {
+		t.Fatal(err)
+	}
+	r.trigger(t, "always", captioner.RunCompleted)
+	r.save(t, r.trigger(t, "always", captioner.RunCompleted).ID, "schedule-forced")
 }
 
 // recordCancellations cancels a run in each of those activities.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
 	"go.temporal.io/api/temporalproto"
@@ -44,6 +45,10 @@ var branches = slices.Concat([]branch{
 	{"resume-failed", completed, resumed},
 	{"word-vectors", completed, result(`"word_vectors":{`)},
 	{"cancel-ExcludeImages", cancelledRun, cancelledActivity("ExcludeImages")},
+	{"schedule-first", completed, startedWith(`"schedule":"nightly"`, false)},
+	{"schedule-unchanged", completed, endedWith(`"unchanged":true`)},
+	{"schedule-changed", completed, startedWith(`"schedule":"nightly"`, true)},
+	{"schedule-forced", completed, startedWith(`"force":true`, true)},
 }, cancelled(), retried(), failedForGood())
 
 const (
@@ -183,13 +188,27 @@ func (h *history) activity(scheduled int64) string {
 
 func result(text string) func(*historypb.HistoryEvent, *history) bool {
 	return func(e *historypb.HistoryEvent, _ *history) bool {
-		for _, p := range e.GetActivityTaskCompletedEventAttributes().GetResult().GetPayloads() {
-			if strings.Contains(string(p.GetData()), text) {
-				return true
-			}
-		}
-		return false
+		return contains(e.GetActivityTaskCompletedEventAttributes().GetResult(), text)
 	}
+}
+
+// startedWith is true of the start of a run with a text in its input, and with or
+// without the result of the last run of its schedule.
+func startedWith(text string, last bool) func(*historypb.HistoryEvent, *history) bool {
+	return func(e *historypb.HistoryEvent, _ *history) bool {
+		a := e.GetWorkflowExecutionStartedEventAttributes()
+		return a != nil && (a.GetLastCompletionResult() != nil) == last && contains(a.GetInput(), text)
+	}
+}
+
+func endedWith(text string) func(*historypb.HistoryEvent, *history) bool {
+	return func(e *historypb.HistoryEvent, _ *history) bool {
+		return contains(e.GetWorkflowExecutionCompletedEventAttributes().GetResult(), text)
+	}
+}
+
+func contains(payloads *commonpb.Payloads, text string) bool {
+	return slices.ContainsFunc(payloads.GetPayloads(), func(p *commonpb.Payload) bool { return strings.Contains(string(p.GetData()), text) })
 }
 
 func decided(outcome string) func(*historypb.HistoryEvent, *history) bool {

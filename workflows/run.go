@@ -32,7 +32,7 @@ const (
 // run is what a run knows so far: the results of the steps behind it.
 type run struct {
 	id, actor string
-	resume    string          // the run that this one goes on from
+	asked     request
 	input     json.RawMessage // the configuration
 	progress  captioner.Progress
 
@@ -51,7 +51,7 @@ type run struct {
 func newRun(ctx workflow.Context, input json.RawMessage) (*run, error) {
 	info := workflow.GetInfo(ctx)
 	r := &run{id: info.WorkflowExecution.ID, actor: "temporal", versions: map[string]int{}}
-	r.resume, r.input = splitInput(input) //workflowcheck:ignore
+	r.asked, r.input = splitInput(input) //workflowcheck:ignore
 	if actor, ok := info.Memo.GetFields()[memoActor]; ok {
 		if err := converter.GetDefaultDataConverter().FromPayload(actor, &r.actor); err != nil {
 			return nil, err
@@ -63,29 +63,46 @@ func newRun(ctx workflow.Context, input json.RawMessage) (*run, error) {
 	return r, workflow.SetQueryHandler(ctx, ProgressQuery, func() (captioner.Progress, error) { return r.progress, nil })
 }
 
-// splitInput takes the run to go on from out of a workflow's input; what remains
-// is the configuration. It is a pure function.
-func splitInput(input json.RawMessage) (resume string, config json.RawMessage) {
+// request is what a workflow's input asks for beside the configuration.
+type request struct {
+	// Resume is the run whose training this one goes on from.
+	Resume string `json:"resume,omitempty"`
+	// Schedule is the schedule that has started the run. With Force it trains
+	// whether or not its data has changed.
+	Schedule string `json:"schedule,omitempty"`
+	Force    bool   `json:"force,omitempty"`
+}
+
+// splitInput takes the request out of a workflow's input; what remains is the
+// configuration. It is a pure function.
+func splitInput(input json.RawMessage) (asked request, config json.RawMessage) {
 	var fields map[string]json.RawMessage
-	if json.Unmarshal(input, &fields) != nil || json.Unmarshal(fields[inputResume], &resume) != nil {
-		return "", input // an input that makes no sense is ValidateConfig's to refuse
+	if json.Unmarshal(input, &fields) != nil || json.Unmarshal(input, &asked) != nil {
+		return request{}, input // an input that makes no sense is ValidateConfig's to refuse
 	}
-	delete(fields, inputResume)
+	all := len(fields)
+	for _, name := range []string{"resume", "schedule", "force"} {
+		delete(fields, name)
+	}
+	if len(fields) == all {
+		return request{}, input
+	}
 	config, err := json.Marshal(fields)
 	if err != nil {
-		return "", input
+		return request{}, input
 	}
-	return resume, config
+	return asked, config
 }
 
 // step is a part of a run.
 type step = func(workflow.Context) error
 
-// execute takes the steps in order, up to the first that fails.
+// execute takes the steps in order, up to the first that fails or that leaves
+// nothing to do.
 func (r *run) execute(ctx workflow.Context, steps []step) (captioner.RunResult, error) {
 	var err error
 	for _, next := range steps {
-		if err = next(ctx); err != nil {
+		if err = next(ctx); err != nil || r.result.Unchanged {
 			break
 		}
 	}

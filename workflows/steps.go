@@ -22,7 +22,7 @@ func (r *run) validateConfig(ctx workflow.Context) error {
 	return r.stage(ctx, activities.StepValidateConfig, func() (bool, error) {
 		var err error
 		r.valid, err = do(ctx, validateOptions, act.ValidateConfig, activities.ValidateConfigInput{
-			Config: r.input, RunID: r.id, Actor: r.actor, Resume: r.resume,
+			Config: r.input, RunID: r.id, Actor: r.actor, Resume: r.asked.Resume,
 		})
 		r.result.Warnings = r.valid.Warnings
 		r.find(activities.StepValidateConfig).Note = strings.Join(r.valid.Warnings, "; ")
@@ -46,7 +46,71 @@ func (r *run) prepareData(ctx workflow.Context) error {
 	})
 }
 
-// extractOptions: a shard of the default size takes half a minute, and ten with a
+// compareData ends a schedule's run before its work if its data is what the
+// schedule's last completed run was trained on, which Temporal hands to the next
+// one with the rest of that run's result.
+func (r *run) compareData(ctx workflow.Context) error {
+	if r.asked.Schedule == "" {
+		return nil
+	}
+	// A pure function.
+	data, err := captioner.DigestJSON([]captioner.Digest{r.prepared.Dataset, r.valid.Weights, r.words.Source}) //workflowcheck:ignore
+	if err != nil {
+		return err
+	}
+	r.result.Trained = &captioner.Trained{Run: r.id, Data: data}
+	var last captioner.RunResult
+	if r.asked.Force || !workflow.HasLastCompletionResult(ctx) {
+		return nil
+	}
+	err = workflow.GetLastCompletionResult(ctx, &last)
+	same := err == nil && last.Trained != nil && last.Trained.Data == data // somebody else's result compares with nothing
+	if !same {
+		return nil
+	}
+	r.result.Trained, r.result.Unchanged = last.Trained, true
+	r.note(activities.StepPrepareData, "nothing to do: run "+last.Trained.Run+" was trained on the same data")
+	for i := range r.progress.Stages {
+		if s := &r.progress.Stages[i]; s.State == statePending {
+			s.State = stateSkipped
+		}
+	}
+	return nil
+}
+
+const (
+	// wantedShards is how many shards a data set is cut into for several workers
+	// to share, if that leaves none smaller than minPixelShard or, of pictures
+	// that a frozen encoder goes through, minFeatureShard. Either takes some ten
+	// seconds: below that a worker does little else than change shards.
+	wantedShards    = 16
+	minPixelShard   = 2000
+	minFeatureShard = 200
+)
+
+// shardSize is how many pictures are extracted at a time, and how many shards
+// the test pictures lie in when they are captioned. Runs that began when all
+// shards were as large as they may be go on so.
+func (r *run) shardSize(ctx workflow.Context, frozen bool) int {
+	most := r.valid.Config.Data.ShardSize
+	if workflow.GetVersion(ctx, "shards for several workers", workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+		return most
+	}
+	return shardSize(r.prepared.Images, most, frozen)
+}
+
+func shardSize(images, most int, frozen bool) int {
+	least := minPixelShard
+	if frozen {
+		least = minFeatureShard
+	}
+	return min(most, max(least, ceil(images, wantedShards)))
+}
+
+// ceil is a/b, rounded up.
+func ceil(a, b int) int { return (a + b - 1) / b }
+
+// extractOptions: a shard takes half a minute or less with pixels, and minutes with a
 // frozen encoder; hours on a slow machine.
 var extractOptions = onEngine(12 * time.Hour)
 
@@ -78,11 +142,11 @@ type shards struct{ blobs, quarantine []captioner.Digest }
 // to the encoder's output.
 func (r *run) extract(ctx workflow.Context, model captioner.ModelConfig, weights captioner.Digest, progress func(done, total int)) (out shards, cached bool, err error) {
 	cfg := r.valid.Config
-	total := (r.prepared.Images + cfg.Data.ShardSize - 1) / cfg.Data.ShardSize
+	size := r.shardSize(ctx, weights != "")
 	var started []future[activities.ExtractFeaturesResult]
-	for shard := range total {
+	for shard := range ceil(r.prepared.Images, size) {
 		started = append(started, start(ctx, extractOptions, act.ExtractFeatures, activities.ExtractFeaturesInput{
-			Dataset: r.prepared.Dataset, Shard: shard, ShardSize: cfg.Data.ShardSize,
+			Dataset: r.prepared.Dataset, Shard: shard, ShardSize: size,
 			ImagesDir: cfg.Data.Images, MaxPixels: cfg.Data.MaxPixels, Model: model, Weights: weights, Threads: cfg.Training.Threads,
 		}))
 	}
@@ -320,6 +384,8 @@ func (r *run) record(ctx workflow.Context, err error) error {
 	}
 	in := activities.RecordRunInput{RunID: r.id, Config: r.input, Actor: r.actor, State: captioner.RunCompleted, Progress: r.progress}
 	switch {
+	case err == nil && r.result.Unchanged:
+		in.State = captioner.RunUnchanged
 	case err == nil:
 		in.Result = &r.result
 	case temporal.IsCanceledError(err):

@@ -40,18 +40,16 @@ const (
 	memoActor  = "actor"
 	memoConfig = "config"
 	memoTrace  = "trace_id"
-
-	// inputResume is the member of a workflow's input that names a run to go on
-	// from.
-	inputResume = "resume"
 )
 
 // TrainAndDeploy is a run: it trains a model, scores it, registers it as a
 // version and, if it is good enough, makes it live. The input is a configuration
 // as a JSON object that names what differs from the defaults; {} and no input at
 // all mean the defaults. A member "resume" names a run whose training this one
-// goes on from; the configuration then names what differs from that run's. The
-// workflow's ID is the run's.
+// goes on from; the configuration then names what differs from that run's. A
+// member "schedule" names the schedule that has started the run, which then ends
+// before its work if its data is what the schedule's last completed run was
+// trained on, unless a member "force" is true. The workflow's ID is the run's.
 //
 // The query "progress" tells how far it has come. When a step fails for good the
 // run fails with that step's failure, whose details are an activities.Failure.
@@ -64,6 +62,7 @@ func TrainAndDeploy(ctx workflow.Context, input json.RawMessage) (captioner.RunR
 	return r.execute(ctx, []step{
 		r.validateConfig,
 		r.prepareData,
+		r.compareData,
 		r.extractFeatures,
 		r.train,
 		r.captionTestSplit,

@@ -210,6 +210,60 @@ func (c *apiClient) List(ctx context.Context) ([]captioner.Run, error) {
 	return reply.Runs, err
 }
 
+// CreateSchedule makes a schedule and returns it as it is kept.
+func (c *apiClient) CreateSchedule(ctx context.Context, s captioner.Schedule) (captioner.Schedule, error) {
+	body, err := json.Marshal(s)
+	if err != nil {
+		return captioner.Schedule{}, err
+	}
+	var made captioner.Schedule
+	err = c.do(ctx, http.MethodPost, "/schedules", "application/json", bytes.NewReader(body), &made)
+	return made, err
+}
+
+// Schedules lists the schedules by name.
+func (c *apiClient) Schedules(ctx context.Context) ([]captioner.Schedule, error) {
+	var reply struct {
+		Schedules []captioner.Schedule `json:"schedules"`
+	}
+	err := c.do(ctx, http.MethodGet, "/schedules", "", nil, &reply)
+	return reply.Schedules, err
+}
+
+// Schedule returns a schedule with its configuration and its last runs.
+func (c *apiClient) Schedule(ctx context.Context, name string) (captioner.Schedule, error) {
+	var s captioner.Schedule
+	err := c.do(ctx, http.MethodGet, "/schedules/"+url.PathEscape(name), "", nil, &s)
+	return s, err
+}
+
+// PauseSchedule pauses a schedule, or resumes it.
+func (c *apiClient) PauseSchedule(ctx context.Context, name string, paused bool) (captioner.Schedule, error) {
+	action := "/resume"
+	if paused {
+		action = "/pause"
+	}
+	var s captioner.Schedule
+	err := c.do(ctx, http.MethodPost, "/schedules/"+url.PathEscape(name)+action, "", nil, &s)
+	return s, err
+}
+
+// TriggerSchedule starts a run of a schedule now and returns it.
+func (c *apiClient) TriggerSchedule(ctx context.Context, name string, force bool) (captioner.Run, error) {
+	path := "/schedules/" + url.PathEscape(name) + "/trigger"
+	if force {
+		path += "?force=1"
+	}
+	var run captioner.Run
+	err := c.do(ctx, http.MethodPost, path, "", nil, &run)
+	return run, err
+}
+
+// DeleteSchedule deletes a schedule.
+func (c *apiClient) DeleteSchedule(ctx context.Context, name string) error {
+	return c.do(ctx, http.MethodDelete, "/schedules/"+url.PathEscape(name), "", nil, nil)
+}
+
 // prediction is the reply of POST /predict.
 type prediction struct {
 	File          string                 `json:"file,omitempty"`

@@ -66,7 +66,7 @@ func unreadable(e streamEvent, err error) error {
 // outcome turns the last state of a run into an error where it did not complete.
 func outcome(run captioner.Run) error {
 	switch run.State {
-	case captioner.RunCompleted:
+	case captioner.RunCompleted, captioner.RunUnchanged:
 		return nil
 	case captioner.RunCancelled:
 		return captioner.Errorf(captioner.Conflict, "run %s was cancelled", run.ID)

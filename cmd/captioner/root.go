@@ -50,9 +50,9 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(
 		newUpCommand(g), newDemoCommand(g), newServeCommand(g), newWorkerCommand(g),
 		newTrainCommand(g), newPredictCommand(g), newScoreCommand(g),
-		newRunsCommand(g), newModelsCommand(g), newDeploymentsCommand(g),
+		newRunsCommand(g), newScheduleCommand(g), newModelsCommand(g), newDeploymentsCommand(g),
 		newDataCommand(g), newConfigCommand(g), newMigrateCommand(g), newGCCommand(g), newBackupCommand(g), newRestoreCommand(g), newFsckCommand(g),
-		newVersionCommand(g),
+		newReadyCommand(g), newVersionCommand(g),
 	)
 	wrapUsageErrors(root)
 	return root

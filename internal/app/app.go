@@ -146,17 +146,17 @@ func New(o Options) (*App, error) {
 	if o.DataDir, err = filepath.Abs(o.DataDir); err != nil {
 		return nil, err
 	}
-	if o.Worker || o.API {
-		if o.EngineBinary, err = findEngine(o.EngineBinary); err != nil {
+	a := &App{opts: o, log: o.Logger, failed: make(chan error, 8)}
+	if o.API || o.Worker && a.serves(workflows.EngineTaskQueue) {
+		if a.opts.EngineBinary, err = findEngine(o.EngineBinary); err != nil {
 			return nil, err
 		}
 	}
 	if o.Local {
-		if o.TemporalBinary, err = findProgram(o.TemporalBinary, "temporal", "CAPTIONER_TEMPORAL", "`tools/temporal` builds it, or name it with --temporal"); err != nil {
+		if a.opts.TemporalBinary, err = findProgram(o.TemporalBinary, "temporal", "CAPTIONER_TEMPORAL", "`tools/temporal` builds it, or name it with --temporal"); err != nil {
 			return nil, err
 		}
 	}
-	a := &App{opts: o, log: o.Logger, failed: make(chan error, 8)}
 	if o.Worker && a.serves(workflows.TaskQueue) {
 		if a.mlflow, err = mlflowClient(o.MLflowURI); err != nil {
 			return nil, err

@@ -91,30 +91,22 @@ func connectionOptions() client.ConnectionOptions {
 }
 
 func (a *App) startWorker(ctx context.Context) error {
-	jobs := engine.NewJobs(engine.Options{
-		Binary: a.opts.EngineBinary, Nice: jobNiceness, Logger: a.log.With("process", "job engine"),
-		Relay:     a.telemetry.Relay(),
-		Restarted: a.telemetry.Metrics.JobEngineRestarted,
-	})
-	a.onStop("job engine", func(context.Context) error { return jobs.Close() })
+	steps := &activities.Activities{
+		Store: a.storage.Store, Blobs: a.storage.Blobs,
+		DataDir: a.opts.DataDir, DataRoot: a.opts.DataRoot,
+		Demonstration: a.Demonstration, ScoreDemonstration: scoreDemonstration,
+		Observer: a.telemetry.Metrics, StallAfter: a.opts.StallAfter,
+	}
 	if a.serves(workflows.EngineTaskQueue) {
-		// A library that does not fit is told now, not when the first run needs it.
-		var err error
-		if a.tensorFlow, a.devices, err = jobs.Check(ctx); err != nil {
+		jobs, err := a.startJobs(ctx)
+		if err != nil {
 			return err
 		}
-		a.log.Info("engine", "tensorflow", a.tensorFlow, "devices", a.devices)
+		steps.Extractor, steps.Trainer, steps.OpenModel = jobs, jobs, jobs.OpenModel
 	}
 	if a.serves(workflows.TaskQueue) {
 		a.startTracking()
 		a.startOutbox()
-	}
-	steps := &activities.Activities{
-		Store: a.storage.Store, Blobs: a.storage.Blobs,
-		Extractor: jobs, Trainer: jobs, OpenModel: jobs.OpenModel,
-		DataDir: a.opts.DataDir, DataRoot: a.opts.DataRoot,
-		Demonstration: a.Demonstration, ScoreDemonstration: scoreDemonstration,
-		Observer: a.telemetry.Metrics, StallAfter: a.opts.StallAfter,
 	}
 	if err := steps.RemoveAbandoned(); err != nil {
 		return err
@@ -129,6 +121,23 @@ func (a *App) startWorker(ctx context.Context) error {
 	a.onStop("worker", w.Stop)
 	a.watch(w.Failed())
 	return nil
+}
+
+// startJobs makes the engine of the worker's jobs. A library that does not fit is
+// told now, not when the first run needs it.
+func (a *App) startJobs(ctx context.Context) (*engine.Jobs, error) {
+	jobs := engine.NewJobs(engine.Options{
+		Binary: a.opts.EngineBinary, Nice: jobNiceness, Logger: a.log.With("process", "job engine"),
+		Relay:     a.telemetry.Relay(),
+		Restarted: a.telemetry.Metrics.JobEngineRestarted,
+	})
+	a.onStop("job engine", func(context.Context) error { return jobs.Close() })
+	var err error
+	if a.tensorFlow, a.devices, err = jobs.Check(ctx); err != nil {
+		return nil, err
+	}
+	a.log.Info("engine", "tensorflow", a.tensorFlow, "devices", a.devices)
+	return jobs, nil
 }
 
 // serves reports whether this process' worker takes tasks of the queue.
@@ -249,9 +258,10 @@ func (a *App) startAPI(listener net.Listener) error {
 			return err
 		}
 		opts.Models, opts.Progress, opts.Blobs = a.storage.Store, a.storage.Store, a.storage.Blobs
-		opts.Runs = &workflows.Client{
+		runs := &workflows.Client{
 			Temporal: a.client, Store: a.storage.Store, UIURL: a.TemporalUIURL(), Namespace: a.opts.TemporalNamespace,
 		}
+		opts.Runs, opts.Schedules = runs, runs
 		opts.Deployer = a.storage.Deployer()
 	}
 	server, err := api.New(opts)

@@ -81,6 +81,7 @@ type local struct {
 	ended    chan struct{}
 	args     []string
 	env      []string
+	cpu      string // the one core that it may use; empty for all
 
 	mu  sync.Mutex
 	log bytes.Buffer
@@ -133,6 +134,11 @@ func (l *local) start(t testing.TB) {
 func (l *local) launch(t testing.TB) <-chan struct{} {
 	t.Helper()
 	cmd := l.command(context.Background(), l.args...)
+	if l.cpu != "" {
+		pinned := exec.Command("taskset", append([]string{"--cpu-list", l.cpu}, cmd.Args...)...)
+		pinned.Env = cmd.Env
+		cmd = pinned
+	}
 	cmd.Env = append(cmd.Env, l.env...)
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {

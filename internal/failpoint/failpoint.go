@@ -29,9 +29,9 @@ const (
 const (
 	// Written, Synced and Renamed follow the kind of a file, such as a blob: its
 	// bytes written, on the disk, named.
-	Written = " written"
-	Synced  = " synced"
-	Renamed = " renamed"
+	Written = " written and not synced"
+	Synced  = " synced and not named"
+	Renamed = " named and its folder not synced"
 	// Done is after an activity's work and before its completion.
 	Done = "done: "
 	// BeforeCommit and AfterCommit are around the commit of a change to the

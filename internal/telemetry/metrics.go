@@ -110,7 +110,7 @@ func (m *Metrics) preset() {
 	for _, engine := range []string{engineServing, engineJob} {
 		m.restarts.WithLabelValues(engine)
 	}
-	for _, state := range []captioner.RunState{captioner.RunCompleted, captioner.RunFailed, captioner.RunCancelled} {
+	for _, state := range []captioner.RunState{captioner.RunCompleted, captioner.RunFailed, captioner.RunCancelled, captioner.RunUnchanged} {
 		m.runs.WithLabelValues(string(state))
 	}
 	for _, outcome := range []captioner.Outcome{captioner.Promote, captioner.Hold, captioner.Reject} {

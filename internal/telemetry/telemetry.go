@@ -89,7 +89,8 @@ func New(ctx context.Context, opts Options) (*Telemetry, error) {
 	}
 	t.Metrics = newMetrics(t.registry, opts.Version)
 
-	about, err := resource.New(ctx, resource.WithAttributes(
+	// Of several workers of a run each is an instance of the service.
+	about, err := resource.New(ctx, resource.WithService(), resource.WithAttributes(
 		attribute.String("service.name", "captioner"),
 		attribute.String("service.version", opts.Version),
 	), resource.WithTelemetrySDK(), resource.WithHost(), resource.WithFromEnv()) // the environment has the last word

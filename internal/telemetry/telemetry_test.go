@@ -105,6 +105,7 @@ func TestMetrics(t *testing.T) {
 		`captioner_predict_batch_images_sum 4`,
 		`captioner_runs_total{state="completed"} 1`,
 		`captioner_runs_total{state="cancelled"} 0`,
+		`captioner_runs_total{state="unchanged"} 0`,
 		`captioner_promotion_decisions_total{outcome="hold"} 1`,
 		`captioner_training_step{run="train-1"} 30`,
 		`captioner_training_steps{run="train-1"} 100`,

@@ -26,6 +26,7 @@ import (
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/interceptor"
 
+	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/telemetry/span"
 )
 
@@ -59,6 +60,20 @@ func WorkflowTraceID(temporalRunID string) (id trace.TraceID) {
 // The attributes of spans, as Temporal's own tracing calls them.
 func workflowAttributes(id, runID string) []attribute.KeyValue {
 	return []attribute.KeyValue{attribute.String("temporalWorkflowID", id), attribute.String("temporalRunID", runID)}
+}
+
+// outcomeAttributes say what came of a run; nothing of another workflow.
+func outcomeAttributes(out any) []attribute.KeyValue {
+	result, ok := out.(captioner.RunResult)
+	switch {
+	case !ok || result.Version == "" && !result.Unchanged: // not ours, or failed
+		return nil
+	case result.Unchanged:
+		return []attribute.KeyValue{attribute.Bool("captioner.unchanged", true)}
+	}
+	return []attribute.KeyValue{
+		attribute.String("captioner.version", string(result.Version)), attribute.String("captioner.decision", string(result.Decision.Outcome)),
+	}
 }
 
 // readHeader returns ctx with the remote span that the headers name, if they do.

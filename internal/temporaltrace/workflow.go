@@ -46,6 +46,7 @@ func (w *workflowInbound) ExecuteWorkflow(ctx workflow.Context, in *interceptor.
 	out, err := w.Next.ExecuteWorkflow(ctx, in)
 	if w.out.live(ctx) {
 		w.out.settle(ctx)
+		s.SetAttributes(outcomeAttributes(out)...)
 		span.End(s, err)
 	}
 	return out, err

@@ -11,6 +11,7 @@ export const states = {
   completed: ["Completed", "good"],
   failed: ["Failed", "bad"],
   cancelled: ["Cancelled", "quiet"],
+  unchanged: ["Unchanged", "quiet"],
 };
 
 // goesOn says that a run has not ended.

@@ -27,6 +27,7 @@ import (
 // Span is a span as it was received.
 type Span struct {
 	Service, Name       string
+	Instance            string // of the service: one for each process
 	TraceID, ID, Parent string // hexadecimal; Parent is empty for a root
 	Start, End          time.Time
 	Attributes          map[string]string
@@ -93,10 +94,10 @@ func (r *Receiver) add(received []*tracepb.ResourceSpans) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, of := range received {
-		name := attributes(of.GetResource().GetAttributes())["service.name"]
+		about := attributes(of.GetResource().GetAttributes())
 		for _, scope := range of.GetScopeSpans() {
 			for _, s := range scope.GetSpans() {
-				r.spans = append(r.spans, convert(name, s))
+				r.spans = append(r.spans, convert(about, s))
 			}
 		}
 	}
@@ -104,9 +105,9 @@ func (r *Receiver) add(received []*tracepb.ResourceSpans) {
 	r.arrived = make(chan struct{})
 }
 
-func convert(service string, s *tracepb.Span) Span {
+func convert(about map[string]string, s *tracepb.Span) Span {
 	out := Span{
-		Service: service, Name: s.GetName(),
+		Service: about["service.name"], Instance: about["service.instance.id"], Name: s.GetName(),
 		TraceID: hex.EncodeToString(s.GetTraceId()), ID: hex.EncodeToString(s.GetSpanId()), Parent: hex.EncodeToString(s.GetParentSpanId()),
 		Start: time.Unix(0, int64(s.GetStartTimeUnixNano())), End: time.Unix(0, int64(s.GetEndTimeUnixNano())),
 		Attributes: attributes(s.GetAttributes()),

@@ -33,7 +33,7 @@ type Provider struct {
 // writing waits, and spans for which there is no room are dropped. Shut it down
 // to have the last ones written.
 func NewProvider(ctx context.Context, w io.Writer, service, version string) (*Provider, error) {
-	about, err := resource.New(ctx, resource.WithAttributes(
+	about, err := resource.New(ctx, resource.WithService(), resource.WithAttributes(
 		attribute.String("service.name", service), attribute.String("service.version", version),
 	), resource.WithTelemetrySDK(), resource.WithHost(), resource.WithFromEnv()) // the environment has the last word
 	if err != nil {

@@ -115,7 +115,7 @@ func TestSpansAreThoseOfOpenTelemetry(t *testing.T) {
 	for _, a := range got[0].GetResource().GetAttributes() {
 		resource[a.GetKey()] = a.GetValue().GetStringValue()
 	}
-	if resource["service.name"] != "captioner-engine" || resource["service.version"] != "1.2.3" || resource["host.name"] == "" {
+	if resource["service.name"] != "captioner-engine" || resource["service.version"] != "1.2.3" || resource["host.name"] == "" || resource["service.instance.id"] == "" {
 		t.Errorf("the resource is %v", resource)
 	}
 }

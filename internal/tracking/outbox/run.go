@@ -187,7 +187,7 @@ func (r *run) end(ctx context.Context) error {
 
 func status(state captioner.RunState) mlflow.Status {
 	switch state {
-	case captioner.RunCompleted:
+	case captioner.RunCompleted, captioner.RunUnchanged:
 		return mlflow.Finished
 	case captioner.RunCancelled:
 		return mlflow.Killed

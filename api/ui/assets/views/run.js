@@ -38,7 +38,7 @@ export default function run(main, { params: [id], signal, go }) {
     standing(run);
     show(cancel, goesOn(run));
     show(again, !goesOn(run));
-    show(on, !goesOn(run) && Boolean(run.dataset));
+    show(on, !goesOn(run) && run.state !== "unchanged" && Boolean(run.dataset));
     fill(about, facts([
       ["Started", when(run.started_at)],
       ["Took", run.finished_at && duration(between(run.started_at, run.finished_at))],
@@ -115,7 +115,7 @@ export default function run(main, { params: [id], signal, go }) {
     training.connected(true);
     training.ended();
     fill(outcome, result(run));
-    if (wasRunning) announce(`The run has ${run.state === "completed" ? "completed" : run.state === "failed" ? "failed" : "been cancelled"}`);
+    if (wasRunning) announce(`The run has ${endings[run.state] ?? "ended"}`);
   }
 
   function confirmCancel() {
@@ -157,10 +157,13 @@ export default function run(main, { params: [id], signal, go }) {
   return "Run";
 }
 
+const endings = { completed: "completed", failed: "failed", cancelled: "been cancelled", unchanged: "found nothing to do" };
+
 // result says how a run ended.
 function result(run) {
   if (goesOn(run)) return null;
   if (run.state === "cancelled") return h("div", { class: "notice" }, h("p", {}, "The run was cancelled."));
+  if (run.state === "unchanged") return h("div", { class: "notice" }, h("p", {}, "Nothing to do: the last run of the schedule was trained on the same data."));
   if (run.state === "failed" || !run.result) {
     return h("div", { class: "notice bad" }, h("p", {}, h("strong", {}, "The run failed. "), run.error && sentence(run.error)),
       run.problems?.length > 0 && h("ul", {}, run.problems.map((p) => h("li", {}, p.field && h("code", {}, p.field), p.field && ": ", p.message))));
