@@ -2,6 +2,7 @@ package atomicfile_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -47,8 +48,8 @@ func TestOutOfSpaceSaysWhatIsNeededAndWhere(t *testing.T) {
 		12: "12 bytes are needed", 34_500: "34.5 kB are needed", 6_700_000: "6.7 MB are needed", -1: "free some",
 	} {
 		err := atomicfile.Classify(&os.PathError{Op: "write", Path: "/secret/data/blobs/x", Err: syscall.ENOSPC}, "store a blob", "/secret/data/blobs", needed)
-		e, ok := err.(*captioner.Error)
-		if !ok || e.Code != "out_of_space" || !strings.Contains(e.Message, want) || strings.Contains(e.Message, "secret") ||
+		var e *captioner.Error
+		if !errors.As(err, &e) || e.Code != "out_of_space" || !strings.Contains(e.Message, want) || strings.Contains(e.Message, "secret") ||
 			needed >= 0 && !strings.Contains(e.Message, `"blobs"`) || !strings.Contains(err.Error(), "/secret/data/blobs/x") {
 			t.Errorf("%v; want %q, the folder's name, and the path in the cause alone", err, want)
 		}

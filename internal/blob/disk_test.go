@@ -52,7 +52,7 @@ func TestLocalSeesATurnedBit(t *testing.T) {
 	info, err := os.Stat(path)
 	must(t, err)
 	must(t, os.Chmod(path, 0o644))
-	must(t, os.WriteFile(path, []byte("contens"), 0o644))
+	must(t, os.WriteFile(path, []byte("contend"), 0o644))
 	must(t, os.Chtimes(path, info.ModTime(), info.ModTime()))
 	if _, err := d.Local(t.Context(), digest); captioner.KindOf(err) != captioner.Corrupt {
 		t.Errorf("Local gives %v for a damaged blob that was verified before", err)

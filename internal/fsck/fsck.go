@@ -7,6 +7,8 @@ package fsck
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -72,6 +74,8 @@ type checker struct {
 	records *store.Store
 	report  Report
 	blobs   *blobs
+	// salvaged says that the database was made again: whatever it lacks is lost.
+	salvaged bool
 }
 
 // Run checks everything, and repairs if it is asked to. The error is that of a
@@ -125,7 +129,7 @@ func (c *checker) database(ctx context.Context) (usable bool, err error) {
 	if !ok { // the server looks after its pages itself
 		return true, nil
 	}
-	if _, err := os.Stat(path); err != nil {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return true, nil // an empty one is made
 	}
 	c.report.Checked[Database]++
@@ -137,7 +141,8 @@ func (c *checker) database(ctx context.Context) (usable bool, err error) {
 		Repair: "what can be read of it is copied to a new database; the damaged one is kept beside it"},
 		func() error {
 			_, _, err := store.Salvage(ctx, path)
+			c.salvaged = err == nil
 			return err
 		})
-	return c.Repair, err
+	return c.salvaged, err
 }

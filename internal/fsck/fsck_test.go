@@ -35,6 +35,8 @@ type fixture struct {
 	versions [2]captioner.Digest
 	// of are the blobs by what they are.
 	of map[string]captioner.Digest
+	// offset is how long ago all that was.
+	offset time.Duration
 }
 
 const runKey = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -45,6 +47,7 @@ func newFixture(t *testing.T) *fixture {
 	var err error
 	f.blobs, err = blob.NewDisk(filepath.Join(f.dir, "blobs"))
 	must(t, err)
+	f.offset = time.Hour
 	f.open(t, func(s captioner.Store) {
 		for i := range f.versions {
 			f.version(t, s, i)
@@ -155,7 +158,7 @@ func (f *fixture) run(t *testing.T, repair bool) fsck.Report {
 	t.Helper()
 	report, err := fsck.Run(t.Context(), fsck.Options{
 		DataDir: f.dir, Database: f.address(), Blobs: f.blobs, Repair: repair,
-		Now: func() time.Time { return time.Now().Add(time.Hour) },
+		Now: func() time.Time { return time.Now().Add(f.offset) },
 	})
 	must(t, err)
 	return report
@@ -313,6 +316,29 @@ func TestBundleThatNobodyHas(t *testing.T) {
 	}
 }
 
+// TestNewBundleIsNotMissed: a run that has stored a bundle is about to register it.
+func TestNewBundleIsNotMissed(t *testing.T) {
+	f := newFixture(t)
+	f.offset = 0
+	f.exec(t, `PRAGMA foreign_keys = OFF`, `DELETE FROM alias_moves`, `DELETE FROM aliases`, `DELETE FROM model_versions`)
+	for _, p := range f.run(t, false).Problems {
+		if p.Check == fsck.Version {
+			t.Errorf("found %+v", p)
+		}
+	}
+	// The log is mended with bare rows, and those are filled in later.
+	if report := f.run(t, true); !report.OK {
+		t.Fatalf("%+v", report.Problems)
+	}
+	f.offset = time.Hour
+	if report := f.run(t, true); !report.OK || len(report.Problems) != 2 || report.Problems[0].Check != fsck.Version {
+		t.Fatalf("%+v, want both versions derived", report.Problems)
+	}
+	if v := f.state(t).Versions[0]; v.DeletedAt != nil || v.Training.Epochs != 3 {
+		t.Errorf("%+v", v)
+	}
+}
+
 // TestLogWithoutProof: a row that fits nothing, and whose record is gone, is told
 // and left alone.
 func TestLogWithoutProof(t *testing.T) {
@@ -366,6 +392,7 @@ func TestLogOfBefore(t *testing.T) {
 // back.
 func TestDamagedDatabase(t *testing.T) {
 	f := newFixture(t)
+	f.offset = 0 // no grace for what is new
 	want := f.state(t)
 	path := filepath.Join(f.dir, "captioner.db")
 	whole, err := os.ReadFile(path)

@@ -32,9 +32,10 @@ func (c *checker) versions(ctx context.Context) error {
 		v, err := c.records.ModelVersion(ctx, string(digest))
 		switch captioner.KindOf(err) {
 		case "":
-			// A version whose files retention has deleted needs no bundle; one that has
-			// them all is registered again.
-			registered[digest] = v.DeletedAt == nil || !c.complete(digest)
+			// What a repair of the log or of the database knew no more of than its name
+			// is registered anew.
+			bare := v.DeletedAt != nil && v.RunID == "" && v.Lineage.Config == ""
+			registered[digest] = !bare
 			if v.DeletedAt == nil {
 				err = c.version(ctx, v)
 			}
@@ -146,7 +147,7 @@ func (c *checker) unregistered(ctx context.Context, registered map[captioner.Dig
 	var lost []captioner.Digest
 	for digest, m := range c.blobs.manifests {
 		_, isBundle := m.File(lineageFile)
-		young := c.Now().Sub(c.blobs.info[digest].PutAt) < settles
+		young := !c.salvaged && c.Now().Sub(c.blobs.info[digest].PutAt) < settles
 		if isBundle && !registered[digest] && !young && c.complete(digest) {
 			lost = append(lost, digest)
 		}

@@ -140,7 +140,7 @@ func materialise(ctx context.Context, files atomicfile.FileSystem, blobs caption
 		return "", failed(err)
 	}
 	temp := filepath.Join(cacheDir, buildPrefix+string(digest))
-	defer files.RemoveAll(temp)
+	defer func() { _ = files.RemoveAll(temp) }()
 	built := filepath.Join(temp, "new")
 	if err := build(ctx, files, blobs, data, m, built); err != nil {
 		return "", failed(err)

@@ -83,7 +83,7 @@ func salvageTable(ctx context.Context, from, to *sql.DB, table string) (int, err
 	if err != nil {
 		return 0, classify(ctx, err, "make a new database")
 	}
-	defer tx.Rollback()
+	defer func() { _ = tx.Rollback() }() // after a commit there is nothing to take back
 	list := strings.Join(columns, ", ")
 	insert := fmt.Sprintf(`INSERT INTO %s (rowid, %s) VALUES (?%s)`, table, list, strings.Repeat(", ?", len(columns)))
 	seen := map[int64]bool{}
