@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -212,7 +213,7 @@ type Writer struct {
 func Each(t *testing.T, prepare func(t *testing.T, files atomicfile.FileSystem, dir string) Writer) {
 	t.Helper()
 	undisturbed := &FS{}
-	w := prepare(t, undisturbed, t.TempDir())
+	w := prepare(t, undisturbed, folder(t))
 	undisturbed.Set(Fault{})
 	if err := errors.Join(w.Write(), w.Done(), w.Whole()); err != nil {
 		t.Fatalf("without a fault: %v", err)
@@ -236,6 +237,17 @@ func Each(t *testing.T, prepare func(t *testing.T, files atomicfile.FileSystem, 
 	t.Logf("%d faults in %d changes", faults, changes)
 }
 
+// folder returns an empty folder, in memory where there is one: what reaches a disk
+// is not what is tested.
+func folder(t *testing.T) string {
+	dir, err := os.MkdirTemp("/dev/shm", "captioner-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
 // changesOf leaves out of a log what changes nothing.
 func changesOf(log []string) []string {
 	var changes []string
@@ -249,7 +261,7 @@ func changesOf(log []string) []string {
 
 // try writes once with a fault and once it has passed.
 func try(t *testing.T, prepare func(t *testing.T, files atomicfile.FileSystem, dir string) Writer, fault Fault) error {
-	files, dir := &FS{}, t.TempDir()
+	files, dir := &FS{}, folder(t)
 	w := prepare(t, files, dir)
 	files.Set(fault)
 	for range 2 { // a lasting fault is met again

@@ -21,10 +21,10 @@ var bundle = map[string]string{"saved_model/saved_model.pb": strings.Repeat("gra
 func TestEveryWriteOfABundleCanFail(t *testing.T) {
 	source := t.TempDir()
 	write(t, source, bundle)
+	_, version, err := StoreTree(t.Context(), newBlobs(t), source)
+	must(t, err)
 	faultfs.Each(t, func(t *testing.T, files atomicfile.FileSystem, dir string) faultfs.Writer {
 		blobs, err := blob.NewDisk(dir, blob.WithFileSystem(files))
-		must(t, err)
-		_, version, err := StoreTree(t.Context(), newBlobs(t), source)
 		must(t, err)
 		done := func() error { return VerifyBlobs(t.Context(), blobs, version) }
 		return faultfs.Writer{
