@@ -359,7 +359,7 @@ func (v *patient) outcome(t testing.TB) (run captioner.Run) {
 			return false // it was killed meanwhile
 		}
 		defer resp.Body.Close()
-		return resp.StatusCode == http.StatusOK && json.NewDecoder(resp.Body).Decode(&run) == nil && run.State != captioner.RunRunning
+		return resp.StatusCode == http.StatusOK && json.NewDecoder(resp.Body).Decode(&run) == nil && run.State.Ended()
 	})
 	return run
 }
