@@ -52,7 +52,7 @@ func (l *local) awaitStage(t *testing.T, id, stage string) string {
 				now = s.Name
 			}
 		}
-		return reached || run.State != captioner.RunRunning
+		return reached || run.State.Ended()
 	})
 	return now
 }

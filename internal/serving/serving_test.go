@@ -227,6 +227,43 @@ func TestPoisonousRequestIsRetriedOnce(t *testing.T) {
 	})
 }
 
+// TestEnginesLostWhileLoading: a version whose engines die while they load it is
+// tried again before anybody is told.
+func TestEnginesLostWhileLoading(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, one, two)
+		w.store.move(one)
+		w.server.Start()
+		defer w.stop()
+		tick()
+		lost := captioner.Errorf(captioner.Unavailable, "the engine ended before it had answered")
+		for _, tt := range []struct {
+			lasts time.Duration
+			told  string
+		}{
+			{2 * time.Second, ""},            // two engines
+			{10 * time.Second, lost.Error()}, // more than three
+		} {
+			w.set(func(w *world) { w.startErr = lost })
+			w.store.move(two)
+			time.Sleep(tt.lasts)
+			synctest.Wait()
+			if r, _ := w.store.replica(); r.Error != tt.told || r.Version != one {
+				t.Errorf("after %v: replica = %+v, want version one and error %q", tt.lasts, r, tt.told)
+			}
+			w.set(func(w *world) { w.startErr = nil })
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if r, _ := w.store.replica(); r.Error != "" || r.Version != two {
+				t.Errorf("once engines live: replica = %+v, want version two", r)
+			}
+			w.store.move(one)
+			time.Sleep(time.Minute)
+			synctest.Wait()
+		}
+	})
+}
+
 func TestCrashLoopBacksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, one)

@@ -144,11 +144,20 @@ func (v *supervisor) finished(l *load) {
 	}
 }
 
+// loadTries is how often a version that could not be loaded is tried again before
+// anybody is told: an engine may have been killed for its memory, or by hand, and a
+// deployment would be taken back for it.
+const loadTries = 3
+
 // swapped makes the loaded version the live one.
 func (v *supervisor) swapped(l *load) {
 	s := v.s
 	if l.err != nil {
 		v.swapRetry.fail()
+		if captioner.KindOf(l.err) == captioner.Unavailable && v.swapRetry.failures < loadTries {
+			s.opts.Logger.Warn("engine lost while it was loading, starting another", "version", l.version.Short(), "error", l.err)
+			return
+		}
 		v.failed(l, "could not load the version, keeping what is live")
 		return
 	}
