@@ -26,6 +26,9 @@ const (
 	Internal Kind = "internal"
 )
 
+// CodeOutOfSpace is the code of the Unavailable error of a disk that is full.
+const CodeOutOfSpace = "out_of_space"
+
 // Error is an error with a kind and, for invalid input, all its problems.
 type Error struct {
 	Kind Kind

@@ -124,6 +124,9 @@ type AliasMove struct {
 	// name of the user. Reason says why.
 	Actor  string `json:"actor"`
 	Reason string `json:"reason"`
+	// Record is the digest of the move's [MoveRecord]; empty for a move of before
+	// there were any.
+	Record Digest `json:"-"`
 }
 
 // MoveKind tells a move forward from one that undoes such a move.

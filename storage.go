@@ -234,6 +234,10 @@ type Checkpoint struct {
 	// Blob is the checkpoint file.
 	Blob Digest
 	Step int
+	// PreviousBlob is the checkpoint before, for when this one is damaged; empty
+	// for none.
+	PreviousBlob Digest
+	PreviousStep int
 	// CreatedAt is set by the store.
 	CreatedAt time.Time
 }

@@ -540,6 +540,85 @@ func TestTrainCheckpointLost(t *testing.T) {
 	}
 }
 
+// TestTrainCheckpointDamaged: where the latest checkpoint is damaged training goes
+// on from the one before, and two are kept at any time.
+func TestTrainCheckpointDamaged(t *testing.T) {
+	f := activitiestest.New(t)
+	p := prepare(t, f)
+	key, err := activities.TrainKey(p.train())
+	if err != nil {
+		t.Fatal(err)
+	}
+	died := &captioner.Error{Kind: captioner.Unavailable, Message: "the engine died"}
+	f.Engine.OnStep = func(_ context.Context, step int) error {
+		if step == 13 { // checkpoints are at 5, 10, 15 and 20
+			return died
+		}
+		return nil
+	}
+	if _, err := execute(t, f, f.Activities.Train, p.train()); err == nil {
+		t.Fatal("a training whose engine died has a result")
+	}
+	want := func(step, previous int) captioner.Checkpoint {
+		t.Helper()
+		row, err := f.Store.Checkpoint(t.Context(), key)
+		if err != nil || row.Step != step || row.PreviousStep != previous {
+			t.Fatalf("checkpoints at %d and %d (%v), want %d and %d", row.Step, row.PreviousStep, err, step, previous)
+		}
+		return row
+	}
+	damaged := want(10, 5)
+	path, err := f.Blobs.Local(t.Context(), damaged.Blob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Chmod(path, 0o644), os.WriteFile(path, []byte("step 11"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	f.Engine.OnStep = nil
+	if _, err := execute(t, f, f.Activities.Train, p.train()); err != nil {
+		t.Fatal(err)
+	}
+	if log := f.Engine.Log(); log[len(log)-1] != "train 6-20" {
+		t.Errorf("last training %q, want it to go on from step 5", log[len(log)-1])
+	}
+	row := want(20, 15)
+	for _, blob := range []captioner.Digest{row.Blob, row.PreviousBlob} {
+		if _, err := f.Blobs.Local(t.Context(), blob); err != nil {
+			t.Error(err)
+		}
+	}
+	if has, err := f.Blobs.Has(t.Context(), damaged.PreviousBlob); has || err != nil {
+		t.Errorf("the checkpoint at step 5 is still there (%v)", err)
+	}
+}
+
+// TestFullDiskIsWaitedFor: a training or an extraction that finds no space is tried
+// again for as long as it takes, unlike one whose engine dies again and again.
+func TestFullDiskIsWaitedFor(t *testing.T) {
+	f := activitiestest.New(t)
+	p := prepare(t, f)
+	full := &captioner.Error{Kind: captioner.Unavailable, Code: captioner.CodeOutOfSpace, Message: "write a checkpoint: no space left"}
+	f.Engine.OnStep = func(context.Context, int) error { return full }
+	for range 8 {
+		_, err := execute(t, f, f.Activities.Train, p.train())
+		var failure *temporal.ApplicationError
+		if !errors.As(err, &failure) || failure.NonRetryable() {
+			t.Fatalf("%v, want an error that is tried again", err)
+		}
+		if got := activities.FromFailure(err); captioner.CodeOf(got) != captioner.CodeOutOfSpace {
+			t.Fatalf("the failure says %v, want that there is no space", got)
+		}
+	}
+	if err := activities.ToFailure(full, 1000); err.(interface{ NonRetryable() bool }).NonRetryable() {
+		t.Error("a full disk is not tried again after many attempts")
+	}
+	f.Engine.OnStep = nil
+	if _, err := execute(t, f, f.Activities.Train, p.train()); err != nil {
+		t.Errorf("with space again: %v", err)
+	}
+}
+
 // TestTrainFenced: an attempt that a newer one has replaced writes nothing more
 // and comes back with the other's result.
 func TestTrainFenced(t *testing.T) {

@@ -57,14 +57,21 @@ type final struct{ error }
 func (f final) Unwrap() error { return f.error }
 
 // engineFailed marks an error of the engine's that says that it is not there,
-// unless it was asked to stop.
+// unless it was asked to stop or the disk is full.
 func engineFailed(err error) error {
-	if captioner.KindOf(err) != captioner.Unavailable || captioner.CodeOf(err) == codeStopped {
+	if !engineDied(err) {
 		return err
 	}
 	return &captioner.Error{
 		Kind: captioner.Unavailable, Code: codeEngineFailed, Message: "the engine failed while it worked on the step", Err: err,
 	}
+}
+
+// engineDied reports whether err says that the engine is gone, or could not be
+// started, without having been asked to end. A full disk is waited for.
+func engineDied(err error) bool {
+	code := captioner.CodeOf(err)
+	return captioner.KindOf(err) == captioner.Unavailable && code != codeStopped && code != captioner.CodeOutOfSpace
 }
 
 // ToFailure turns an error into Temporal's form: the kind becomes the type,

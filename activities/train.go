@@ -132,7 +132,7 @@ func (a *Activities) train(ctx context.Context, key string, in TrainInput) (Trai
 		a: a, key: key, attempt: number, runID: runID(ctx), dataset: in.Dataset, shards: request.Shards,
 		progress: TrainProgress{Stalled: stalled}, pace: newPace(a.StallAfter, a.now),
 	}
-	if request.Resume, t.checkpoint, err = a.resumePoint(ctx, key); err != nil {
+	if request.Resume, t.checkpoint, t.row, err = a.resumePoint(ctx, key); err != nil {
 		return TrainResult{}, err
 	}
 	if request.Resume == "" && in.Continues != "" {
@@ -182,27 +182,41 @@ func (a *Activities) trainRequest(ctx context.Context, dir string, in TrainInput
 	return request, nil
 }
 
-// resumePoint returns the file of the latest checkpoint, or "" where there is
-// none or its blob is gone or damaged: then training starts over.
-func (a *Activities) resumePoint(ctx context.Context, key string) (string, captioner.Checkpoint, error) {
-	checkpoint, err := a.Store.Checkpoint(ctx, key)
+// resumePoint returns the file of the latest checkpoint or, where that is gone or
+// damaged, of the one before; "" where neither is left: then training starts over.
+// row is the checkpoints' record as it stands.
+func (a *Activities) resumePoint(ctx context.Context, key string) (path string, from, row captioner.Checkpoint, err error) {
+	row, err = a.Store.Checkpoint(ctx, key)
 	if captioner.KindOf(err) == captioner.NotFound {
-		return "", captioner.Checkpoint{}, nil
+		return "", captioner.Checkpoint{}, captioner.Checkpoint{}, nil
 	}
 	if err != nil {
-		return "", captioner.Checkpoint{}, err
+		return "", captioner.Checkpoint{}, captioner.Checkpoint{}, err
 	}
-	path, err := a.Blobs.Local(ctx, checkpoint.Blob)
-	switch captioner.KindOf(err) {
-	case "":
-		logger(ctx).Info("training resumes", "step", checkpoint.Step, "checkpoint", checkpoint.Blob.Short())
-		return path, checkpoint, nil
-	case captioner.NotFound, captioner.Corrupt:
-		logger(ctx).Warn("the checkpoint cannot be used, training starts over", "step", checkpoint.Step, "error", err)
-		return "", captioner.Checkpoint{}, nil
-	default:
-		return "", captioner.Checkpoint{}, err
+	for _, from := range candidates(row) {
+		path, err := a.Blobs.Local(ctx, from.Blob)
+		switch captioner.KindOf(err) {
+		case "":
+			logger(ctx).Info("training resumes", "step", from.Step, "checkpoint", from.Blob.Short())
+			return path, from, row, nil
+		case captioner.NotFound, captioner.Corrupt:
+			logger(ctx).Warn("the checkpoint cannot be used, training goes on from the one before, if there is one", "step", from.Step, "error", err)
+		default:
+			return "", captioner.Checkpoint{}, row, err
+		}
 	}
+	return "", captioner.Checkpoint{}, row, nil
+}
+
+// candidates are the checkpoints that a training can go on from, the latest first.
+func candidates(row captioner.Checkpoint) []captioner.Checkpoint {
+	if row.PreviousBlob == "" {
+		return []captioner.Checkpoint{row}
+	}
+	before := row
+	before.Blob, before.Step = row.PreviousBlob, row.PreviousStep
+	before.PreviousBlob, before.PreviousStep = "", 0
+	return []captioner.Checkpoint{row, before}
 }
 
 // continued returns the file of another training's checkpoint; Invalid where it
@@ -223,7 +237,7 @@ func (a *Activities) explainTraining(ctx context.Context, t *training, err error
 		return a.awaitOther(ctx, t.key)
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case captioner.KindOf(err) != captioner.Unavailable || captioner.CodeOf(err) == codeStopped || t.advanced:
+	case !engineDied(err) || t.advanced:
 		return err
 	}
 	// The engine died and this attempt has left no checkpoint.
@@ -298,7 +312,8 @@ type training struct {
 	epoch      time.Time // when the epoch under way began, here
 	progress   TrainProgress
 	pace       *pace
-	checkpoint captioner.Checkpoint // the latest that is recorded
+	checkpoint captioner.Checkpoint // what the next one comes after
+	row        captioner.Checkpoint // as it is recorded
 	advanced   bool                 // this attempt has recorded one
 	pending    []captioner.Metric   // not yet in the database
 	fenced     error                // why this attempt may not go on
@@ -440,7 +455,7 @@ func (t *training) metrics(ctx context.Context, step int, values []namedValue) e
 	return nil
 }
 
-// save stores a checkpoint and records it; the one before it is removed.
+// save stores a checkpoint and records it; the one before it stays.
 func (t *training) save(ctx context.Context, saved captioner.CheckpointSaved) error {
 	if err := t.metrics(ctx, saved.Step, nil); err != nil { // those that could not be written so far
 		return err
@@ -448,6 +463,10 @@ func (t *training) save(ctx context.Context, saved captioner.CheckpointSaved) er
 	blob, err := t.a.putFile(ctx, saved.Path)
 	if err == nil {
 		next := captioner.Checkpoint{RunKey: t.key, Attempt: t.attempt, Blob: blob, Step: saved.Step}
+		next.PreviousBlob, next.PreviousStep = t.checkpoint.Blob, t.checkpoint.Step
+		if t.checkpoint.Blob == blob { // of a step that was taken again
+			next.PreviousBlob, next.PreviousStep = t.checkpoint.PreviousBlob, t.checkpoint.PreviousStep
+		}
 		if err = t.a.Store.PutCheckpoint(ctx, next); err == nil {
 			t.replace(ctx, next)
 			t.noteRunning(ctx)
@@ -468,12 +487,14 @@ func (t *training) noteRunning(ctx context.Context) {
 	}
 }
 
-// replace makes next the latest checkpoint.
+// replace makes next the latest checkpoint, and removes those that the record no
+// longer names.
 func (t *training) replace(ctx context.Context, next captioner.Checkpoint) {
-	before := t.checkpoint
-	t.checkpoint, t.advanced = next, true
-	t.progress.Stalled = 0
-	if before.Blob != next.Blob {
-		t.a.forget(ctx, before.Blob)
+	for _, old := range candidates(t.row) {
+		if old.Blob != next.Blob && old.Blob != next.PreviousBlob {
+			t.a.forget(ctx, old.Blob)
+		}
 	}
+	t.checkpoint, t.row, t.advanced = next, next, true
+	t.progress.Stalled = 0
 }

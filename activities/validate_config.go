@@ -127,13 +127,13 @@ func (a *Activities) validateResumed(ctx context.Context, in ValidateConfigInput
 		if err := a.noteUse(ctx, record.Progress.RunKey); err != nil {
 			return out, err
 		}
-		checkpoint, err := a.Store.Checkpoint(ctx, record.Progress.RunKey)
-		if err == nil {
+		_, checkpoint, _, err := a.resumePoint(ctx, record.Progress.RunKey)
+		if err != nil {
+			return out, err
+		}
+		if checkpoint.Blob != "" {
 			out.Continues = checkpoint.Blob
 			return out, a.noteUse(ctx, string(checkpoint.Blob))
-		}
-		if captioner.KindOf(err) != captioner.NotFound {
-			return out, err
 		}
 	}
 	return out, captioner.Errorf(captioner.Invalid, "run %s has left no checkpoint to go on from", in.Resume)

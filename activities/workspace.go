@@ -9,6 +9,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/atomicfile"
 )
 
 const lockFile = ".lock"
@@ -20,7 +21,7 @@ func (a *Activities) workspace(key string) (dir string, release func(), err erro
 	parent := filepath.Join(a.runsDir(), captioner.Digest(key).Short())
 	dir, lock, err := makeWorkspace(a.runsDir(), parent)
 	if err != nil {
-		return "", nil, captioner.Wrap(captioner.Internal, err, "make a work folder")
+		return "", nil, atomicfile.Classify(err, "make a work folder", parent, 0)
 	}
 	release = func() {
 		_ = os.RemoveAll(dir)
@@ -111,20 +112,15 @@ func removeAbandoned(dir string) error {
 func makeFolder(parent, name string) (string, error) {
 	dir := filepath.Join(parent, name)
 	if err := os.Mkdir(dir, 0o755); err != nil {
-		return "", captioner.Wrap(captioner.Internal, err, "make a work folder")
+		return "", atomicfile.Classify(err, "make a work folder", parent, 0)
 	}
 	return dir, nil
 }
 
-// writeFile writes one file of an attempt.
+// writeFile writes one file, and the folder that it lies in.
 func writeFile(path string, data []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return captioner.Wrap(captioner.Internal, err, "make a folder")
-	}
-	if err := os.WriteFile(path, data, 0o644); err != nil {
-		return captioner.Wrap(captioner.Internal, err, "write a file")
-	}
-	return nil
+	return atomicfile.Classify(atomicfile.Write(atomicfile.OS{}, path, data),
+		"write "+filepath.Base(path), filepath.Dir(path), int64(len(data)))
 }
 
 // closing closes c and keeps the first error.

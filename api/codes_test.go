@@ -32,6 +32,7 @@ var notForClients = map[string]string{
 	"invalid_score_file": "a file of the command line's",
 	"schema_newer":       "stops the server from starting",
 	"database_foreign":   "stops the server from starting",
+	"database_damaged":   "stops the server from starting",
 	"stale_attempt":      "fences off a step or a training that was replaced",
 	"stopped":            "between a worker and Temporal",
 	"superseded":         "between a worker and Temporal",

@@ -51,7 +51,7 @@ func newRootCommand() *cobra.Command {
 		newUpCommand(g), newDemoCommand(g), newServeCommand(g), newWorkerCommand(g),
 		newTrainCommand(g), newPredictCommand(g), newScoreCommand(g),
 		newRunsCommand(g), newScheduleCommand(g), newModelsCommand(g), newDeploymentsCommand(g),
-		newDataCommand(g), newConfigCommand(g), newMigrateCommand(g), newGCCommand(g), newBackupCommand(g), newRestoreCommand(g),
+		newDataCommand(g), newConfigCommand(g), newMigrateCommand(g), newGCCommand(g), newBackupCommand(g), newRestoreCommand(g), newFsckCommand(g),
 		newDoctorCommand(g), newReadyCommand(g), newVersionCommand(g),
 	)
 	wrapUsageErrors(root)

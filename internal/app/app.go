@@ -346,13 +346,9 @@ func (a *App) takeData() error {
 		return captioner.Wrap(captioner.Invalid, err, "make the data folder (--data-dir)")
 	}
 	if a.opts.Local {
-		lock := flock.New(filepath.Join(a.opts.DataDir, "lock"))
-		locked, err := lock.TryLock()
+		lock, err := lockData(a.opts.DataDir)
 		if err != nil {
-			return captioner.Wrap(captioner.Invalid, err, "lock the data folder (--data-dir)")
-		}
-		if !locked {
-			return captioner.Errorf(captioner.Conflict, "another captioner works in the data folder %s: stop it, or take another folder with --data-dir", a.opts.DataDir)
+			return err
 		}
 		a.onStop("data folder", func(context.Context) error { return lock.Unlock() })
 	}
@@ -361,13 +357,26 @@ func (a *App) takeData() error {
 
 // openData opens what is in the data folder.
 func (a *App) openData(ctx context.Context) error {
-	storage, err := OpenStorage(ctx, StorageOptions{DataDir: a.opts.DataDir, Database: a.opts.Database})
+	storage, err := OpenStorage(ctx, a.opts.storage(a.log))
 	if err != nil {
 		return err
 	}
 	a.storage = storage
 	a.onStop("storage", func(context.Context) error { return storage.Close() })
 	return nil
+}
+
+// lockData makes a data folder this process' own.
+func lockData(dir string) (*flock.Flock, error) {
+	lock := flock.New(filepath.Join(dir, "lock"))
+	locked, err := lock.TryLock()
+	if err != nil {
+		return nil, captioner.Wrap(captioner.Invalid, err, "lock the data folder (--data-dir)")
+	}
+	if !locked {
+		return nil, captioner.Errorf(captioner.Conflict, "another captioner works in the data folder %s: stop it, or take another folder with --data-dir", dir)
+	}
+	return lock, nil
 }
 
 func (a *App) listen() (net.Listener, error) {

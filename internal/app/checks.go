@@ -1,7 +1,6 @@
 package app
 
 import (
-	"cmp"
 	"context"
 	"log/slog"
 	"net"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/captioner/captioner/internal/doctor"
 	"github.com/captioner/captioner/internal/engine"
+	"github.com/captioner/captioner/internal/store"
 	"github.com/captioner/captioner/workflows"
 )
 
@@ -54,7 +54,7 @@ func (o Options) checksBeforeStart() []doctor.Check {
 	if o.Bundle != "" {
 		return nil
 	}
-	checks := []doctor.Check{doctor.DataFolder(o.DataDir), doctor.Database(cmp.Or(o.Database, DatabaseAddress(o.DataDir)))}
+	checks := []doctor.Check{doctor.DataFolder(o.DataDir), checkDatabase(o.storage(nil))}
 	if !o.Local {
 		checks = append(checks, doctor.Temporal(o.TemporalAddress, o.TemporalNamespace))
 	}
@@ -82,6 +82,19 @@ func (a *App) check(ctx context.Context) error {
 		}
 	}
 	return doctor.Err(findings)
+}
+
+// checkDatabase also has a look at each page of an SQLite file.
+func checkDatabase(o StorageOptions) doctor.Check {
+	check := doctor.Database(o.address())
+	look := check.Run
+	check.Run = func(ctx context.Context) doctor.Result {
+		if err := store.QuickCheck(ctx, o.address()); err != nil {
+			return doctor.Fail(damaged(err, o))
+		}
+		return look(ctx)
+	}
+	return check
 }
 
 // checkEngine starts the engine's program and asks it for its TensorFlow.

@@ -3,6 +3,8 @@ package app
 import (
 	"cmp"
 	"context"
+	"fmt"
+	"log/slog"
 	"path/filepath"
 	"time"
 
@@ -21,6 +23,8 @@ type StorageOptions struct {
 	DataDir string
 	// Database is the address of the database; empty is DatabaseAddress.
 	Database string
+	// Logger is told what goes on without harm; nil means the default one.
+	Logger *slog.Logger
 }
 
 // Storage is what a run leaves behind: records and blobs.
@@ -36,18 +40,39 @@ func DatabaseAddress(dataDir string) string {
 	return "sqlite:" + filepath.Join(dataDir, "captioner.db")
 }
 
+func (o Options) storage(logger *slog.Logger) StorageOptions {
+	return StorageOptions{DataDir: o.DataDir, Database: o.Database, Logger: logger}
+}
+
+func (o StorageOptions) address() string {
+	return cmp.Or(o.Database, DatabaseAddress(o.DataDir))
+}
+
+// damaged says what to do about a database that is damaged.
+func damaged(err error, opts StorageOptions) error {
+	if captioner.KindOf(err) != captioner.Corrupt {
+		return err
+	}
+	return &captioner.Error{Kind: captioner.Corrupt, Code: "database_damaged", Err: err, Message: fmt.Sprintf(
+		"the database is damaged: end every captioner that uses it and run `captioner fsck --repair --data-dir %s`, with the same --database if there is one, or restore a backup", opts.DataDir)}
+}
+
 // OpenStorage opens the database, brought to the newest schema, and the blobs.
 func OpenStorage(ctx context.Context, opts StorageOptions) (*Storage, error) {
-	address := cmp.Or(opts.Database, DatabaseAddress(opts.DataDir))
+	address := opts.address()
 	blobs, err := blob.NewDisk(filepath.Join(opts.DataDir, "blobs"))
 	if err != nil {
 		return nil, err
 	}
 	records, err := store.Open(ctx, address)
 	if err != nil {
-		return nil, err
+		return nil, damaged(err, opts)
 	}
-	return &Storage{Store: records, Blobs: blobs, dataDir: opts.DataDir, database: address}, nil
+	logger := opts.Logger
+	if logger == nil {
+		logger = slog.Default()
+	}
+	return &Storage{Store: deployment.KeepLog(records, blobs, logger), Blobs: blobs, dataDir: opts.DataDir, database: address}, nil
 }
 
 // ModelCache is the folder of unpacked bundles, one below it for each version.

@@ -16,16 +16,14 @@ import (
 	"hash"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/gofrs/flock"
 
 	"github.com/captioner/captioner"
-	"github.com/captioner/captioner/internal/failpoint"
+	"github.com/captioner/captioner/internal/atomicfile"
 )
 
 const (
@@ -43,11 +41,10 @@ const (
 // blob is there whole or not at all. Several processes may share the folder.
 type Disk struct {
 	dir   string
-	files FileSystem
+	files atomicfile.FileSystem
 
-	mu       sync.Mutex
-	fanOut   map[string]bool             // folders whose entry is known to be on the disk
-	verified map[captioner.Digest]*check // what Local has verified
+	mu     sync.Mutex
+	fanOut map[string]bool // folders whose entry is known to be on the disk
 }
 
 var _ captioner.BlobStore = (*Disk)(nil)
@@ -57,7 +54,7 @@ type Option func(*Disk)
 
 // WithFileSystem replaces the operating system's files, to test what happens
 // when they fail.
-func WithFileSystem(files FileSystem) Option {
+func WithFileSystem(files atomicfile.FileSystem) Option {
 	return func(d *Disk) { d.files = files }
 }
 
@@ -68,7 +65,7 @@ func NewDisk(dir string, options ...Option) (*Disk, error) {
 	if err != nil {
 		return nil, captioner.Wrap(captioner.Internal, err, "open the blob store")
 	}
-	d := &Disk{dir: absolute, files: osFiles{}, fanOut: map[string]bool{}, verified: map[captioner.Digest]*check{}}
+	d := &Disk{dir: absolute, files: atomicfile.OS{}, fanOut: map[string]bool{}}
 	for _, option := range options {
 		option(d)
 	}
@@ -111,80 +108,77 @@ func (d *Disk) Put(ctx context.Context, r io.Reader) (captioner.Digest, int64, e
 	if err := ctx.Err(); err != nil {
 		return "", 0, fmt.Errorf("store a blob: %w", err)
 	}
-	temp, err := d.files.CreateTemp(filepath.Join(d.dir, incoming))
+	temp, err := atomicfile.Create(d.files, filepath.Join(d.dir, incoming), "blob")
 	if err != nil {
-		return "", 0, classify(err, "store a blob")
+		return "", 0, d.notStored(err, r, 0)
 	}
-	digest, size, err := d.fill(ctx, temp, r)
-	if err == nil {
-		err = d.keep(ctx, temp, digest)
-	}
+	defer temp.Abort()
+	digest, err := d.fill(ctx, temp, r)
 	if err != nil {
-		_ = temp.Close()
-		_ = d.files.Remove(temp.Name())
 		return "", 0, err
 	}
-	return digest, size, nil
+	if err := d.keep(ctx, temp, digest); err != nil {
+		return "", 0, atomicfile.Classify(err, "store a blob", d.dir, temp.Size())
+	}
+	return digest, temp.Size(), nil
 }
 
 // fill copies r into the temporary file.
-func (d *Disk) fill(ctx context.Context, temp File, r io.Reader) (captioner.Digest, int64, error) {
+func (d *Disk) fill(ctx context.Context, temp *atomicfile.Pending, r io.Reader) (captioner.Digest, error) {
 	sum := sha256.New()
-	var size int64
+	var read int64
 	buffer := make([]byte, copyBuffer)
 	for {
 		n, readErr := r.Read(buffer)
+		read += int64(n)
 		if n > 0 {
 			sum.Write(buffer[:n])
 			if _, err := temp.Write(buffer[:n]); err != nil {
-				return "", 0, classify(err, "store a blob")
+				return "", d.notStored(err, r, read)
 			}
-			size += int64(n)
 		}
 		switch {
 		case errors.Is(readErr, io.EOF):
-			return digestOf(sum), size, nil
+			return digestOf(sum), nil
 		case readErr != nil:
-			return "", 0, fmt.Errorf("read what to store as a blob: %w", readErr)
+			return "", fmt.Errorf("read what to store as a blob: %w", readErr)
 		case ctx.Err() != nil:
-			return "", 0, fmt.Errorf("store a blob: %w", ctx.Err())
+			return "", fmt.Errorf("store a blob: %w", ctx.Err())
 		}
 	}
+}
+
+// notStored gives the failure of a Put its kind. How much a full disk lacks is
+// known once the rest is read too.
+func (d *Disk) notStored(err error, rest io.Reader, read int64) error {
+	if atomicfile.IsFull(err) {
+		n, _ := io.Copy(io.Discard, rest) // what cannot be read takes no space
+		read += n
+	}
+	return atomicfile.Classify(err, "store a blob", d.dir, read)
 }
 
 // keep gives the temporary file its name, or drops it when the same bytes are
 // there already. Either way the blob is on the disk afterwards.
-func (d *Disk) keep(ctx context.Context, temp File, digest captioner.Digest) error {
-	folder, path := d.folder(digest), d.path(digest)
+func (d *Disk) keep(ctx context.Context, temp *atomicfile.Pending, digest captioner.Digest) error {
+	folder := d.folder(digest)
 	if err := d.makeFolder(folder); err != nil {
-		return classify(err, "store a blob")
+		return err
 	}
 	lock := flock.New(filepath.Join(d.dir, lockFile))
 	if err := lock.RLock(); err != nil {
-		return classify(err, "store a blob")
-	}
-	defer lock.Close()
-	if err := d.renew(ctx, digest); err == nil {
-		if err := errors.Join(temp.Close(), d.files.Remove(temp.Name()), d.files.SyncDir(folder)); err != nil {
-			return classify(err, "store a blob")
-		}
-		return nil
-	} else if ctx.Err() != nil {
 		return err
 	}
-	// The order matters: bytes on the disk, then the name, then the folder.
-	for _, step := range []func() error{
-		temp.MakeReadOnly,
-		func() error { failpoint.Reached(failpoint.BlobWritten); return temp.Sync() },
-		temp.Close,
-		func() error { failpoint.Reached(failpoint.BlobSynced); return d.files.Rename(temp.Name(), path) },
-		func() error { failpoint.Reached(failpoint.BlobRenamed); return d.files.SyncDir(folder) },
-	} {
-		if err := step(); err != nil {
-			return classify(err, "store a blob")
-		}
+	defer lock.Close()
+	lost := d.renew(ctx, digest)
+	switch {
+	case lost == nil:
+		temp.Abort()
+		return d.files.SyncDir(folder)
+	case ctx.Err() != nil:
+		return lost
 	}
-	return nil
+	return temp.Commit(d.path(digest), 0o444)
 }
 
 // renew makes now the time at which a blob was last put, if it is there and
@@ -194,16 +188,7 @@ func (d *Disk) renew(ctx context.Context, digest captioner.Digest) error {
 	if err != nil {
 		return err
 	}
-	c := d.checkOf(digest)
-	<-c.turn
-	defer func() { c.turn <- struct{}{} }()
-	if err := d.files.Touch(path); err != nil {
-		return err
-	}
-	if c.info != nil { // verified a moment ago, and only its time has changed
-		c.info, err = d.files.Stat(path)
-	}
-	return err
+	return d.files.Touch(path)
 }
 
 // makeFolder makes a fan-out folder, and has its entry on the disk when it
@@ -253,21 +238,12 @@ func (d *Disk) Has(ctx context.Context, digest captioner.Digest) (bool, error) {
 	return info.Mode().IsRegular(), nil
 }
 
-// check is the state of Local for one blob.
-type check struct {
-	turn chan struct{} // holds a token while nobody verifies
-	info fs.FileInfo   // the file that was verified, nil for none
-}
-
 // Delete removes the blob's file; one that is not there is no error. A reader
 // that has it open reads on.
 func (d *Disk) Delete(ctx context.Context, digest captioner.Digest) error {
 	if err := usable(ctx, digest); err != nil {
 		return err
 	}
-	d.mu.Lock()
-	delete(d.verified, digest)
-	d.mu.Unlock()
 	if err := d.files.Remove(d.path(digest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return classify(err, "delete blob "+digest.Short())
 	}
@@ -329,31 +305,10 @@ func (d *Disk) List(ctx context.Context, visit func(captioner.BlobInfo) error) e
 	return nil
 }
 
-// Local returns the path of the blob's file, which must not be changed. It is
-// verified the first time in a process, and again when size, modification time
-// or inode are no longer those of the file that was verified.
+// Local returns the path of the blob's file, which must not be changed. All of it
+// is read and verified each time: bits that turn on a disk leave the file's time
+// as it was.
 func (d *Disk) Local(ctx context.Context, digest captioner.Digest) (string, error) {
-	if err := usable(ctx, digest); err != nil {
-		return "", err
-	}
-	c := d.checkOf(digest)
-	select {
-	case <-c.turn:
-	case <-ctx.Done():
-		return "", fmt.Errorf("verify blob %s: %w", digest.Short(), ctx.Err())
-	}
-	defer func() { c.turn <- struct{}{} }()
-
-	// Look before reading, so that a change in between is seen the next time.
-	path := d.path(digest)
-	info, err := d.files.Stat(path)
-	if err != nil {
-		return "", classify(err, "open blob "+digest.Short())
-	}
-	if c.info != nil && sameFile(c.info, info) {
-		return path, nil
-	}
-	c.info = nil
 	r, err := d.Open(ctx, digest)
 	if err != nil {
 		return "", err
@@ -362,27 +317,7 @@ func (d *Disk) Local(ctx context.Context, digest captioner.Digest) (string, erro
 	if _, err := io.CopyBuffer(io.Discard, struct{ io.Reader }{r}, make([]byte, copyBuffer)); err != nil {
 		return "", err
 	}
-	c.info = info
-	return path, nil
-}
-
-// checkOf returns the state of Local for the blob.
-func (d *Disk) checkOf(digest captioner.Digest) *check {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	c := d.verified[digest]
-	if c == nil {
-		c = &check{turn: make(chan struct{}, 1)}
-		c.turn <- struct{}{}
-		d.verified[digest] = c
-	}
-	return c
-}
-
-// sameFile reports whether a file is the one that it was, unchanged as far as
-// its inode tells.
-func sameFile(a, b fs.FileInfo) bool {
-	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+	return d.path(digest), nil
 }
 
 // folder and path are where the blob lies.
@@ -408,7 +343,7 @@ func usable(ctx context.Context, digest captioner.Digest) error {
 // verifyingReader hashes what it reads and compares at the end.
 type verifyingReader struct {
 	ctx  context.Context
-	file File
+	file atomicfile.File
 	want captioner.Digest
 	sum  hash.Hash
 	end  error // what Read returns from now on
@@ -447,15 +382,5 @@ func digestOf(sum hash.Hash) captioner.Digest {
 
 // classify gives an error of the file system its kind.
 func classify(err error, what string) error {
-	var known *captioner.Error
-	switch {
-	case errors.As(err, &known):
-		return err
-	case errors.Is(err, fs.ErrNotExist):
-		return captioner.Wrap(captioner.NotFound, err, "%s: not found", what)
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return &captioner.Error{Kind: captioner.Unavailable, Code: "out_of_space",
-			Message: what + ": no space left on the disk: free some and try again", Err: err}
-	}
-	return captioner.Wrap(captioner.Unavailable, err, "%s", what)
+	return atomicfile.Classify(err, what, "", -1)
 }

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,7 +14,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/atomicfile"
 	"github.com/captioner/captioner/internal/blob/blobtest"
+	"github.com/captioner/captioner/internal/faultfs"
 )
 
 func TestDisk(t *testing.T) {
@@ -42,89 +42,93 @@ func TestDisk(t *testing.T) {
 	})
 }
 
-// TestLocalVerifiesOnce counts how often the file is opened.
-func TestLocalVerifiesOnce(t *testing.T) {
-	dir := t.TempDir()
-	digest := put(t, newDisk(t, dir), "content")
-	recorder := &faultyFiles{}
-	d := newDisk(t, dir, WithFileSystem(recorder))
-	for range 3 {
-		_, err := d.Local(t.Context(), digest)
-		must(t, err)
-	}
-	opens := strings.Count(strings.Join(recorder.log, "\n"), "open ")
-	if opens != 1 {
-		t.Errorf("opened %d times, want once:\n%s", opens, strings.Join(recorder.log, "\n"))
+// TestLocalSeesATurnedBit: one that a disk turns by itself leaves the file's time
+// and size as they were.
+func TestLocalSeesATurnedBit(t *testing.T) {
+	d := newDisk(t, t.TempDir())
+	digest := put(t, d, "content")
+	path, err := d.Local(t.Context(), digest)
+	must(t, err)
+	info, err := os.Stat(path)
+	must(t, err)
+	must(t, os.Chmod(path, 0o644))
+	must(t, os.WriteFile(path, []byte("contend"), 0o644))
+	must(t, os.Chtimes(path, info.ModTime(), info.ModTime()))
+	if _, err := d.Local(t.Context(), digest); captioner.KindOf(err) != captioner.Corrupt {
+		t.Errorf("Local gives %v for a damaged blob that was verified before", err)
 	}
 }
 
 // TestPutIsDurable pins the order of what reaches the disk.
 func TestPutIsDurable(t *testing.T) {
-	files := &faultyFiles{}
+	files := &faultfs.FS{}
 	d := newDisk(t, t.TempDir(), WithFileSystem(files))
-	files.log = nil
+	files.Set(faultfs.Fault{})
 	put(t, d, "content")
-	want := []string{"create", "write", "mkdir", "syncdir", "stat", "read-only", "sync", "close", "rename", "syncdir"}
-	if diff := cmp.Diff(want, files.log); diff != "" {
+	want := []string{"create", "write", "mkdir", "syncdir", "open", "chmod", "sync", "close", "rename", "syncdir"}
+	if diff := cmp.Diff(want, files.Log()); diff != "" {
 		t.Errorf("first of its folder (-want +got):\n%s", diff)
 	}
-	files.log = nil
+	files.Set(faultfs.Fault{})
 	put(t, d, "content")
-	want = []string{"create", "write", "stat", "open x", "close", "touch", "stat", "close", "remove", "syncdir"}
-	if diff := cmp.Diff(want, files.log); diff != "" {
+	want = []string{"create", "write", "open", "touch", "close", "remove", "syncdir"}
+	if diff := cmp.Diff(want, files.Log()); diff != "" {
 		t.Errorf("stored again (-want +got):\n%s", diff)
 	}
 }
 
-// TestPutFails lets each operation of a Put fail in turn: the error comes back,
-// no half blob is seen, nothing is left behind, and the next Put works.
-func TestPutFails(t *testing.T) {
-	content := "content"
+// TestEveryWriteCanFail lets each change of a Put fail in turn, of a new blob, one
+// that is there, and one that is damaged.
+func TestEveryWriteCanFail(t *testing.T) {
+	content := strings.Repeat("content", copyBuffer/3) // takes more than one write
 	digest := captioner.DigestOf([]byte(content))
-	counter := &faultyFiles{}
-	dir := t.TempDir()
-	d := newDisk(t, dir, WithFileSystem(counter))
-	before := len(counter.log)
-	put(t, d, content)
-	operations := len(counter.log) - before
-
-	for i := range operations {
-		files := &faultyFiles{}
-		dir := t.TempDir()
-		d := newDisk(t, dir, WithFileSystem(files))
-		files.log, files.failAt, files.err = nil, i+1, syscall.EIO
-		_, _, err := d.Put(t.Context(), strings.NewReader(content))
-		failed := files.log[i]
-		if failed == "stat" {
-			continue // an unreadable old blob is overwritten: no failure
-		}
-		if !errors.Is(err, syscall.EIO) || captioner.KindOf(err) != captioner.Unavailable {
-			t.Errorf("%s fails: Put = %v", failed, err)
-		}
-		files.failAt = 0
-		if has, _ := d.Has(t.Context(), digest); has {
-			if _, err := d.Local(t.Context(), digest); err != nil {
-				t.Errorf("%s fails: a bad blob is seen: %v", failed, err)
-			}
-		}
-		if left := tempFiles(t, dir); len(left) > 0 {
-			t.Errorf("%s fails: %v are left behind", failed, left)
-		}
-		if got := put(t, d, content); got != digest {
-			t.Errorf("%s failed: the next Put gives %s", failed, got)
-		}
+	for name, before := range map[string]func(t *testing.T, d *Disk){
+		"new":   func(*testing.T, *Disk) {},
+		"there": func(t *testing.T, d *Disk) { put(t, d, content) },
+		"damaged": func(t *testing.T, d *Disk) {
+			put(t, d, content)
+			must(t, os.Chmod(d.path(digest), 0o644))
+			must(t, os.WriteFile(d.path(digest), []byte("contenu"), 0o644))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			faultfs.Each(t, func(t *testing.T, files atomicfile.FileSystem, dir string) faultfs.Writer {
+				before(t, newDisk(t, dir))
+				d := newDisk(t, dir, WithFileSystem(files))
+				return faultfs.Writer{
+					Write: func() error {
+						_, _, err := d.Put(t.Context(), strings.NewReader(content))
+						return err
+					},
+					Whole: func() error {
+						data, err := captioner.ReadBlob(t.Context(), d, digest)
+						switch captioner.KindOf(err) {
+						case "":
+							if string(data) != content {
+								return errors.New("a bad blob is read")
+							}
+							return nil
+						case captioner.NotFound, captioner.Corrupt:
+							return nil // as it was
+						}
+						return err
+					},
+					Done: func() error { _, err := d.Local(t.Context(), digest); return err },
+				}
+			})
+		})
 	}
 }
 
 func TestOutOfSpace(t *testing.T) {
 	for _, cause := range []error{syscall.ENOSPC, syscall.EDQUOT} {
 		for _, operation := range []string{"create", "write", "sync", "rename"} {
-			files := &faultyFiles{}
-			d := newDisk(t, t.TempDir(), WithFileSystem(files))
-			files.failOn, files.err = operation, &fs.PathError{Op: operation, Path: "p", Err: cause}
-			_, _, err := d.Put(t.Context(), strings.NewReader("content"))
-			if captioner.CodeOf(err) != "out_of_space" || captioner.KindOf(err) != captioner.Unavailable {
-				t.Errorf("%s: %v", operation, err)
+			files := &faultfs.FS{}
+			d := newDisk(t, filepath.Join(t.TempDir(), "blobs"), WithFileSystem(files))
+			files.Set(faultfs.Fault{At: 1, On: operation, Err: cause})
+			_, _, err := d.Put(t.Context(), strings.NewReader(strings.Repeat("x", 3*copyBuffer)))
+			if captioner.CodeOf(err) != "out_of_space" || !strings.Contains(err.Error(), `"blobs", 786.4 kB are needed`) {
+				t.Errorf("%s: %v; want out_of_space that says how much is needed and where", operation, err)
 			}
 			var e *captioner.Error
 			if errors.As(err, &e) && strings.Contains(e.Message, "/") {
@@ -134,15 +138,23 @@ func TestOutOfSpace(t *testing.T) {
 	}
 }
 
+// failing is a file system whose files cannot be read.
+type failing struct{ atomicfile.OS }
+
+type failingFile struct{ atomicfile.File }
+
+func (f failing) Open(path string) (atomicfile.File, error) {
+	file, err := f.OS.Open(path)
+	return failingFile{file}, err
+}
+
+func (failingFile) Read([]byte) (int, error) { return 0, syscall.EIO }
+
 func TestReadFails(t *testing.T) {
-	files := &faultyFiles{}
-	d := newDisk(t, t.TempDir(), WithFileSystem(files))
-	digest := put(t, d, "content")
-	r, err := d.Open(t.Context(), digest)
-	must(t, err)
-	defer r.Close()
-	files.failOn, files.err = "read", syscall.EIO
-	if _, err := io.ReadAll(r); captioner.KindOf(err) != captioner.Unavailable {
+	dir := t.TempDir()
+	digest := put(t, newDisk(t, dir), "content")
+	d := newDisk(t, dir, WithFileSystem(failing{}))
+	if _, err := captioner.ReadBlob(t.Context(), d, digest); captioner.KindOf(err) != captioner.Unavailable {
 		t.Errorf("reading gives %v", err)
 	}
 }
@@ -153,7 +165,7 @@ func TestAbandonedFilesAreRemoved(t *testing.T) {
 	dir := t.TempDir()
 	digest := put(t, newDisk(t, dir), "content")
 	must(t, os.WriteFile(filepath.Join(dir, incoming, "left.tmp"), []byte("half"), 0o600))
-	writing, err := osFiles{}.CreateTemp(filepath.Join(dir, incoming))
+	writing, err := atomicfile.OS{}.CreateTemp(filepath.Join(dir, incoming))
 	must(t, err)
 	defer writing.Close()
 	must(t, os.Chtimes(writing.Name(), time.Time{}, time.Now().Add(-100*time.Hour)))
@@ -201,125 +213,6 @@ func BenchmarkPut(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-}
-
-// faultyFiles writes down what is asked of the file system, and fails at the
-// operation of a number or a name.
-type faultyFiles struct {
-	osFiles
-	log    []string
-	failAt int    // counts from 1 in the log; 0 never
-	failOn string // "" never
-	err    error
-}
-
-// step records an operation and says whether it fails.
-func (f *faultyFiles) step(name string) error {
-	f.log = append(f.log, name)
-	if len(f.log) == f.failAt || name == f.failOn {
-		return f.err
-	}
-	return nil
-}
-
-func (f *faultyFiles) MkdirAll(dir string) error {
-	if err := f.step("mkdir"); err != nil {
-		return err
-	}
-	return f.osFiles.MkdirAll(dir)
-}
-
-func (f *faultyFiles) CreateTemp(dir string) (File, error) {
-	if err := f.step("create"); err != nil {
-		return nil, err
-	}
-	file, err := f.osFiles.CreateTemp(dir)
-	return &faultyFile{file, f}, err
-}
-
-func (f *faultyFiles) Open(path string) (File, error) {
-	if err := f.step("open x"); err != nil {
-		return nil, err
-	}
-	file, err := f.osFiles.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	return &faultyFile{file, f}, nil
-}
-
-func (f *faultyFiles) Stat(path string) (fs.FileInfo, error) {
-	if err := f.step("stat"); err != nil {
-		return nil, err
-	}
-	return f.osFiles.Stat(path)
-}
-
-func (f *faultyFiles) Rename(from, to string) error {
-	if err := f.step("rename"); err != nil {
-		return err
-	}
-	return f.osFiles.Rename(from, to)
-}
-
-func (f *faultyFiles) Remove(path string) error {
-	if err := f.step("remove"); err != nil {
-		return err
-	}
-	return f.osFiles.Remove(path)
-}
-
-func (f *faultyFiles) Touch(path string) error {
-	if err := f.step("touch"); err != nil {
-		return err
-	}
-	return f.osFiles.Touch(path)
-}
-
-func (f *faultyFiles) SyncDir(dir string) error {
-	if err := f.step("syncdir"); err != nil {
-		return err
-	}
-	return f.osFiles.SyncDir(dir)
-}
-
-type faultyFile struct {
-	File
-	fs *faultyFiles
-}
-
-func (f *faultyFile) Write(p []byte) (int, error) {
-	if err := f.fs.step("write"); err != nil {
-		n, _ := f.File.Write(p[:len(p)/2]) // what a full disk does
-		return n, err
-	}
-	return f.File.Write(p)
-}
-
-func (f *faultyFile) Read(p []byte) (int, error) {
-	if f.fs.failOn == "read" {
-		return 0, f.fs.err
-	}
-	return f.File.Read(p)
-}
-
-func (f *faultyFile) Sync() error {
-	if err := f.fs.step("sync"); err != nil {
-		return err
-	}
-	return f.File.Sync()
-}
-
-func (f *faultyFile) MakeReadOnly() error {
-	if err := f.fs.step("read-only"); err != nil {
-		return err
-	}
-	return f.File.MakeReadOnly()
-}
-
-func (f *faultyFile) Close() error {
-	err := f.fs.step("close")
-	return errors.Join(err, f.File.Close())
 }
 
 func newDisk(t *testing.T, dir string, options ...Option) *Disk {

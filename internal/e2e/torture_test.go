@@ -64,9 +64,8 @@ func TestTorture(t *testing.T) {
 func TestNoFailpoints(t *testing.T) {
 	ordinary, tortured := needPrograms(t), needFailpoints(t)
 	names := map[string]string{ // by the program with the place, "" for both
-		failpoint.Variable: "", failpoint.BlobSynced: "captioner", failpoint.BundleHashed: "captioner",
+		failpoint.Variable: "", failpoint.Written: "", failpoint.Synced: "", failpoint.Renamed: "", failpoint.BundleHashed: "captioner",
 		failpoint.BeforeCommit: "captioner", failpoint.AfterCommit: "captioner", failpoint.DeploymentWritten: "captioner",
-		failpoint.TensorsSynced: "engine", failpoint.TensorsRenamed: "engine",
 	}
 	for _, program := range []struct{ name, ordinary, tortured string }{
 		{"captioner", ordinary.captioner, tortured.captioner}, {"engine", ordinary.engine, tortured.engine},

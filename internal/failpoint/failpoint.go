@@ -15,27 +15,23 @@ const Variable = "CAPTIONER_FAILPOINTS"
 
 // The points that have one place each.
 const (
-	// TensorsWritten, TensorsSynced and TensorsRenamed are those of a file of
-	// tensors, such as a checkpoint: its bytes written, on the disk, named.
-	TensorsWritten = "tensors written"
-	TensorsSynced  = "tensors synced"
-	TensorsRenamed = "tensors renamed"
 	// Extracted and Trained are the engine's, with its files written and its
 	// answer not yet sent.
 	Extracted = "extracted"
 	Trained   = "trained"
-	// BlobWritten, BlobSynced and BlobRenamed are those of a blob.
-	BlobWritten = "blob written"
-	BlobSynced  = "blob synced"
-	BlobRenamed = "blob renamed"
 	// BundleHashed has every file of a bundle stored, and not its manifest.
 	BundleHashed = "bundle hashed"
 	// DeploymentWritten has the files of a deployment laid out.
 	DeploymentWritten = "deployment written"
 )
 
-// The points that several pass; who it is follows the name, see [ReachedBy].
+// The points that several pass, see [ReachedBy].
 const (
+	// Written, Synced and Renamed follow the kind of a file, such as a blob: its
+	// bytes written, on the disk, named.
+	Written = " written and not synced"
+	Synced  = " synced and not named"
+	Renamed = " named and its folder not synced"
 	// Done is after an activity's work and before its completion.
 	Done = "done: "
 	// BeforeCommit and AfterCommit are around the commit of a change to the
@@ -47,9 +43,9 @@ const (
 // All lists every point that a run passes that trains, goes live and leaves out
 // a picture that does not decode.
 func All() []string {
-	points := []string{
-		TensorsWritten, TensorsSynced, TensorsRenamed, Extracted, Trained,
-		BlobWritten, BlobSynced, BlobRenamed, BundleHashed, DeploymentWritten,
+	points := []string{Extracted, Trained, BundleHashed, DeploymentWritten}
+	for _, kind := range []string{"tensors", "shard", "blob", "file"} {
+		points = append(points, kind+Written, kind+Synced, kind+Renamed)
 	}
 	for _, activity := range []string{
 		"ValidateConfig", "PrepareData", "ExtractFeatures", "ExcludeImages", "Train", "CaptionShard", "Evaluate",

@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,6 +17,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/atomicfile"
 	"github.com/captioner/captioner/internal/failpoint"
 )
 
@@ -98,6 +98,10 @@ func storeFile(ctx context.Context, blobs captioner.BlobStore, root *os.Root, na
 //
 // NotFound or Corrupt when a blob is gone or damaged.
 func Materialise(ctx context.Context, blobs captioner.BlobStore, digest captioner.Digest, cacheDir string) (string, error) {
+	return materialise(ctx, atomicfile.OS{}, blobs, digest, cacheDir)
+}
+
+func materialise(ctx context.Context, files atomicfile.FileSystem, blobs captioner.BlobStore, digest captioner.Digest, cacheDir string) (string, error) {
 	if !digest.Valid() {
 		return "", captioner.Errorf(captioner.Invalid, "a bundle is named by its digest")
 	}
@@ -105,98 +109,97 @@ func Materialise(ctx context.Context, blobs captioner.BlobStore, digest captione
 	if VerifyDir(dir, digest) == nil {
 		return dir, nil
 	}
-	if err := os.MkdirAll(cacheDir, 0o755); err != nil {
-		return "", classify(err, "make the cache folder")
+	data, m, err := loadManifest(ctx, blobs, digest)
+	if err != nil {
+		return "", err
+	}
+	needed := int64(len(data))
+	for _, f := range m.Files {
+		needed += f.Size
+	}
+	failed := func(err error) error {
+		return atomicfile.Classify(err, "unpack bundle "+digest.Short(), cacheDir, needed)
+	}
+	if err := files.MkdirAll(cacheDir); err != nil {
+		return "", failed(err)
 	}
 	lock := lockOf(cacheDir, string(digest))
 	if _, err := lock.TryLockContext(ctx, lockPoll); err != nil {
 		if ctx.Err() != nil {
 			return "", fmt.Errorf("wait for bundle %s: %w", digest.Short(), ctx.Err())
 		}
-		return "", classify(err, "lock the cache folder")
+		return "", failed(err)
 	}
 	defer lock.Close()
 
 	// Whoever held the lock may have made it.
-	err := VerifyDir(dir, digest)
-	if err == nil {
+	if VerifyDir(dir, digest) == nil {
 		return dir, nil
 	}
 	if err := removeAbandoned(cacheDir, digest); err != nil {
-		return "", classify(err, "clean the cache folder")
+		return "", failed(err)
 	}
 	temp := filepath.Join(cacheDir, buildPrefix+string(digest))
-	if err := os.Mkdir(temp, 0o700); err != nil {
-		return "", classify(err, "make a folder for bundle %s", digest.Short())
-	}
-	defer os.RemoveAll(temp)
+	defer func() { _ = files.RemoveAll(temp) }()
 	built := filepath.Join(temp, "new")
-	if err := build(ctx, blobs, digest, built); err != nil {
-		return "", err
+	if err := build(ctx, files, blobs, data, m, built); err != nil {
+		return "", failed(err)
 	}
-	if err := os.Rename(dir, filepath.Join(temp, "old")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", classify(err, "replace a damaged folder of bundle %s", digest.Short())
+	if err := files.Rename(dir, filepath.Join(temp, "old")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", failed(err)
 	}
-	if err := os.Rename(built, dir); err != nil {
-		return "", classify(err, "make a folder for bundle %s", digest.Short())
+	if err := files.Rename(built, dir); err != nil {
+		return "", failed(err)
 	}
 	return dir, nil
 }
 
-// build writes the files of a bundle and its manifest to the new folder dir.
-func build(ctx context.Context, blobs captioner.BlobStore, digest captioner.Digest, dir string) error {
-	data, m, err := loadManifest(ctx, blobs, digest)
-	if err != nil {
-		return err
-	}
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return classify(err, "make a folder for bundle %s", digest.Short())
-	}
-	root, err := openFolder(dir)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
+// build writes the files of a bundle and its manifest, whose bytes are data, to
+// the new folder dir.
+func build(ctx context.Context, files atomicfile.FileSystem, blobs captioner.BlobStore, data []byte, m Manifest, dir string) error {
 	for _, f := range m.Files {
-		if err := copyOut(ctx, blobs, f, root); err != nil {
-			return err
+		// The manifest was parsed: no path in it leads out of the folder.
+		if err := copyOut(ctx, files, blobs, f, filepath.Join(dir, filepath.FromSlash(f.Path))); err != nil {
+			return fmt.Errorf("bundle file %s: %w", f.Path, err)
 		}
 	}
-	return writeNew(root, ManifestName, bytes.NewReader(data), int64(len(data)))
+	if err := files.MkdirAll(dir); err != nil {
+		return err
+	}
+	return writeNew(files, filepath.Join(dir, ManifestName), bytes.NewReader(data), int64(len(data)))
 }
 
 // copyOut copies a blob to its place; the blob store verifies what it gives.
-func copyOut(ctx context.Context, blobs captioner.BlobStore, f File, root *os.Root) error {
+func copyOut(ctx context.Context, files atomicfile.FileSystem, blobs captioner.BlobStore, f File, path string) error {
 	r, err := blobs.Open(ctx, f.SHA256)
 	if err != nil {
-		return fmt.Errorf("bundle file %s: %w", f.Path, err)
+		return err
 	}
 	defer r.Close()
-	if dir := path.Dir(f.Path); dir != "." {
-		if err := root.MkdirAll(dir, 0o755); err != nil {
-			return classify(err, "write bundle file %s", f.Path)
-		}
+	if err := files.MkdirAll(filepath.Dir(path)); err != nil {
+		return err
 	}
-	return writeNew(root, f.Path, r, f.Size)
+	return writeNew(files, path, r, f.Size)
 }
 
-// writeNew writes a read-only file of a known size.
-func writeNew(root *os.Root, name string, r io.Reader, size int64) error {
-	w, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o444)
+// writeNew writes a read-only file of a known size. Nothing is flushed to the
+// disk: whoever uses the folder verifies it first.
+func writeNew(files atomicfile.FileSystem, path string, r io.Reader, size int64) error {
+	w, err := files.Create(path)
 	if err != nil {
-		return classify(err, "write bundle file %s", name)
+		return err
 	}
 	n, err := io.Copy(w, r)
+	if err == nil {
+		err = w.Chmod(0o444)
+	}
 	if closeErr := w.Close(); err == nil {
 		err = closeErr
 	}
-	if err != nil {
-		return classify(err, "write bundle file %s", name)
+	if err == nil && n != size {
+		err = captioner.Errorf(captioner.Corrupt, "it has %d bytes where the manifest says %d", n, size)
 	}
-	if n != size {
-		return captioner.Errorf(captioner.Corrupt, "bundle file %s has %d bytes where the manifest says %d", name, n, size)
-	}
-	return nil
+	return err
 }
 
 // lockOf returns the lock of who makes the folder of a bundle.

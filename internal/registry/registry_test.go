@@ -432,6 +432,7 @@ func TestBadManifestIsRefused(t *testing.T) {
 		digest := store(t, blobs, manifest)
 		parent := t.TempDir()
 		cache := filepath.Join(parent, "outer", "cache")
+		must(t, os.MkdirAll(cache, 0o755))
 		_, err := Materialise(t.Context(), blobs, digest, cache)
 		if captioner.KindOf(err) != captioner.Invalid || captioner.CodeOf(err) != "bad_manifest" {
 			t.Errorf("%s: Materialise = %v", name, err)

@@ -7,9 +7,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"syscall"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/atomicfile"
 )
 
 // Version returns the digest of the bundle in a folder, as its manifest gives
@@ -171,16 +171,5 @@ func damaged(digest captioner.Digest, problems []captioner.Problem) error {
 
 // classify gives an error of the file system its kind; what has one keeps it.
 func classify(err error, format string, args ...any) error {
-	what := fmt.Sprintf(format, args...)
-	var known *captioner.Error
-	switch {
-	case errors.As(err, &known), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%s: %w", what, err)
-	case errors.Is(err, fs.ErrNotExist):
-		return captioner.Wrap(captioner.NotFound, err, "%s: not found", what)
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return &captioner.Error{Kind: captioner.Unavailable, Code: "out_of_space",
-			Message: what + ": no space left on the disk: free some and try again", Err: err}
-	}
-	return captioner.Wrap(captioner.Unavailable, err, "%s", what)
+	return atomicfile.Classify(err, fmt.Sprintf(format, args...), "", -1)
 }

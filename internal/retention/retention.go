@@ -234,6 +234,7 @@ func (c *collector) collectRecords(ctx context.Context, s *state) (*state, error
 // the runs that go on.
 func (c *collector) reachNeeded(ctx context.Context, w *walk) error {
 	w.reachVersions()
+	w.reach(string(w.s.log)) // each record names the one before
 	for _, id := range w.s.active {
 		w.reachRun(id)
 	}

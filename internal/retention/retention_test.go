@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/blob"
+	"github.com/captioner/captioner/internal/deployment"
 	"github.com/captioner/captioner/internal/registry"
 	"github.com/captioner/captioner/internal/retention"
 	"github.com/captioner/captioner/internal/store"
@@ -349,6 +351,32 @@ func TestUnnotedRun(t *testing.T) {
 	report = h.collect(t, retention.Options{Delete: true, Now: func() time.Time { return time.Now().Add(40 * 24 * time.Hour) }})
 	if n, _ := report.Of(retention.Result); n == 0 {
 		t.Error("after 40 days no result was deleted")
+	}
+}
+
+// TestLogAndCheckpointsAreKept: the records of the deployment log, from the first
+// one on, and the checkpoint before the latest.
+func TestLogAndCheckpointsAreKept(t *testing.T) {
+	h := newHistory(t)
+	kept := deployment.KeepLog(h.store, h.blobs, slog.New(slog.DiscardHandler))
+	_, err := kept.MoveAlias(t.Context(), captioner.Production, h.versions[2], 4, "test", "")
+	must(t, err)
+	moves, err := h.store.AliasMoves(t.Context(), captioner.Production, 0)
+	must(t, err)
+	needed := []captioner.Digest{h.put(t, "the checkpoint before")}
+	for _, m := range moves {
+		needed = append(needed, m.Record)
+		h.makeOld(t, filepath.Join("blobs", string(m.Record[:2]), string(m.Record)))
+	}
+	must(t, h.store.PutCheckpoint(t.Context(), captioner.Checkpoint{
+		RunKey: h.keys["run-4"][0], Attempt: 2, Blob: h.put(t, "the latest checkpoint"), Step: 30, PreviousBlob: needed[0], PreviousStep: 20,
+	}))
+	h.collect(t, retention.Options{Delete: true})
+	there := h.present(t)
+	for i, d := range needed {
+		if !there[d] {
+			t.Errorf("blob %d of the checkpoint and %d records was deleted", i, len(moves))
+		}
 	}
 }
 

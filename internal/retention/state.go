@@ -21,6 +21,8 @@ type state struct {
 	results     map[string]captioner.StepResult // by key
 	checkpoints map[string]captioner.Checkpoint // by run key
 	blobs       map[captioner.Digest]captioner.BlobInfo
+	// log is the newest record of the deployment log.
+	log captioner.Digest
 }
 
 // load reads the state. Records come before the blobs, see the package's comment.
@@ -88,6 +90,13 @@ func (c *collector) loadVersions(ctx context.Context, s *state) error {
 	replicas, err := c.records.Replicas(ctx, c.opts.Now().Add(-replicaSeenWithin))
 	if err != nil {
 		return err
+	}
+	moves, err := c.records.AliasMoves(ctx, captioner.Production, 1)
+	if err != nil {
+		return err
+	}
+	for _, newest := range moves {
+		s.log = newest.Record
 	}
 	s.live[alias.Version], s.live[c.opts.RollbackTarget] = true, true
 	for _, r := range replicas {

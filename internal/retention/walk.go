@@ -94,7 +94,8 @@ func (w *walk) finish(ctx context.Context) error {
 			w.reachRun(v.RunID)
 		}
 		w.reach(w.s.named(next)...)
-		w.reach(string(w.s.checkpoints[next].Blob))
+		checkpoint := w.s.checkpoints[next]
+		w.reach(string(checkpoint.Blob), string(checkpoint.PreviousBlob))
 		names, err := w.c.namedBy(ctx, w.s, captioner.Digest(next))
 		if err != nil {
 			return err

@@ -9,7 +9,7 @@ import (
 	"github.com/captioner/captioner"
 )
 
-const moveColumns = `name, generation, version, previous, kind, moved_at, actor, reason`
+const moveColumns = `name, generation, version, previous, kind, moved_at, actor, reason, record`
 
 // Alias returns where a name points; NotFound for one that was never set.
 func (s *Store) Alias(ctx context.Context, name string) (captioner.Alias, error) {
@@ -56,15 +56,66 @@ func (s *Store) moveAlias(ctx context.Context, kind captioner.MoveKind, name str
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx,
-			`INSERT INTO alias_moves (`+moveColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-			name, moved.Generation, string(version), string(previous), string(kind), micros(s.now()), text(actor), text(reason))
-		return err
+		before, err := lastRecord(ctx, tx, name)
+		if err != nil {
+			return err
+		}
+		return insertMove(ctx, tx, captioner.MoveRecord{Before: before, Move: captioner.AliasMove{
+			Alias: moved, Previous: previous, Kind: kind, MovedAt: fromMicros(micros(s.now())), Actor: text(actor), Reason: text(reason),
+		}})
 	})
 	if err != nil {
 		return captioner.Alias{}, err
 	}
 	return moved, nil
+}
+
+// insertMove adds a row to the log.
+func insertMove(ctx context.Context, tx *sql.Tx, r captioner.MoveRecord) error {
+	data, err := r.Encode()
+	if err != nil {
+		return err
+	}
+	m := r.Move
+	_, err = tx.ExecContext(ctx,
+		`INSERT INTO alias_moves (`+moveColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		m.Name, m.Generation, string(m.Version), string(m.Previous), string(m.Kind), micros(m.MovedAt), m.Actor, m.Reason,
+		string(captioner.DigestOf(data)))
+	return err
+}
+
+// lastRecord returns the digest of the newest row of a log; empty for none. Rows of
+// before there were records get theirs here, so that the next one covers them.
+func lastRecord(ctx context.Context, tx *sql.Tx, name string) (captioner.Digest, error) {
+	var last captioner.Digest
+	err := tx.QueryRowContext(ctx, `SELECT record FROM alias_moves WHERE name = $1 ORDER BY generation DESC LIMIT 1`, name).Scan(&last)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	if err != nil || last != "" {
+		return last, err
+	}
+	rows, err := tx.QueryContext(ctx, `SELECT `+moveColumns+` FROM alias_moves WHERE name = $1 ORDER BY generation`, name)
+	if err != nil {
+		return "", err
+	}
+	defer rows.Close()
+	var moves []captioner.AliasMove
+	for rows.Next() {
+		m, err := scanMove(rows)
+		if err != nil {
+			return "", err
+		}
+		moves = append(moves, m)
+	}
+	if err := rows.Err(); err != nil {
+		return "", err
+	}
+	_, digests, err := captioner.ChainMoves(moves)
+	if err != nil {
+		return "", err
+	}
+	return digests[len(digests)-1], nil
 }
 
 // compareAndSet writes the alias if the one in the database is of the
@@ -127,7 +178,7 @@ func (s *Store) AliasMoveAt(ctx context.Context, name string, at time.Time) (cap
 func scanMove(r rowScanner) (captioner.AliasMove, error) {
 	var m captioner.AliasMove
 	var at int64
-	err := r.Scan(&m.Name, &m.Generation, &m.Version, &m.Previous, &m.Kind, &at, &m.Actor, &m.Reason)
+	err := r.Scan(&m.Name, &m.Generation, &m.Version, &m.Previous, &m.Kind, &at, &m.Actor, &m.Reason, &m.Record)
 	m.MovedAt = fromMicros(at)
 	return m, err
 }

@@ -52,6 +52,8 @@ func postgresAt(address string) (database, error) {
 		},
 		begin:         `BEGIN; ` + postgresLock,
 		writeLock:     postgresLock,
+		unguard:       `ALTER TABLE alias_moves DISABLE TRIGGER alias_moves_append_only`,
+		guard:         `ALTER TABLE alias_moves ENABLE TRIGGER alias_moves_append_only`,
 		hasMigrations: `SELECT COUNT(to_regclass('schema_migrations'))`,
 		owner:         postgresOwner,
 	}, nil
@@ -106,7 +108,7 @@ func openPostgres(base *pgx.ConnConfig, connections int, readOnly bool) *sql.DB 
 func postgresKind(e *pgconn.PgError) (captioner.Kind, string) {
 	switch e.Code {
 	case "53100": // disk_full
-		return captioner.Unavailable, "out_of_space"
+		return captioner.Unavailable, captioner.CodeOutOfSpace
 	case "25006", "25P03", "55P03", "40001", "40P01": // a standby, the two timeouts, two ways to lose a race
 		return captioner.Unavailable, ""
 	case "22021", "22P05": // text that no column can hold

@@ -56,10 +56,10 @@ func (s *Store) StepResults(ctx context.Context) ([]captioner.StepResult, error)
 func (s *Store) Checkpoints(ctx context.Context) ([]captioner.Checkpoint, error) {
 	return list(ctx, s, "list the checkpoints", func(row rowScanner) (c captioner.Checkpoint, err error) {
 		var created int64
-		err = row.Scan(&c.RunKey, &c.Attempt, &c.Blob, &c.Step, &created)
+		err = row.Scan(&c.RunKey, &c.Attempt, &c.Blob, &c.Step, &c.PreviousBlob, &c.PreviousStep, &created)
 		c.CreatedAt = fromMicros(created)
 		return c, err
-	}, `SELECT run_key, attempt, blob, step, created_at FROM checkpoints ORDER BY run_key`)
+	}, `SELECT run_key, attempt, blob, step, previous_blob, previous_step, created_at FROM checkpoints ORDER BY run_key`)
 }
 
 // ForgetStepResult deletes a kept result that is older than that time, unless a

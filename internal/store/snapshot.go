@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"io/fs"
 	"net/url"
 	"os"
 	"strings"
@@ -46,31 +48,56 @@ func SnapshotSQLite(ctx context.Context, path, to string) error {
 // CheckSQLite reads a whole database file of SQLite's; Corrupt when pages, indexes
 // or references do not fit together.
 func CheckSQLite(ctx context.Context, path string) error {
+	return checkSQLite(ctx, path, `PRAGMA integrity_check(1)`, foreignKeyCheck)
+}
+
+// QuickCheck is CheckSQLite for a program that starts: it leaves indexes and
+// references out. A file that is missing, and a database of another kind, which
+// looks after its own pages, are not looked at.
+func QuickCheck(ctx context.Context, address string) error {
+	path, ok := SQLiteFile(address)
+	if !ok {
+		return nil
+	}
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return checkSQLite(ctx, path, `PRAGMA quick_check(1)`)
+}
+
+const foreignKeyCheck = `PRAGMA foreign_key_check`
+
+func checkSQLite(ctx context.Context, path string, checks ...string) error {
 	db, err := openSQLite(path, 1, true)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	for _, check := range []string{`PRAGMA integrity_check(1)`, `PRAGMA foreign_key_check`} {
-		rows, err := db.QueryContext(ctx, check)
-		if err != nil {
-			return classify(ctx, err, "check the database")
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var says string
-			if check == `PRAGMA foreign_key_check` {
-				says = "a row refers to one that is missing"
-			} else if err := rows.Scan(&says); err != nil {
-				return classify(ctx, err, "check the database")
-			}
-			if says != "ok" {
-				return captioner.Errorf(captioner.Corrupt, "the database is damaged: %s", says)
-			}
-		}
-		if err := rows.Err(); err != nil {
-			return classify(ctx, err, "check the database")
+	for _, check := range checks {
+		if err := runCheck(ctx, db, check); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// runCheck runs a statement that returns what is wrong.
+func runCheck(ctx context.Context, db *sql.DB, check string) error {
+	rows, err := db.QueryContext(ctx, check)
+	if err != nil {
+		return classify(ctx, err, "check the database")
+	}
+	defer rows.Close()
+	for rows.Next() {
+		says := "a row refers to one that is missing"
+		if check != foreignKeyCheck {
+			if err := rows.Scan(&says); err != nil {
+				return classify(ctx, err, "check the database")
+			}
+		}
+		if says != "ok" {
+			return captioner.Errorf(captioner.Corrupt, "the database is damaged: %s", says)
+		}
+	}
+	return classify(ctx, rows.Err(), "check the database")
 }

@@ -57,10 +57,18 @@ func sqliteAt(path string) (database, error) {
 			return nil
 		},
 		begin:         `BEGIN IMMEDIATE`,
+		unguard:       `DROP TRIGGER alias_moves_no_delete`,
+		guard:         sqliteNoDelete,
 		hasMigrations: `SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'schema_migrations'`,
 		owner:         sqliteOwner,
 	}, nil
 }
+
+// sqliteNoDelete is the trigger of the first migration.
+const sqliteNoDelete = `CREATE TRIGGER alias_moves_no_delete BEFORE DELETE ON alias_moves
+BEGIN
+    SELECT RAISE(ABORT, 'alias_moves is append-only');
+END`
 
 // openSQLite opens a pool of connections to the file at path.
 //
@@ -143,7 +151,7 @@ func isBusy(err error) bool {
 func sqliteKind(e *sqlite.Error) (captioner.Kind, string) {
 	switch e.Code() & 0xff { // the primary code, without its extension
 	case sqlite3.SQLITE_FULL:
-		return captioner.Unavailable, "out_of_space"
+		return captioner.Unavailable, captioner.CodeOutOfSpace
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN,
 		sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOMEM:
 		return captioner.Unavailable, ""

@@ -36,8 +36,9 @@ type Store struct {
 	// reader answers queries, writer runs transactions that change something.
 	reader, writer *sql.DB
 	// writeLock begins each transaction of writer; empty where it locks anyway.
-	writeLock string
-	now       func() time.Time
+	writeLock      string
+	unguard, guard string // see database
+	now            func() time.Time
 }
 
 var _ captioner.Store = (*Store)(nil)
@@ -52,7 +53,7 @@ const readers = 4
 //
 // A schema that is newer than this program is refused with kind Invalid and
 // code "schema_newer", another application's database with "database_foreign".
-func Open(ctx context.Context, address string, options ...Option) (captioner.Store, error) {
+func Open(ctx context.Context, address string, options ...Option) (*Store, error) {
 	db, err := at(address)
 	if err != nil {
 		return nil, err
@@ -60,7 +61,7 @@ func Open(ctx context.Context, address string, options ...Option) (captioner.Sto
 	if _, err := MigrateUp(ctx, address); err != nil {
 		return nil, err
 	}
-	s := &Store{writeLock: db.writeLock, now: time.Now}
+	s := &Store{writeLock: db.writeLock, unguard: db.unguard, guard: db.guard, now: time.Now}
 	for _, option := range options {
 		option(s)
 	}
@@ -92,6 +93,9 @@ type database struct {
 	// statement or several; writeLock is what it takes in a transaction that
 	// has begun, empty for nothing.
 	begin, writeLock string
+	// unguard and guard take the protection of the deployment log away and put it
+	// back, in one statement or several.
+	unguard, guard string
 	// hasMigrations counts the tables named schema_migrations.
 	hasMigrations string
 	// owner says whose database it is: "captioner", "other" or "nobody".

@@ -51,6 +51,7 @@ func testDatabase(t *testing.T, address func(testing.TB) string) {
 		{"Reopened", testReopened},
 		{"OpenedTogether", testOpenedTogether},
 		{"LogIsAppendOnly", testLogIsAppendOnly},
+		{"LogIsRewritten", testLogIsRewritten},
 		{"ReaderCannotWrite", testReaderCannotWrite},
 		{"ReadWhileWriting", testReadWhileWriting},
 		{"ChangesWaitForEachOther", testChangesWaitForEachOther},
@@ -328,6 +329,51 @@ func testLogIsAppendOnly(t *testing.T, where string) {
 }
 
 // testReaderCannotWrite guards the single writer.
+// testLogIsRewritten: a repair replaces the log and the alias of one name, with a row
+// for a version that is lost, and the log is protected again afterwards.
+func testLogIsRewritten(t *testing.T, where string) {
+	s := open(t, where)
+	v, lost := captioner.DigestOf([]byte("v")), captioner.DigestOf([]byte("lost"))
+	must(t, s.PutModelVersion(t.Context(), captioner.ModelVersion{Version: v}))
+	for _, name := range []string{captioner.Production, "staging"} {
+		_, err := s.MoveAlias(t.Context(), name, v, 0, "test", "")
+		must(t, err)
+	}
+	staging, err := s.AliasMoves(t.Context(), "staging", 0)
+	must(t, err)
+	move := func(generation int64, version captioner.Digest) captioner.AliasMove {
+		return captioner.AliasMove{
+			Alias: captioner.Alias{Name: captioner.Production, Version: version, Generation: generation},
+			Kind:  captioner.Promotion, MovedAt: time.UnixMicro(1e15).UTC(), Actor: "test", Reason: "because",
+		}
+	}
+	records, digests, err := captioner.ChainMoves([]captioner.AliasMove{move(1, v), move(2, lost)})
+	must(t, err)
+	must(t, s.RewriteLog(t.Context(), captioner.Production, records))
+
+	log, err := s.AliasMoves(t.Context(), captioner.Production, 0)
+	must(t, err)
+	want := []captioner.AliasMove{records[1].Move, records[0].Move}
+	want[0].Record, want[1].Record = digests[1], digests[0]
+	if diff := cmp.Diff(want, log); diff != "" {
+		t.Errorf("log (-want +got):\n%s", diff)
+	}
+	if alias, err := s.Alias(t.Context(), captioner.Production); err != nil || alias != want[0].Alias {
+		t.Errorf("the alias is %+v, %v", alias, err)
+	}
+	if v, err := s.ModelVersion(t.Context(), string(lost)); err != nil || v.DeletedAt == nil {
+		t.Errorf("the lost version is %+v, %v; want one whose files are deleted", v, err)
+	}
+	if after, err := s.AliasMoves(t.Context(), "staging", 0); err != nil || !cmp.Equal(staging, after) {
+		t.Errorf("the log of another name is %+v, %v", after, err)
+	}
+	if _, err := s.writer.ExecContext(t.Context(), `DELETE FROM alias_moves`); err == nil {
+		t.Error("the log is no longer append-only")
+	}
+	_, err = s.MoveAlias(t.Context(), captioner.Production, v, 2, "test", "goes on")
+	must(t, err)
+}
+
 func testReaderCannotWrite(t *testing.T, where string) {
 	s := open(t, where)
 	if _, err := s.reader.ExecContext(t.Context(), `DELETE FROM runs`); err == nil {
@@ -643,7 +689,7 @@ func open(t *testing.T, where string) *Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
-	return s.(*Store)
+	return s
 }
 
 // want checks the version of the schema.

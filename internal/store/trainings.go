@@ -61,10 +61,11 @@ func (s *Store) PutCheckpoint(ctx context.Context, c captioner.Checkpoint) error
 			return err
 		}
 		_, err := tx.ExecContext(ctx,
-			`INSERT INTO checkpoints (run_key, attempt, blob, step, created_at) VALUES ($1, $2, $3, $4, $5)
+			`INSERT INTO checkpoints (run_key, attempt, blob, step, previous_blob, previous_step, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
 			 ON CONFLICT (run_key) DO UPDATE
-			   SET attempt = excluded.attempt, blob = excluded.blob, step = excluded.step, created_at = excluded.created_at`,
-			c.RunKey, c.Attempt, string(c.Blob), c.Step, micros(s.now()))
+			   SET attempt = excluded.attempt, blob = excluded.blob, step = excluded.step,
+			       previous_blob = excluded.previous_blob, previous_step = excluded.previous_step, created_at = excluded.created_at`,
+			c.RunKey, c.Attempt, string(c.Blob), c.Step, string(c.PreviousBlob), c.PreviousStep, micros(s.now()))
 		return err
 	})
 }
@@ -72,8 +73,8 @@ func (s *Store) PutCheckpoint(ctx context.Context, c captioner.Checkpoint) error
 // Checkpoint returns the latest checkpoint of a training; NotFound.
 func (s *Store) Checkpoint(ctx context.Context, runKey string) (captioner.Checkpoint, error) {
 	c := captioner.Checkpoint{RunKey: runKey}
-	err := s.queryRow(ctx, "read a checkpoint", scanInto(&c.Attempt, &c.Blob, &c.Step),
-		`SELECT attempt, blob, step FROM checkpoints WHERE run_key = $1`, runKey)
+	err := s.queryRow(ctx, "read a checkpoint", scanInto(&c.Attempt, &c.Blob, &c.Step, &c.PreviousBlob, &c.PreviousStep),
+		`SELECT attempt, blob, step, previous_blob, previous_step FROM checkpoints WHERE run_key = $1`, runKey)
 	if err != nil {
 		return captioner.Checkpoint{}, err
 	}

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/atomicfile"
 )
 
 // eventsPrefix begins the names of event files, by which TensorBoard knows them.
@@ -26,8 +27,9 @@ const eventsPrefix = "events.out.tfevents."
 
 // eventLog is a TensorBoard event file, which grows.
 type eventLog struct {
-	dir  string
-	file *os.File
+	files atomicfile.FileSystem
+	dir   string
+	file  *growing
 }
 
 type summaryValue = summary_go_proto.Summary_Value
@@ -45,8 +47,7 @@ func (l *eventLog) write(now time.Time, events []*event_go_proto.Event) error {
 	if err != nil {
 		return err
 	}
-	_, err = l.file.Write(data)
-	return err
+	return l.file.add(data)
 }
 
 // begin writes a new file, with a name after all earlier ones: a TensorBoard
@@ -79,7 +80,7 @@ func (l *eventLog) begin(now time.Time, events []*event_go_proto.Event) error {
 	if err != nil {
 		return err
 	}
-	if l.file, err = writeFile(filepath.Join(l.dir, fmt.Sprintf("%s%013d.captioner", eventsPrefix, number)), data); err != nil {
+	if l.file, err = grow(l.files, filepath.Join(l.dir, fmt.Sprintf("%s%013d.captioner", eventsPrefix, number)), data); err != nil {
 		return err
 	}
 	for _, path := range old {
@@ -90,7 +91,7 @@ func (l *eventLog) begin(now time.Time, events []*event_go_proto.Event) error {
 
 func (l *eventLog) close() {
 	if l.file != nil {
-		_ = l.file.Close() // every write was checked
+		l.file.close()
 		l.file = nil
 	}
 }

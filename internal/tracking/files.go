@@ -9,6 +9,7 @@ import (
 	"regexp"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/atomicfile"
 )
 
 // The names of a run's files.
@@ -22,18 +23,17 @@ const (
 	indexWordFile = "ixtoword.json"
 )
 
-// temporary begins the names of files that are being written. TensorBoard must
-// not take one for an event file.
-const temporary = ".tmp-"
-
 // removeTemporary removes what a process that was killed has left.
 func removeTemporary(dir string) error {
-	left, err := filepath.Glob(filepath.Join(dir, temporary+"*"))
-	if err != nil {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	for _, path := range left {
-		if err := os.Remove(path); err != nil {
+	for _, e := range entries {
+		if !atomicfile.IsTemporary(e.Name()) {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
 			return err
 		}
 	}
@@ -68,44 +68,49 @@ func Details(dir, runID string) ([]string, error) {
 	return paths, err
 }
 
-// writeFile replaces a file as a whole: a reader sees the old one or the new.
-// It returns the file, open at its end, for whoever wants to append.
-func writeFile(path string, data []byte) (*os.File, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, err
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), temporary+"*")
-	if err != nil {
-		return nil, err
-	}
-	if _, err = f.Write(data); err == nil {
-		err = f.Chmod(0o644)
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = f.Close()
-		_ = os.Remove(f.Name())
-		return nil, err
-	}
-	return f, nil
-}
-
-// replaceFile is writeFile for a file that does not grow.
-func replaceFile(path string, data []byte) error {
-	f, err := writeFile(path, data)
-	if err != nil {
-		return err
-	}
-	return f.Close()
+// replaceFile replaces a file as a whole: a reader sees the old one or the new.
+func replaceFile(files atomicfile.FileSystem, path string, data []byte) error {
+	return atomicfile.Classify(atomicfile.Write(files, path, data), "write "+filepath.Base(path), filepath.Dir(path), int64(len(data)))
 }
 
 // replaceJSON writes v with indentation.
-func replaceJSON(path string, v any) error {
+func replaceJSON(files atomicfile.FileSystem, path string, v any) error {
 	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}
-	return replaceFile(path, append(data, '\n'))
+	return replaceFile(files, path, append(data, '\n'))
 }
+
+// growing is a file that rows are added to.
+type growing struct {
+	file atomicfile.File
+	path string
+	size int64 // of what is whole
+}
+
+// grow makes path a file with the data, to add to.
+func grow(files atomicfile.FileSystem, path string, data []byte) (*growing, error) {
+	if err := replaceFile(files, path, data); err != nil {
+		return nil, err
+	}
+	file, err := files.Append(path)
+	if err != nil {
+		return nil, atomicfile.Classify(err, "write "+filepath.Base(path), filepath.Dir(path), 0)
+	}
+	return &growing{file: file, path: path, size: int64(len(data))}, nil
+}
+
+// add appends data. Of what does not fit on the disk nothing stays.
+func (g *growing) add(data []byte) error {
+	_, err := g.file.Write(data)
+	if err != nil {
+		return errors.Join(
+			atomicfile.Classify(err, "write "+filepath.Base(g.path), filepath.Dir(g.path), int64(len(data))),
+			g.file.Truncate(g.size))
+	}
+	g.size += int64(len(data))
+	return nil
+}
+
+func (g *growing) close() { _ = g.file.Close() } // every write was checked

@@ -37,7 +37,7 @@ func (t *Tracker) newRunFiles(id string) *runFiles {
 	dir := filepath.Join(t.opts.Dir, Folder(id))
 	return &runFiles{
 		tracker: t, dir: dir, pictures: map[captioner.Digest][]byte{}, shown: map[string]string{},
-		table: table{path: filepath.Join(dir, metricsFile)}, log: eventLog{dir: dir},
+		table: table{files: t.opts.Files, path: filepath.Join(dir, metricsFile)}, log: eventLog{files: t.opts.Files, dir: dir},
 	}
 }
 
@@ -92,7 +92,7 @@ func (f *runFiles) writeConfig(r captioner.RunRecord) error {
 		hash = captioner.DigestOf(r.Config)
 	}
 	snapshot["_config_hash"] = hash
-	if err := replaceJSON(filepath.Join(f.dir, configFile), snapshot); err != nil {
+	if err := replaceJSON(f.tracker.opts.Files, filepath.Join(f.dir, configFile), snapshot); err != nil {
 		return err
 	}
 	f.hash = hash
@@ -179,7 +179,7 @@ func (f *runFiles) writeScores(ctx context.Context, p captioner.Progress) error 
 	if err != nil {
 		return err
 	}
-	return replaceFile(filepath.Join(f.dir, scoresFile), data)
+	return replaceFile(f.tracker.opts.Files, filepath.Join(f.dir, scoresFile), data)
 }
 
 // unlessLost returns the error of writing a file, which a later look may do
@@ -212,7 +212,7 @@ func (f *runFiles) writeSummary(r captioner.RunRecord) error {
 	if err != nil || bytes.Equal(data, f.summary) {
 		return err
 	}
-	if err := replaceFile(path, append(data, '\n')); err != nil {
+	if err := replaceFile(f.tracker.opts.Files, path, append(data, '\n')); err != nil {
 		return err
 	}
 	f.summary = data

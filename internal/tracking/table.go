@@ -3,16 +3,18 @@ package tracking
 import (
 	"bytes"
 	"encoding/csv"
-	"os"
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/captioner/captioner/internal/atomicfile"
 )
 
 // table is metrics.csv, which grows by rows.
 type table struct {
+	files   atomicfile.FileSystem
 	path    string
-	file    *os.File
+	file    *growing
 	columns []string
 }
 
@@ -24,12 +26,11 @@ func (t *table) write(fresh, all []row) error {
 		if len(fresh) == 0 {
 			return nil
 		}
-		_, err := t.file.Write(encodeRows(nil, columns, fresh))
-		return err
+		return t.file.add(encodeRows(nil, columns, fresh))
 	}
 	t.close()
 	header := append([]string{"time", "step"}, columns...)
-	file, err := writeFile(t.path, encodeRows(header, columns, all))
+	file, err := grow(t.files, t.path, encodeRows(header, columns, all))
 	if err != nil {
 		return err
 	}
@@ -39,7 +40,7 @@ func (t *table) write(fresh, all []row) error {
 
 func (t *table) close() {
 	if t.file != nil {
-		_ = t.file.Close() // every write was checked
+		t.file.close()
 		t.file = nil
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/atomicfile"
 )
 
 const (
@@ -43,6 +44,8 @@ type Options struct {
 	Logger   *slog.Logger
 	// Now tells the time; nil means time.Now.
 	Now func() time.Time
+	// Files are written through; nil means the operating system's.
+	Files atomicfile.FileSystem
 }
 
 // Tracker writes the files of all runs that it finds in the database, while
@@ -67,6 +70,9 @@ func New(o Options) *Tracker {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Files == nil {
+		o.Files = atomicfile.OS{}
 	}
 	return &Tracker{opts: o, runs: map[string]*runFiles{}, done: map[string]time.Time{}}
 }

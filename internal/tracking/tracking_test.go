@@ -193,7 +193,7 @@ func (f *fixture) kill(t *testing.T, tracker *Tracker) {
 		_, err = file.WriteString("2026-05-01T1")
 		must(t, errors.Join(err, file.Close()))
 	}
-	must(t, os.WriteFile(f.path(temporary+"1"), []byte("torn"), 0o644))
+	must(t, os.WriteFile(f.path(".tmp-1"), []byte("torn"), 0o644))
 }
 
 func must(t *testing.T, err error) {

@@ -18,8 +18,8 @@ func (f *runFiles) writeWords(ctx context.Context, dataset captioner.Digest) err
 	if err != nil {
 		return err
 	}
-	if err := replaceJSON(filepath.Join(f.dir, wordIndexFile), vocabulary.WordIndex()); err != nil {
+	if err := replaceJSON(f.tracker.opts.Files, filepath.Join(f.dir, wordIndexFile), vocabulary.WordIndex()); err != nil {
 		return err
 	}
-	return replaceJSON(filepath.Join(f.dir, indexWordFile), vocabulary.IndexWord())
+	return replaceJSON(f.tracker.opts.Files, filepath.Join(f.dir, indexWordFile), vocabulary.IndexWord())
 }

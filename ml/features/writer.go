@@ -5,10 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
-	"os"
 	"path/filepath"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/atomicfile"
 )
 
 // Writer writes a shard. The file appears under its name only when Close has
@@ -16,7 +16,7 @@ import (
 type Writer struct {
 	path   string
 	layout Layout
-	file   *os.File
+	file   *atomicfile.Pending
 	buf    *bufio.Writer
 	index  []byte
 	names  map[string]bool
@@ -28,14 +28,19 @@ var errClosed = errors.New("shard writer is closed")
 // Create starts a shard of records of that layout. It writes to a temporary file
 // beside path until Close; an existing file at path stays as it is until then.
 func Create(path string, layout Layout) (*Writer, error) {
+	return create(atomicfile.OS{}, path, layout)
+}
+
+func create(files atomicfile.FileSystem, path string, layout Layout) (*Writer, error) {
 	if err := layout.check(); err != nil {
 		return nil, captioner.Errorf(captioner.Invalid, "a shard cannot have these records: %v", err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
+	w := &Writer{path: path, layout: layout, names: map[string]bool{}}
+	file, err := atomicfile.Create(files, filepath.Dir(path), "shard")
 	if err != nil {
-		return nil, captioner.Wrap(captioner.Internal, err, "create a shard")
+		return nil, w.failed(err)
 	}
-	w := &Writer{path: path, layout: layout, file: f, buf: bufio.NewWriterSize(f, 1<<20), names: map[string]bool{}}
+	w.file, w.buf = file, bufio.NewWriterSize(file, 1<<20)
 	if layout.version() == featuresVersion {
 		w.index = binary.LittleEndian.AppendUint32(w.index, uint32(len(layout.Source)))
 		w.index = append(w.index, layout.Source...)
@@ -43,9 +48,16 @@ func Create(path string, layout Layout) (*Writer, error) {
 	// The true header follows in Close, when the number of records is known.
 	if _, err := w.buf.Write(make([]byte, headerSize)); err != nil {
 		w.Abort()
-		return nil, captioner.Wrap(captioner.Internal, err, "write a shard")
+		return nil, w.failed(err)
 	}
 	return w, nil
+}
+
+// failed gives a failure of the file system its kind. What the shard has so far
+// is needed, at least.
+func (w *Writer) failed(err error) error {
+	return atomicfile.Classify(err, "write a shard", filepath.Dir(w.path),
+		headerSize+int64(len(w.names)+1)*int64(w.layout.Size())+int64(len(w.index)))
 }
 
 // Add appends the record of a picture, laid out as [Create] was told. Names are
@@ -64,7 +76,7 @@ func (w *Writer) Add(image string, record []byte) error {
 		return captioner.Errorf(captioner.Invalid, "picture %q is in the shard already", image)
 	}
 	if _, err := w.buf.Write(record); err != nil {
-		w.err = captioner.Wrap(captioner.Internal, err, "write a shard")
+		w.err = w.failed(err)
 		return w.err
 	}
 	w.names[image] = true
@@ -87,7 +99,7 @@ func (w *Writer) Close() error {
 	}
 	if err := w.finish(); err != nil {
 		w.Abort()
-		return captioner.Wrap(captioner.Internal, err, "write a shard")
+		return w.failed(err)
 	}
 	w.err = errClosed
 	return nil
@@ -109,22 +121,10 @@ func (w *Writer) finish() error {
 		indexLength: uint64(len(w.index)),
 		indexCRC:    crc32.Checksum(w.index, castagnoli),
 	}
-	if _, err := w.file.WriteAt(h.marshal(), 0); err != nil {
+	if err := w.file.WriteAt(h.marshal(), 0); err != nil {
 		return err
 	}
-	if err := w.file.Chmod(0o644); err != nil {
-		return err
-	}
-	if err := w.file.Sync(); err != nil {
-		return err
-	}
-	if err := w.file.Close(); err != nil {
-		return err
-	}
-	if err := os.Rename(w.file.Name(), w.path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(w.path))
+	return w.file.Commit(w.path, 0o644)
 }
 
 // Abort gives the shard up and removes what was written. After Close it does
@@ -133,15 +133,6 @@ func (w *Writer) Abort() {
 	if errors.Is(w.err, errClosed) {
 		return
 	}
-	w.file.Close() // a failure changes nothing: the file goes
-	os.Remove(w.file.Name())
+	w.file.Abort()
 	w.err = errClosed
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

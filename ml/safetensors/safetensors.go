@@ -8,15 +8,12 @@ import (
 	"bufio"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 
-	"github.com/captioner/captioner/internal/failpoint"
+	"github.com/captioner/captioner/internal/atomicfile"
 )
 
 // Metadata is the key of the text about the tensors in the header.
@@ -40,13 +37,19 @@ type Tensor struct {
 }
 
 // Write writes tensors and text about them to path, so that after a crash
-// either the whole new file is there or the old one: a temporary file beside it
-// is synced and renamed. Equal contents give equal bytes.
+// either the whole new file is there or the old one; see package atomicfile.
+// Equal contents give equal bytes.
 func Write(path string, tensors map[string]Tensor, metadata map[string]string) error {
-	if err := write(path, tensors, metadata); err != nil {
-		return fmt.Errorf("write tensor file %s: %w", filepath.Base(path), err)
+	return writeTo(atomicfile.OS{}, path, tensors, metadata)
+}
+
+func writeTo(files atomicfile.FileSystem, path string, tensors map[string]Tensor, metadata map[string]string) error {
+	var needed int64 // but for the header
+	for _, t := range tensors {
+		needed += int64(len(t.Data))
 	}
-	return nil
+	return atomicfile.Classify(write(files, path, tensors, metadata),
+		"write tensor file "+filepath.Base(path), filepath.Dir(path), needed)
 }
 
 // Encode writes tensors and text about them, which may be nil, to w. Equal
@@ -79,17 +82,12 @@ func Encode(w io.Writer, tensors map[string]Tensor, metadata map[string]string) 
 	return nil
 }
 
-func write(path string, tensors map[string]Tensor, metadata map[string]string) (err error) {
-	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+func write(files atomicfile.FileSystem, path string, tensors map[string]Tensor, metadata map[string]string) error {
+	file, err := atomicfile.Create(files, filepath.Dir(path), "tensors")
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			file.Close()
-			os.Remove(file.Name())
-		}
-	}()
+	defer file.Abort()
 	w := bufio.NewWriterSize(file, 1<<20)
 	if err := Encode(w, tensors, metadata); err != nil {
 		return err
@@ -97,22 +95,5 @@ func write(path string, tensors map[string]Tensor, metadata map[string]string) (
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	failpoint.Reached(failpoint.TensorsWritten)
-	if err := errors.Join(file.Sync(), file.Chmod(0o644), file.Close()); err != nil {
-		return err
-	}
-	failpoint.Reached(failpoint.TensorsSynced)
-	if err := os.Rename(file.Name(), path); err != nil {
-		return err
-	}
-	failpoint.Reached(failpoint.TensorsRenamed)
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return file.Commit(path, 0o644)
 }

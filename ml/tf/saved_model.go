@@ -14,6 +14,8 @@ import (
 	"github.com/wamuir/graft/tensorflow/core/framework/types_go_proto"
 	"github.com/wamuir/graft/tensorflow/core/protobuf/for_core_protos_go_proto"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/captioner/captioner/internal/atomicfile"
 )
 
 // predictMethod is what TensorFlow Serving looks for in a signature.
@@ -157,10 +159,8 @@ func WriteSavedModel(dir string, graph *Graph, signatures map[string]Signature) 
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("write SavedModel: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "saved_model.pb"), data, 0o644); err != nil {
-		return fmt.Errorf("write SavedModel: %w", err)
-	}
-	return nil
+	err = os.WriteFile(filepath.Join(dir, "saved_model.pb"), data, 0o644)
+	return atomicfile.Classify(err, "write SavedModel", dir, int64(len(data)))
 }
 
 func tensorInfos(outputs map[string]Output) map[string]*for_core_protos_go_proto.TensorInfo {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/atomicfile"
 	"github.com/captioner/captioner/ml/model"
 	"github.com/captioner/captioner/ml/tf"
 )
@@ -72,8 +73,9 @@ func write(dir string, m *model.Model, weights map[string]*tf.Tensor, e exported
 		if err != nil {
 			return fmt.Errorf("export %s: %w", name, err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, name), append(data, '\n'), 0o644); err != nil {
-			return fmt.Errorf("export: %w", err)
+		data = append(data, '\n')
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+			return atomicfile.Classify(err, "export "+name, dir, int64(len(data)))
 		}
 	}
 	return nil

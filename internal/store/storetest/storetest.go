@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -270,7 +271,7 @@ func testCheckpoints(t *testing.T, s captioner.Store) {
 	// The latest of an attempt counts.
 	c := captioner.Checkpoint{RunKey: "run", Attempt: first, Blob: digest(1), Step: 100}
 	must(t, s.PutCheckpoint(ctx, c))
-	c.Blob, c.Step = digest(2), 200
+	c.Blob, c.Step, c.PreviousBlob, c.PreviousStep = digest(2), 200, digest(1), 100
 	must(t, s.PutCheckpoint(ctx, c))
 	wantCheckpoint(t, s, c)
 
@@ -820,6 +821,9 @@ func testAlias(t *testing.T, s captioner.Store) {
 		row(digest(1), digest(1), 4, "move 8"), row(digest(1), digest(2), 3, "move 7"),
 		row(digest(2), digest(1), 2, "move 6"), row(digest(1), "", 1, "move 1"),
 	}
+	for i, record := range chain(t, want) {
+		want[i].Record = record
+	}
 	if diff := cmp.Diff(want, log); diff != "" {
 		t.Errorf("log (-want +got):\n%s", diff)
 	}
@@ -911,10 +915,22 @@ func testAliasRolledBack(t *testing.T, s captioner.Store) {
 	if len(log) != 3 || log[1].Kind != captioner.Promotion || log[2].Kind != captioner.Promotion {
 		t.Fatalf("log = %+v, want two promotions and a rollback", log)
 	}
-	newest := captioner.AliasMove{Alias: want, Previous: digest(2), Kind: captioner.Rollback, MovedAt: storedNow, Actor: "api", Reason: "it says nothing but dogs"}
+	newest := captioner.AliasMove{Alias: want, Previous: digest(2), Kind: captioner.Rollback, MovedAt: storedNow, Actor: "api", Reason: "it says nothing but dogs",
+		Record: chain(t, log)[0]}
 	if diff := cmp.Diff(newest, log[0]); diff != "" {
 		t.Errorf("rollback in the log (-want +got):\n%s", diff)
 	}
+}
+
+// chain returns the digests of the records of a log, newest first as the log is.
+func chain(t *testing.T, log []captioner.AliasMove) []captioner.Digest {
+	t.Helper()
+	oldestFirst := slices.Clone(log)
+	slices.Reverse(oldestFirst)
+	_, digests, err := captioner.ChainMoves(oldestFirst)
+	must(t, err)
+	slices.Reverse(digests)
+	return digests
 }
 
 // testAliasMoveAt asks what was live. All moves of the suite are of one time,
@@ -935,6 +951,9 @@ func testAliasMoveAt(t *testing.T, s captioner.Store) {
 		Alias:    captioner.Alias{Name: captioner.Production, Version: digest(2), Generation: 2},
 		Previous: digest(1), Kind: captioner.Promotion, MovedAt: storedNow, Actor: "train-1", Reason: "move 1",
 	}
+	log, err := s.AliasMoves(ctx, captioner.Production, 0)
+	must(t, err)
+	want.Record = chain(t, log)[0]
 	for name, at := range map[string]time.Time{
 		"the time of the move": storedNow, "in another zone": now, "a second later": now.Add(time.Second), "a year later": now.AddDate(1, 0, 0),
 	} {

@@ -1,4 +1,4 @@
-package blob
+package atomicfile
 
 import (
 	"errors"
@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// FileSystem is what a Disk needs of the operating system. Tests put one in
-// front of it that fails where they want.
+// FileSystem is what writers need of the operating system. Tests put one in
+// front of it that fails where they want; see package faultfs.
 type FileSystem interface {
 	// MkdirAll makes a folder and those above it.
 	MkdirAll(dir string) error
@@ -19,12 +19,17 @@ type FileSystem interface {
 	CreateTemp(dir string) (File, error)
 	// RemoveAbandoned removes a file of CreateTemp's that nobody has open.
 	RemoveAbandoned(path string) error
+	// Create makes a new file; one that is there already is an error.
+	Create(path string) (File, error)
+	// Append opens a file to write at its end.
+	Append(path string) (File, error)
 	// Open opens a file to read.
 	Open(path string) (File, error)
 	Stat(path string) (fs.FileInfo, error)
 	ReadDir(dir string) ([]fs.DirEntry, error)
 	Rename(from, to string) error
 	Remove(path string) error
+	RemoveAll(path string) error
 	// Touch makes now the time at which the file was last written.
 	Touch(path string) error
 	// SyncDir has the folder's entries on the disk when it returns.
@@ -34,43 +39,59 @@ type FileSystem interface {
 // File is an open file.
 type File interface {
 	io.ReadWriteCloser
+	io.WriterAt
 	Name() string
+	Truncate(size int64) error
 	// Sync has the file's bytes on the disk when it returns.
 	Sync() error
-	// MakeReadOnly takes away everyone's permission to write.
-	MakeReadOnly() error
+	Chmod(mode fs.FileMode) error
 }
 
-// osFiles is the operating system's FileSystem.
-type osFiles struct{}
+// OS is the operating system's FileSystem.
+type OS struct{}
 
-func (osFiles) MkdirAll(dir string) error                 { return os.MkdirAll(dir, 0o755) }
-func (osFiles) Stat(path string) (fs.FileInfo, error)     { return os.Stat(path) }
-func (osFiles) ReadDir(dir string) ([]fs.DirEntry, error) { return os.ReadDir(dir) }
-func (osFiles) Rename(from, to string) error              { return os.Rename(from, to) }
-func (osFiles) Remove(path string) error                  { return os.Remove(path) }
+// MkdirAll implements FileSystem.
+func (OS) MkdirAll(dir string) error { return os.MkdirAll(dir, 0o755) }
 
-func (osFiles) Touch(path string) error {
+// Stat implements FileSystem.
+func (OS) Stat(path string) (fs.FileInfo, error) { return os.Stat(path) }
+
+// ReadDir implements FileSystem.
+func (OS) ReadDir(dir string) ([]fs.DirEntry, error) { return os.ReadDir(dir) }
+
+// Rename implements FileSystem.
+func (OS) Rename(from, to string) error { return os.Rename(from, to) }
+
+// Remove implements FileSystem.
+func (OS) Remove(path string) error { return os.Remove(path) }
+
+// RemoveAll implements FileSystem.
+func (OS) RemoveAll(path string) error { return os.RemoveAll(path) }
+
+// Touch implements FileSystem.
+func (OS) Touch(path string) error {
 	now := time.Now()
 	return os.Chtimes(path, now, now)
 }
 
-func (osFiles) CreateTemp(dir string) (File, error) {
+// CreateTemp implements FileSystem.
+func (OS) CreateTemp(dir string) (File, error) {
 	for {
-		f, err := os.CreateTemp(dir, "*.tmp")
+		f, err := os.CreateTemp(dir, temporary+"*")
 		if err != nil {
 			return nil, err
 		}
 		// Another process may have taken it for abandoned before it was locked.
 		if _, others := lock(f); !others && isNamed(f) {
-			return osFile{f}, nil
+			return f, nil
 		}
 		_ = f.Close()
 		_ = os.Remove(f.Name())
 	}
 }
 
-func (osFiles) RemoveAbandoned(path string) error {
+// RemoveAbandoned implements FileSystem.
+func (OS) RemoveAbandoned(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -99,15 +120,28 @@ func isNamed(f *os.File) bool {
 	return err == nil && os.SameFile(opened, named)
 }
 
-func (osFiles) Open(path string) (File, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	return osFile{f}, nil
+// Create implements FileSystem.
+func (OS) Create(path string) (File, error) {
+	return opened(os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600))
 }
 
-func (osFiles) SyncDir(dir string) error {
+// Append implements FileSystem.
+func (OS) Append(path string) (File, error) {
+	return opened(os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0))
+}
+
+// Open implements FileSystem.
+func (OS) Open(path string) (File, error) { return opened(os.Open(path)) }
+
+func opened(f *os.File, err error) (File, error) {
+	if err != nil {
+		return nil, err // and no File that holds a nil pointer
+	}
+	return f, nil
+}
+
+// SyncDir implements FileSystem.
+func (OS) SyncDir(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {
 		return err
@@ -118,8 +152,3 @@ func (osFiles) SyncDir(dir string) error {
 	}
 	return errors.Join(err, f.Close())
 }
-
-// osFile is an os.File as a File.
-type osFile struct{ *os.File }
-
-func (f osFile) MakeReadOnly() error { return f.Chmod(0o444) }
