@@ -2,7 +2,7 @@
 // features, checkpoints, the files of a model version. Whatever it returns has
 // been verified, and whatever it has accepted survives a loss of power.
 //
-// Disk is the store of one machine. Package blobtest is the contract that
+// Disk is the store of one machine, Bucket that of several. Package blobtest is the contract that
 // every store has to pass. What the blobs mean, and which belong together, is
 // left to package registry and to the database.
 package blob
@@ -366,6 +366,17 @@ func (d *Disk) Local(ctx context.Context, digest captioner.Digest) (string, erro
 	return path, nil
 }
 
+// trust takes the blob's file, just written from verified bytes, for verified.
+func (d *Disk) trust(digest captioner.Digest) (err error) {
+	c := d.checkOf(digest)
+	<-c.turn
+	defer func() { c.turn <- struct{}{} }()
+	if c.info, err = d.files.Stat(d.path(digest)); err != nil {
+		return classify(err, "store a blob")
+	}
+	return nil
+}
+
 // checkOf returns the state of Local for the blob.
 func (d *Disk) checkOf(digest captioner.Digest) *check {
 	d.mu.Lock()
@@ -408,7 +419,7 @@ func usable(ctx context.Context, digest captioner.Digest) error {
 // verifyingReader hashes what it reads and compares at the end.
 type verifyingReader struct {
 	ctx  context.Context
-	file File
+	file io.ReadCloser
 	want captioner.Digest
 	sum  hash.Hash
 	end  error // what Read returns from now on
@@ -431,11 +442,16 @@ func (r *verifyingReader) Read(p []byte) (int, error) {
 	case !errors.Is(err, io.EOF):
 		r.end = classify(err, "read blob "+r.want.Short())
 	case digestOf(r.sum) != r.want:
-		r.end = captioner.Errorf(captioner.Corrupt, "blob %s is damaged: its bytes do not match its digest", r.want.Short())
+		r.end = damaged(r.want)
 	default:
 		r.end = io.EOF
 	}
 	return n, r.end
+}
+
+// damaged is the error about bytes that are not the blob's.
+func damaged(digest captioner.Digest) error {
+	return captioner.Errorf(captioner.Corrupt, "blob %s is damaged: its bytes do not match its digest", digest.Short())
 }
 
 // Close closes the file.
