@@ -187,7 +187,14 @@ func (b *Bucket) open(ctx context.Context, digest captioner.Digest) (io.ReadClos
 	what := "read blob " + digest.Short()
 	r, err := b.bucket.NewReader(ctx, blobPrefix+string(digest), nil)
 	if err != nil {
-		return nil, classifyObject(ctx, err, what)
+		err = classifyObject(ctx, err, what)
+		var answer smithy.APIError
+		if errors.As(err, &answer) && answer.ErrorCode() == "NotFound" {
+			// Of a proxy, say: an object store has its own word, and only a reply
+			// to HEAD has no room for it.
+			return nil, captioner.Wrap(captioner.Unavailable, err, "%s", what)
+		}
+		return nil, err
 	}
 	return &objectReader{r, ctx, what}, nil
 }
