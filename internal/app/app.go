@@ -39,6 +39,8 @@ type Options struct {
 	DataDir string
 	// Database is the address of the database; empty is DatabaseAddress.
 	Database string
+	// Blobs is the address of the object store; empty is the folder blobs/.
+	Blobs string
 
 	// Listen is the API's address. DataRoot confines paths that arrive over
 	// HTTP; empty means anywhere for a loopback Listen, else DataDir.
@@ -344,7 +346,7 @@ func (a *App) openData(ctx context.Context) error {
 		}
 		a.onStop("data folder", func(context.Context) error { return lock.Unlock() })
 	}
-	storage, err := OpenStorage(ctx, StorageOptions{DataDir: a.opts.DataDir, Database: a.opts.Database})
+	storage, err := OpenStorage(ctx, StorageOptions{DataDir: a.opts.DataDir, Database: a.opts.Database, Blobs: a.opts.Blobs})
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"time"
 
@@ -16,11 +17,18 @@ import (
 
 // StorageOptions say where records and blobs are.
 type StorageOptions struct {
-	// DataDir holds blobs/, cache/ and, without Database, captioner.db.
+	// DataDir holds cache/ and, without Blobs, blobs/ and, without Database,
+	// captioner.db.
 	DataDir string
 	// Database is the address of the database; empty is DatabaseAddress.
 	Database string
+	// Blobs is the address of the object store; empty is the folder blobs/.
+	Blobs string
 }
+
+// blobCacheBytes bounds the copies of blobs that are not in use. A training of the
+// data sets that people caption with has features of some gigabytes.
+const blobCacheBytes = 20 << 30
 
 // Storage is what a run leaves behind: records and blobs.
 type Storage struct {
@@ -28,6 +36,7 @@ type Storage struct {
 	Blobs captioner.BlobStore
 
 	dataDir, database string
+	closeBlobs        func() error
 }
 
 // DatabaseAddress returns the address of the database in a data folder.
@@ -35,21 +44,38 @@ func DatabaseAddress(dataDir string) string {
 	return "sqlite:" + filepath.Join(dataDir, "captioner.db")
 }
 
-// OpenStorage opens the database, brought to the newest schema, and the blobs.
-func OpenStorage(ctx context.Context, opts StorageOptions) (*Storage, error) {
-	address := opts.Database
+// OpenStorage opens the database, brought to the newest schema, and the blobs. It
+// checks an object store before it touches anything.
+func OpenStorage(ctx context.Context, opts StorageOptions) (_ *Storage, err error) {
+	s := &Storage{dataDir: opts.DataDir, database: opts.Database}
+	if s.database == "" {
+		s.database = DatabaseAddress(opts.DataDir)
+	}
+	if err := s.openBlobs(ctx, opts.Blobs); err != nil {
+		return nil, err
+	}
+	if s.Store, err = store.Open(ctx, s.database); err != nil {
+		return nil, errors.Join(err, s.closeBlobs())
+	}
+	return s, nil
+}
+
+// openBlobs opens the folder of blobs, or the object store at the address.
+func (s *Storage) openBlobs(ctx context.Context, address string) (err error) {
+	s.closeBlobs = func() error { return nil }
 	if address == "" {
-		address = DatabaseAddress(opts.DataDir)
+		s.Blobs, err = blob.NewDisk(filepath.Join(s.dataDir, "blobs"))
+		return err
 	}
-	blobs, err := blob.NewDisk(filepath.Join(opts.DataDir, "blobs"))
+	bucket, err := blob.OpenBucket(ctx, address, filepath.Join(s.dataDir, "cache", "blobs"), blobCacheBytes)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	records, err := store.Open(ctx, address)
-	if err != nil {
-		return nil, err
+	if err := bucket.Check(ctx); err != nil {
+		return errors.Join(err, bucket.Close())
 	}
-	return &Storage{Store: records, Blobs: blobs, dataDir: opts.DataDir, database: address}, nil
+	s.Blobs, s.closeBlobs = bucket, bucket.Close
+	return nil
 }
 
 // ModelCache is the folder of unpacked bundles, one below it for each version.
@@ -87,5 +113,5 @@ func (s *Storage) Backup(ctx context.Context, program, path string) (backup.Mani
 	}, path)
 }
 
-// Close closes the database.
-func (s *Storage) Close() error { return s.Store.Close() }
+// Close closes the database and the blobs.
+func (s *Storage) Close() error { return errors.Join(s.Store.Close(), s.closeBlobs()) }

@@ -1,6 +1,7 @@
 package blob
 
 import (
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -80,7 +81,6 @@ func TestCheckNoBucket(t *testing.T) {
 // speaks no TLS, and nobody.
 func TestCheckNotHTTP(t *testing.T) {
 	newS3(t) // for the credentials
-	t.Setenv("AWS_MAX_ATTEMPTS", "1")
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	go func() {
@@ -89,8 +89,11 @@ func TestCheckNotHTTP(t *testing.T) {
 			if err != nil {
 				return
 			}
-			_, _ = conn.Write([]byte("SSH-2.0-server\r\n"))
-			_ = conn.Close()
+			go func() {
+				defer conn.Close()
+				_, _ = conn.Write([]byte("SSH-2.0-server\r\n"))
+				_, _ = io.Copy(io.Discard, conn)
+			}()
 		}
 	}()
 	defer listener.Close()
