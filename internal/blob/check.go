@@ -24,7 +24,7 @@ const (
 	checkWithin = 20 * time.Second
 )
 
-// Check writes, lists, reads and deletes a small object. What a person has to put
+// Check lists the bucket, and writes, reads and deletes a small object. What a person has to put
 // right is Invalid: no such bucket, credentials that are missing, wrong or may not
 // do all of this, and an address where something else answers. An object store
 // that cannot be reached is Unavailable.
@@ -42,20 +42,20 @@ func (b *Bucket) Check(ctx context.Context) error {
 }
 
 func (b *Bucket) check(ctx context.Context) error {
-	name := probePrefix + rand.Text()
-	content := []byte(name)
-	if err := b.bucket.WriteAll(ctx, name, content, nil); err != nil {
-		return b.refusal(err, "write to")
-	}
-	listed, err := b.bucket.List(&cloud.ListOptions{Prefix: name}).Next(ctx)
+	// First a request without a body: nothing gets between it and the answer.
+	_, err := b.bucket.List(&cloud.ListOptions{Prefix: probePrefix}).Next(ctx)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return b.refusal(err, "list")
 	}
-	read, readErr := b.bucket.ReadAll(ctx, name)
-	if readErr != nil {
-		return b.refusal(readErr, "read from")
+	name := probePrefix + rand.Text()
+	if err := b.bucket.WriteAll(ctx, name, []byte(name), nil); err != nil {
+		return b.refusal(err, "write to")
 	}
-	if err != nil || listed.Key != name || !bytes.Equal(read, content) {
+	read, err := b.bucket.ReadAll(ctx, name)
+	if err != nil {
+		return b.refusal(err, "read from")
+	}
+	if !bytes.Equal(read, []byte(name)) {
 		return captioner.Errorf(captioner.Invalid, "what answers at %s is not an object store: a small object was written and is not there afterwards (check the endpoint in --blobs)", b.host)
 	}
 	if err := b.bucket.Delete(ctx, name); err != nil {
@@ -87,7 +87,7 @@ func (b *Bucket) refusal(err error, do string) error {
 	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "TokenRefreshRequired":
 		return invalid("the object store %s does not accept the credentials: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", b.host)
 	case "AccessDenied", "AllAccessDisabled", "AccountProblem", "MethodNotAllowed":
-		return invalid("the credentials may not %s the bucket %q at %s: they need to write, list, read and delete objects", do, b.name, b.host)
+		return invalid("the credentials may not %s the bucket %q at %s: they need to list, write, read and delete objects", do, b.name, b.host)
 	case "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException":
 		return invalid("the bucket %q at %s is in another region: check the region in --blobs", b.name, b.host)
 	case "RequestTimeTooSkewed":

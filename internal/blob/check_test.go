@@ -44,7 +44,7 @@ func TestCheckRefused(t *testing.T) {
 		"no bucket":      {refuse("", 404, "NoSuchBucket"), `there is no bucket "captioner" at `},
 		"unknown key":    {refuse("", 403, "InvalidAccessKeyId"), "does not accept the credentials"},
 		"wrong secret":   {refuse("", 403, "SignatureDoesNotMatch"), "does not accept the credentials"},
-		"nothing goes":   {refuse("", 403, "AccessDenied"), "may not write to the bucket"},
+		"nothing goes":   {refuse("", 403, "AccessDenied"), "may not list the bucket"},
 		"read-only":      {refuse(http.MethodPut, 403, "AccessDenied"), "may not write to the bucket"},
 		"no listing":     {refuse(http.MethodGet, 403, "AccessDenied"), "may not list the bucket"},
 		"no deleting":    {refuse(http.MethodDelete, 403, "AccessDenied"), "may not delete from the bucket"},
