@@ -127,29 +127,48 @@ func (d *Disk) Put(ctx context.Context, r io.Reader) (captioner.Digest, int64, e
 	return digest, size, nil
 }
 
-// fill copies r into the temporary file.
+// fill copies r into the temporary file, and hashes what it has written while it
+// reads on.
 func (d *Disk) fill(ctx context.Context, temp File, r io.Reader) (captioner.Digest, int64, error) {
-	sum := sha256.New()
-	var size int64
-	buffer := make([]byte, copyBuffer)
-	for {
+	written, free := make(chan []byte), make(chan []byte, 2)
+	free <- make([]byte, copyBuffer)
+	free <- make([]byte, copyBuffer)
+	digest := make(chan captioner.Digest, 1)
+	go func() {
+		sum := sha256.New()
+		for p := range written {
+			sum.Write(p)
+			free <- p[:cap(p)]
+		}
+		digest <- digestOf(sum)
+	}()
+	size, err := copyInto(ctx, temp, r, free, written)
+	close(written)
+	return <-digest, size, err
+}
+
+// copyInto copies r into the temporary file by buffers from free, which it hands
+// on to written.
+func copyInto(ctx context.Context, temp File, r io.Reader, free <-chan []byte, written chan<- []byte) (size int64, err error) {
+	for buffer := range free {
 		n, readErr := r.Read(buffer)
 		if n > 0 {
-			sum.Write(buffer[:n])
 			if _, err := temp.Write(buffer[:n]); err != nil {
-				return "", 0, classify(err, "store a blob")
+				return 0, classify(err, "store a blob")
 			}
-			size += int64(n)
 		}
+		size += int64(n)
+		written <- buffer[:n]
 		switch {
 		case errors.Is(readErr, io.EOF):
-			return digestOf(sum), size, nil
+			return size, nil
 		case readErr != nil:
-			return "", 0, fmt.Errorf("read what to store as a blob: %w", readErr)
+			return 0, fmt.Errorf("read what to store as a blob: %w", readErr)
 		case ctx.Err() != nil:
-			return "", 0, fmt.Errorf("store a blob: %w", ctx.Err())
+			return 0, fmt.Errorf("store a blob: %w", ctx.Err())
 		}
 	}
+	return size, nil
 }
 
 // keep gives the temporary file its name, or drops it when the same bytes are
