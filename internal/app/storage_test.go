@@ -4,39 +4,18 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/johannesboyne/gofakes3"
-	"github.com/johannesboyne/gofakes3/backend/s3mem"
-
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/blob/s3test"
 )
-
-// objectStore starts an object store with the bucket "captioner".
-func objectStore(t *testing.T) (address string) {
-	t.Helper()
-	t.Setenv("AWS_ACCESS_KEY_ID", "key")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
-	backend := s3mem.New()
-	if err := backend.CreateBucket("captioner"); err != nil {
-		t.Fatal(err)
-	}
-	server := httptest.NewServer(gofakes3.New(backend).Server())
-	t.Cleanup(server.Close)
-	return bucketAt(server.URL)
-}
-
-func bucketAt(endpoint string) string {
-	return "s3://captioner?region=us-east-1&use_path_style=true&endpoint=" + url.QueryEscape(endpoint)
-}
 
 // TestSharedBlobs puts a blob on one machine and reads it on another.
 func TestSharedBlobs(t *testing.T) {
-	address := objectStore(t)
+	address := s3test.Start(t).Address
 	one, err := OpenStorage(t.Context(), StorageOptions{DataDir: t.TempDir(), Blobs: address})
 	if err != nil {
 		t.Fatal(err)
@@ -68,9 +47,9 @@ func TestBadObjectStore(t *testing.T) {
 	}))
 	defer page.Close()
 	for address, want := range map[string]string{
-		strings.Replace(objectStore(t), "s3://captioner", "s3://another", 1): `there is no bucket "another"`,
-		bucketAt(page.URL): "is not an object store",
-		"s3://captioner/x": "must be s3://BUCKET",
+		strings.Replace(s3test.Start(t).Address, "s3://captioner", "s3://another", 1): `there is no bucket "another"`,
+		s3test.Address(page.URL): "is not an object store",
+		"s3://captioner/x":       "must be s3://BUCKET",
 	} {
 		dataDir := t.TempDir()
 		_, err := OpenStorage(t.Context(), StorageOptions{DataDir: dataDir, Blobs: address})

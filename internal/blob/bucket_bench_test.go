@@ -12,6 +12,7 @@ import (
 	cloud "gocloud.dev/blob"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/blob/s3test"
 )
 
 // BenchmarkBucket takes Put and Local of a 64 MiB file in turn with the same
@@ -19,7 +20,7 @@ import (
 // the client's time over ours: 1 is its speed. Processor time includes the object
 // store's, which runs in this process.
 func BenchmarkBucket(b *testing.B) {
-	server := newS3(b)
+	server := s3test.Start(b)
 	source := filepath.Join(b.TempDir(), "source")
 	content := bytes.Repeat([]byte("0123456789abcdef"), 64<<20/16)
 	var plainUp, up, plainDown, down cost
@@ -28,7 +29,7 @@ func BenchmarkBucket(b *testing.B) {
 		if err := os.WriteFile(source, content, 0o600); err != nil {
 			b.Fatal(err)
 		}
-		from, to := openBucket(b, server.address, b.TempDir()), openBucket(b, server.address, b.TempDir())
+		from, to := openBucket(b, server.Address, b.TempDir()), openBucket(b, server.Address, b.TempDir())
 		target := filepath.Join(b.TempDir(), "target")
 		digest := captioner.DigestOf(content)
 		plainUp.add(b, func() error {

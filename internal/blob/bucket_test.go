@@ -2,11 +2,7 @@ package blob
 
 import (
 	"bytes"
-	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,32 +11,30 @@ import (
 	"testing"
 	"time"
 
-	"github.com/johannesboyne/gofakes3"
-	"github.com/johannesboyne/gofakes3/backend/s3mem"
-
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/blob/blobtest"
+	"github.com/captioner/captioner/internal/blob/s3test"
 )
 
 func TestBucket(t *testing.T) {
 	blobtest.Run(t, func(t *testing.T) blobtest.Backend {
-		server := newS3(t)
+		server := s3test.Start(t)
 		dir := t.TempDir()
-		b := openBucket(t, server.address, dir)
+		b := openBucket(t, server.Address, dir)
 		return blobtest.Backend{
 			BlobStore: b,
 			Damage: func(t *testing.T, digest captioner.Digest, damaged []byte) {
 				t.Helper()
-				server.write(t, blobPrefix+string(digest), damaged)
+				server.Write(t, blobPrefix+string(digest), damaged)
 				copied := b.copies.disk.path(digest)
 				if _, err := os.Stat(copied); err == nil {
 					overwrite(t, copied, damaged)
 				}
 			},
-			Reopen: func(t *testing.T) captioner.BlobStore { return openBucket(t, server.address, dir) },
+			Reopen: func(t *testing.T) captioner.BlobStore { return openBucket(t, server.Address, dir) },
 			Age: func(t *testing.T, digest captioner.Digest, age time.Duration) {
 				t.Helper()
-				server.age(t, blobPrefix+string(digest), age)
+				server.Age(t, blobPrefix+string(digest), age)
 			},
 		}
 	})
@@ -49,15 +43,15 @@ func TestBucket(t *testing.T) {
 // TestDeletionUnderPut lets a Put upload a blob after its age was looked at and
 // before it is deleted for it: the Put must see to it that the blob is there.
 func TestDeletionUnderPut(t *testing.T) {
-	server := newS3(t)
-	b, other := openBucket(t, server.address, t.TempDir()), openBucket(t, server.address, t.TempDir())
+	server := s3test.Start(t)
+	b, other := openBucket(t, server.Address, t.TempDir()), openBucket(t, server.Address, t.TempDir())
 	content := []byte("content")
 	digest := putIn(t, b, content)
-	server.age(t, blobPrefix+string(digest), time.Hour)
+	server.Age(t, blobPrefix+string(digest), time.Hour)
 	deleting, uploaded := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	server.intercept = func(_ http.ResponseWriter, r *http.Request) bool {
-		switch isBlob := strings.HasPrefix(r.URL.Path, "/"+testBucket+"/"+blobPrefix); {
+	server.Intercept = func(_ http.ResponseWriter, r *http.Request) bool {
+		switch isBlob := strings.HasPrefix(r.URL.Path, "/"+s3test.Bucket+"/"+blobPrefix); {
 		case isBlob && r.Method == http.MethodDelete:
 			close(deleting)
 			<-uploaded
@@ -84,13 +78,13 @@ func TestDeletionUnderPut(t *testing.T) {
 // TestUploadFails lets the object store refuse a part of a large blob: nothing is
 // there afterwards, here and there, and the next Put works.
 func TestUploadFails(t *testing.T) {
-	server := newS3(t)
-	b := openBucket(t, server.address, t.TempDir())
+	server := s3test.Start(t)
+	b := openBucket(t, server.Address, t.TempDir())
 	content := bytes.Repeat([]byte("0123456789abcdef"), 20<<20/16)
-	server.intercept = func(w http.ResponseWriter, r *http.Request) bool {
+	server.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
 		refused := r.Method == http.MethodPut && r.URL.Query().Get("partNumber") == "2"
 		if refused {
-			answer(w, http.StatusForbidden, "AccessDenied")
+			s3test.Refuse(w, http.StatusForbidden, "AccessDenied")
 		}
 		return refused
 	}
@@ -104,17 +98,17 @@ func TestUploadFails(t *testing.T) {
 	if left := tempFiles(t, b.copies.disk.dir); len(left) > 0 {
 		t.Errorf("%v are left behind", left)
 	}
-	server.intercept = nil
+	server.Intercept = nil
 	digest := putIn(t, b, content)
-	if _, err := openBucket(t, server.address, t.TempDir()).Local(t.Context(), digest); err != nil {
+	if _, err := openBucket(t, server.Address, t.TempDir()).Local(t.Context(), digest); err != nil {
 		t.Error(err)
 	}
 }
 
 // TestCopyHeals damages the copy alone: Local fetches the blob again.
 func TestCopyHeals(t *testing.T) {
-	server := newS3(t)
-	b := openBucket(t, server.address, t.TempDir())
+	server := s3test.Start(t)
+	b := openBucket(t, server.Address, t.TempDir())
 	content := []byte("content")
 	digest := putIn(t, b, content)
 	for range 2 { // not handed out, then handed out
@@ -130,11 +124,11 @@ func TestCopyHeals(t *testing.T) {
 // TestLocalDownloadsOnce asks for a blob from many goroutines, and again when the
 // object store is away.
 func TestLocalDownloadsOnce(t *testing.T) {
-	server := newS3(t)
-	digest := putIn(t, openBucket(t, server.address, t.TempDir()), []byte("content"))
-	b := openBucket(t, server.address, t.TempDir())
+	server := s3test.Start(t)
+	digest := putIn(t, openBucket(t, server.Address, t.TempDir()), []byte("content"))
+	b := openBucket(t, server.Address, t.TempDir())
 	var gets atomic.Int32
-	server.intercept = func(_ http.ResponseWriter, r *http.Request) bool {
+	server.Intercept = func(_ http.ResponseWriter, r *http.Request) bool {
 		gets.Add(1)
 		return false
 	}
@@ -158,8 +152,8 @@ func TestLocalDownloadsOnce(t *testing.T) {
 
 // TestEviction keeps what was handed out, and of the rest what was used last.
 func TestEviction(t *testing.T) {
-	server := newS3(t)
-	b, err := OpenBucket(t.Context(), server.address, t.TempDir(), 5000)
+	server := s3test.Start(t)
+	b, err := OpenBucket(t.Context(), server.Address, t.TempDir(), 5000)
 	must(t, err)
 	defer b.Close()
 	var digests []captioner.Digest
@@ -187,11 +181,11 @@ func TestEviction(t *testing.T) {
 
 // TestFoldersOfCopies gives each process its own, and the next one a free one.
 func TestFoldersOfCopies(t *testing.T) {
-	server := newS3(t)
+	server := s3test.Start(t)
 	dir := t.TempDir()
-	first, err := OpenBucket(t.Context(), server.address, dir, 1<<20)
+	first, err := OpenBucket(t.Context(), server.Address, dir, 1<<20)
 	must(t, err)
-	second, err := OpenBucket(t.Context(), server.address, dir, 1<<20)
+	second, err := OpenBucket(t.Context(), server.Address, dir, 1<<20)
 	must(t, err)
 	defer second.Close()
 	if first.copies.disk.dir == second.copies.disk.dir {
@@ -199,7 +193,7 @@ func TestFoldersOfCopies(t *testing.T) {
 	}
 	free := first.copies.disk.dir
 	must(t, first.Close())
-	third, err := OpenBucket(t.Context(), server.address, dir, 1<<20)
+	third, err := OpenBucket(t.Context(), server.Address, dir, 1<<20)
 	must(t, err)
 	defer third.Close()
 	if third.copies.disk.dir != free {
@@ -209,11 +203,11 @@ func TestFoldersOfCopies(t *testing.T) {
 
 // TestObjectStoreAway makes every failure of the object store one to retry.
 func TestObjectStoreAway(t *testing.T) {
-	server := newS3(t)
-	b := openBucket(t, server.address, t.TempDir())
+	server := s3test.Start(t)
+	b := openBucket(t, server.Address, t.TempDir())
 	digest := captioner.DigestOf([]byte("content"))
 	for name, status := range map[string]int{"NoSuchBucket": 404, "AccessDenied": 403, "": 404} {
-		server.intercept = func(w http.ResponseWriter, _ *http.Request) bool { answer(w, status, name); return true }
+		server.Intercept = func(w http.ResponseWriter, _ *http.Request) bool { s3test.Refuse(w, status, name); return true }
 		_, openErr := b.Open(t.Context(), digest)
 		_, localErr := b.Local(t.Context(), digest)
 		_, _, putErr := b.Put(t.Context(), strings.NewReader("content"))
@@ -228,77 +222,6 @@ func TestObjectStoreAway(t *testing.T) {
 		}
 	}
 }
-
-// s3 is an object store in this process, with one bucket.
-type s3 struct {
-	*httptest.Server
-	backend *s3mem.Backend
-	clock   *shiftedClock
-	address string
-	// intercept sees each request before the object store, and answers it itself
-	// if it returns true.
-	intercept func(http.ResponseWriter, *http.Request) bool
-}
-
-const testBucket = "captioner"
-
-func newS3(t testing.TB) *s3 {
-	t.Helper()
-	t.Setenv("AWS_ACCESS_KEY_ID", "key")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
-	s := &s3{clock: &shiftedClock{TimeSource: gofakes3.DefaultTimeSource()}}
-	s.backend = s3mem.New(s3mem.WithTimeSource(s.clock))
-	if err := s.backend.CreateBucket(testBucket); err != nil {
-		t.Fatal(err)
-	}
-	store := gofakes3.New(s.backend).Server()
-	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.intercept == nil || !s.intercept(w, r) {
-			store.ServeHTTP(w, r)
-		}
-	}))
-	t.Cleanup(s.Close)
-	s.address = addressOf(s.URL)
-	return s
-}
-
-func addressOf(endpoint string) string {
-	return "s3://" + testBucket + "?region=us-east-1&use_path_style=true&endpoint=" + url.QueryEscape(endpoint)
-}
-
-// write replaces an object's bytes behind the store's back.
-func (s *s3) write(t testing.TB, name string, content []byte) {
-	t.Helper()
-	meta := map[string]string{"Last-Modified": s.clock.Now().UTC().Format(http.TimeFormat)} // what HEAD tells
-	_, err := s.backend.PutObject(testBucket, name, meta, bytes.NewReader(content), int64(len(content)), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// age makes an object one that was last written that long ago.
-func (s *s3) age(t testing.TB, name string, age time.Duration) {
-	t.Helper()
-	object, err := s.backend.GetObject(testBucket, name, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	content, err := gofakes3.ReadAll(object.Contents, object.Size)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.clock.shift = -age
-	defer func() { s.clock.shift = 0 }()
-	s.write(t, name, content)
-}
-
-// shiftedClock tells another time.
-type shiftedClock struct {
-	gofakes3.TimeSource
-	shift time.Duration
-}
-
-func (c *shiftedClock) Now() time.Time { return c.TimeSource.Now().Add(c.shift) }
 
 func openBucket(t testing.TB, address, dir string) *Bucket {
 	t.Helper()
@@ -326,19 +249,6 @@ func overwrite(t testing.TB, path string, content []byte) {
 			t.Fatal(err)
 		}
 	}
-}
-
-// answer replies with an error of S3's, or without a code with a page.
-func answer(w http.ResponseWriter, status int, code string) {
-	if code == "" {
-		w.Header().Set("Content-Type", "text/html")
-		w.WriteHeader(status)
-		_, _ = io.WriteString(w, "<html><body>Hello</body></html>")
-		return
-	}
-	w.Header().Set("Content-Type", "application/xml")
-	w.WriteHeader(status)
-	_, _ = fmt.Fprintf(w, `<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code><Message>the reason</Message></Error>`, code)
 }
 
 func putIn(t testing.TB, b *Bucket, content []byte) captioner.Digest {

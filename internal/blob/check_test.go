@@ -8,21 +8,18 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/johannesboyne/gofakes3"
-
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/blob/s3test"
 )
 
 func TestCheck(t *testing.T) {
-	server := newS3(t)
-	b := openBucket(t, server.address, t.TempDir())
+	server := s3test.Start(t)
+	b := openBucket(t, server.Address, t.TempDir())
 	if err := b.Check(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	left, err := server.backend.ListBucket(testBucket, nil, gofakes3.ListBucketPage{})
-	must(t, err)
-	if len(left.Contents) > 0 {
-		t.Errorf("%d objects are left", len(left.Contents))
+	if left := server.Objects(t); len(left) > 0 {
+		t.Errorf("%v are left", left)
 	}
 }
 
@@ -31,7 +28,7 @@ func TestCheckRefused(t *testing.T) {
 	refuse := func(method string, status int, code string) func(http.ResponseWriter, *http.Request) bool {
 		return func(w http.ResponseWriter, r *http.Request) bool {
 			if method == "" || r.Method == method {
-				answer(w, status, code)
+				s3test.Refuse(w, status, code)
 				return true
 			}
 			return false
@@ -55,9 +52,9 @@ func TestCheckRefused(t *testing.T) {
 		"file server":    {refuse("", 501, ""), "is not an object store: it says 501 Not Implemented"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			server := newS3(t)
-			server.intercept = tt.intercept
-			err := openBucket(t, server.address, t.TempDir()).Check(t.Context())
+			server := s3test.Start(t)
+			server.Intercept = tt.intercept
+			err := openBucket(t, server.Address, t.TempDir()).Check(t.Context())
 			if captioner.KindOf(err) != captioner.Invalid || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("Check = %v, want invalid with %q", err, tt.want)
 			}
@@ -69,8 +66,8 @@ func TestCheckRefused(t *testing.T) {
 }
 
 func TestCheckNoBucket(t *testing.T) {
-	server := newS3(t)
-	address := strings.Replace(server.address, testBucket, "another", 1)
+	server := s3test.Start(t)
+	address := strings.Replace(server.Address, s3test.Bucket, "another", 1)
 	err := openBucket(t, address, t.TempDir()).Check(t.Context())
 	if captioner.KindOf(err) != captioner.Invalid || !strings.Contains(err.Error(), `there is no bucket "another"`) {
 		t.Errorf("Check = %v", err)
@@ -80,7 +77,7 @@ func TestCheckNoBucket(t *testing.T) {
 // TestCheckNotHTTP asks something that speaks another protocol, something that
 // speaks no TLS, and nobody.
 func TestCheckNotHTTP(t *testing.T) {
-	newS3(t) // for the credentials
+	s3test.Start(t) // for the credentials
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	go func() {
@@ -106,7 +103,7 @@ func TestCheckNotHTTP(t *testing.T) {
 		strings.Replace(plain.URL, "http:", "https:", 1): captioner.Invalid,
 		closed.URL: captioner.Unavailable,
 	} {
-		err := openBucket(t, addressOf(endpoint), t.TempDir()).Check(t.Context())
+		err := openBucket(t, s3test.Address(endpoint), t.TempDir()).Check(t.Context())
 		if captioner.KindOf(err) != want {
 			t.Errorf("%s: Check = %v, want %s", endpoint, err, want)
 		}
@@ -114,13 +111,13 @@ func TestCheckNotHTTP(t *testing.T) {
 }
 
 func TestCheckNoCredentials(t *testing.T) {
-	server := newS3(t)
+	server := s3test.Start(t)
 	t.Setenv("AWS_ACCESS_KEY_ID", "")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
 	t.Setenv("AWS_CONFIG_FILE", "/dev/null")
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
-	err := openBucket(t, server.address, t.TempDir()).Check(t.Context())
+	err := openBucket(t, server.Address, t.TempDir()).Check(t.Context())
 	if captioner.KindOf(err) != captioner.Invalid || !strings.Contains(err.Error(), "there are no credentials") {
 		t.Errorf("Check = %v", err)
 	}
