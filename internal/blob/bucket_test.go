@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/blob/blobtest"
 	"github.com/captioner/captioner/internal/blob/s3test"
@@ -198,6 +200,17 @@ func TestFoldersOfCopies(t *testing.T) {
 	defer third.Close()
 	if third.copies.disk.dir != free {
 		t.Errorf("the folder is %s, want %s, which is free", third.copies.disk.dir, free)
+	}
+}
+
+// TestPrefix keeps to one part of the bucket.
+func TestPrefix(t *testing.T) {
+	server := s3test.Start(t)
+	b := openBucket(t, server.Address+"&prefix=team/", t.TempDir())
+	must(t, b.Check(t.Context()))
+	digest := putIn(t, b, []byte("content"))
+	if diff := cmp.Diff([]string{"team/" + blobPrefix + string(digest)}, server.Objects(t)); diff != "" {
+		t.Errorf("objects (-want +got):\n%s", diff)
 	}
 }
 
