@@ -17,8 +17,8 @@ import (
 
 // BenchmarkBucket takes Put and Local of a 64 MiB file in turn with the same
 // client's upload of a file and download into one, without digests. The ratios are
-// the client's time over ours: 1 is its speed. Processor time includes the object
-// store's, which runs in this process.
+// the client's over ours, of the shortest time and of processor time: 1 is the
+// client's speed. Processor time includes the object store's, in this process.
 func BenchmarkBucket(b *testing.B) {
 	server := s3test.Start(b)
 	source := filepath.Join(b.TempDir(), "source")
@@ -68,13 +68,13 @@ func BenchmarkBucket(b *testing.B) {
 	b.ReportMetric(0, "ns/op") // of no meaning here
 	for name, pair := range map[string][2]cost{"up": {plainUp, up}, "down": {plainDown, down}} {
 		plain, ours := pair[0], pair[1]
-		b.ReportMetric(ours.wall.Seconds()/float64(b.N), name+"-s")
+		b.ReportMetric(ours.wall.Seconds(), name+"-s")
 		b.ReportMetric(float64(plain.wall)/float64(ours.wall), name+"-speed")
 		b.ReportMetric(float64(plain.cpu)/float64(ours.cpu), name+"-cpu")
 	}
 }
 
-// cost is what something takes.
+// cost is the shortest time that something takes, and all its processor time.
 type cost struct{ wall, cpu time.Duration }
 
 func (c *cost) add(b *testing.B, do func() error) {
@@ -90,6 +90,8 @@ func (c *cost) add(b *testing.B, do func() error) {
 	if err := do(); err != nil {
 		b.Fatal(err)
 	}
-	c.wall += time.Since(began)
+	if wall := time.Since(began); c.wall == 0 || wall < c.wall {
+		c.wall = wall
+	}
 	c.cpu += used() - before
 }

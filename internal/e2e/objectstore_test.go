@@ -18,7 +18,8 @@ import (
 // its files goes on from its checkpoint.
 func TestObjectStore(t *testing.T) {
 	p := needPrograms(t)
-	shared := []string{"--database", postgrestest.Start(t).Database(t), "--blobs", s3test.Start(t).Address}
+	objects := s3test.Start(t)
+	shared := []string{"--database", postgrestest.Start(t).Database(t), "--blobs", objects.Address}
 	temporal, err := temporaldev.Start(t.Context(), temporaldev.Options{Binary: p.temporal})
 	if err != nil {
 		t.Fatal(err)
@@ -50,9 +51,15 @@ func TestObjectStore(t *testing.T) {
 	if !strings.Contains(successor.logText(), "training resumes") {
 		t.Error("the second worker started the training over")
 	}
-	if r, code := server.predict(t, readFile(t, firstPicture(t, cfg.Data.Images)), "beam"); code != 200 || r.ModelVersion != run.Result.Version {
-		t.Errorf("/predict: status %d by version %s, want version %s", code, r.ModelVersion, run.Result.Version)
+	picture := readFile(t, firstPicture(t, cfg.Data.Images))
+	predict := func(when string) {
+		if r, code := server.predict(t, picture, "beam"); code != 200 || r.ModelVersion != run.Result.Version {
+			t.Errorf("/predict %s: status %d by version %s, want version %s", when, code, r.ModelVersion, run.Result.Version)
+		}
 	}
+	predict("with the object store")
+	objects.Close()
+	predict("without it")
 	if left, err := filepath.Glob(filepath.Join(dir, "*", "blobs")); err != nil || len(left) > 0 {
 		t.Errorf("there are blobs in %v, %v", left, err)
 	}
