@@ -243,6 +243,9 @@ func (c *Client) TriggerSchedule(ctx context.Context, name string, force bool) (
 	if force {
 		return c.Start(ctx, *s.Config, "")
 	}
+	if err := awaitNextSecond(ctx, s.Runs); err != nil {
+		return captioner.Run{}, err
+	}
 	if err := c.schedule(ctx, name).Trigger(ctx, client.ScheduleTriggerOptions{}); err != nil {
 		return captioner.Run{}, noSchedule(err, name, "trigger the schedule")
 	}
@@ -272,6 +275,23 @@ func (c *Client) noneUnderWay(ctx context.Context, running []client.ScheduleWork
 		}
 	}
 	return nil
+}
+
+// awaitNextSecond waits until the second is over in which the newest of the runs
+// was started: it stands in the run's ID, and two runs would have the same.
+func awaitNextSecond(ctx context.Context, runs []captioner.ScheduledRun) error {
+	if len(runs) == 0 {
+		return nil
+	}
+	over := runs[0].StartedAt.Truncate(time.Second).Add(time.Second)
+	timer := time.NewTimer(min(time.Until(over), time.Second)) // the server's clock may be ahead
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // awaitTriggered returns the run that a schedule starts after a number of others.

@@ -182,6 +182,9 @@ func TestSchedules(t *testing.T) {
 		t.Errorf("record %+v, %v", record, err)
 	}
 	second := d.trigger(t, "nightly", captioner.RunUnchanged)
+	if again := d.trigger(t, "nightly", captioner.RunUnchanged); again.ID == second.ID { // it took a fraction of a second
+		t.Errorf("two runs have the ID %s", again.ID)
+	}
 	if second.Result != nil || len(trainings(d.fixture.Engine)) != 1 {
 		t.Errorf("the second run %+v after trainings %v, want nothing done", second, trainings(d.fixture.Engine))
 	}
