@@ -70,16 +70,18 @@ func (b *Bucket) refusal(err error, do string) error {
 		return captioner.Wrap(captioner.Invalid, err, format, args...)
 	}
 	var answer smithy.APIError
-	if !errors.As(err, &answer) {
-		return b.noAnswer(err)
-	}
+	isAnswer := errors.As(err, &answer)
 	var reply *smithyhttp.ResponseError
 	if errors.As(err, &reply) {
+		// A page is an error of the decoder's, or one that the client makes up of the status.
 		status := reply.HTTPStatusCode()
-		// The client makes up an error of the status where the reply has none.
-		if answer.ErrorMessage() == http.StatusText(status) && (status < 500 || status == http.StatusNotImplemented) {
+		isPage := !isAnswer || answer.ErrorMessage() == http.StatusText(status)
+		if isPage && (status >= 200 && status < 500 || status == http.StatusNotImplemented) {
 			return invalid("what answers at %s is not an object store: it says %d %s (check the endpoint in --blobs)", b.host, status, http.StatusText(status))
 		}
+	}
+	if !isAnswer {
+		return b.noAnswer(err)
 	}
 	switch answer.ErrorCode() {
 	case "NoSuchBucket":

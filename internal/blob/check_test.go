@@ -49,6 +49,7 @@ func TestCheckRefused(t *testing.T) {
 		"web page":       {refuse("", 200, ""), "is not an object store"},
 		"page not found": {refuse("", 404, ""), "is not an object store: it says 404 Not Found"},
 		"static server":  {refuse("", 405, ""), "is not an object store: it says 405 Method Not Allowed"},
+		"no words":       {func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(403); return true }, "is not an object store: it says 403 Forbidden"},
 		"file server":    {refuse("", 501, ""), "is not an object store: it says 501 Not Implemented"},
 	} {
 		t.Run(name, func(t *testing.T) {

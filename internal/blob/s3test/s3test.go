@@ -111,7 +111,7 @@ func Refuse(w http.ResponseWriter, status int, code string) {
 	if code == "" {
 		w.Header().Set("Content-Type", "text/html")
 		w.WriteHeader(status)
-		_, _ = io.WriteString(w, "<html><body>Hello</body></html>")
+		_, _ = io.WriteString(w, `<!DOCTYPE html><html><head><meta charset="utf-8"></head><body>Hello<br></body></html>`)
 		return
 	}
 	w.Header().Set("Content-Type", "application/xml")
