@@ -20,6 +20,7 @@ import (
 type global struct {
 	dataDir  string
 	database string
+	blobs    string
 	server   string
 	json     bool
 	logLevel string
@@ -43,6 +44,7 @@ func newRootCommand() *cobra.Command {
 	flags := root.PersistentFlags()
 	flags.StringVar(&g.dataDir, "data-dir", "data", "folder of the local mode's state")
 	flags.StringVar(&g.database, "database", "", "address of the database, sqlite:PATH or postgres://USER:PASSWORD@HOST:PORT/NAME (default: captioner.db in the data folder)")
+	flags.StringVar(&g.blobs, "blobs", "", "address of the object store of the blobs, s3://BUCKET?region=REGION, with &endpoint=URL&use_path_style=true for a server other than Amazon's; credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (default: blobs in the data folder)")
 	flags.StringVar(&g.server, "server", "http://127.0.0.1:8000", "address of the API")
 	flags.BoolVar(&g.json, "json", false, "print JSON")
 	flags.StringVar(&g.logLevel, "log-level", "", "debug, info, warn or error (default: warn for demo and train, info for servers)")
@@ -119,7 +121,7 @@ func (g *global) storage(cmd *cobra.Command) (*app.Storage, error) {
 	if _, err := os.Stat(dir); err != nil {
 		return nil, usageError{fmt.Errorf("the data folder %s does not exist: name it with --data-dir", dir)}
 	}
-	return app.OpenStorage(cmd.Context(), app.StorageOptions{DataDir: dir, Database: g.database})
+	return app.OpenStorage(cmd.Context(), app.StorageOptions{DataDir: dir, Database: g.database, Blobs: g.blobs})
 }
 
 // printJSON writes v with indentation.

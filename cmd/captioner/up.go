@@ -26,7 +26,7 @@ func (g *global) newApp(cmd *cobra.Command, o app.Options, level slog.Level) (*a
 	if err != nil {
 		return nil, err
 	}
-	o.DataDir, o.Database = g.dataDir, g.database
+	o.DataDir, o.Database, o.Blobs = g.dataDir, g.database, g.blobs
 	o.Logger = logger
 	o.Version, o.Commit, o.Branch = version, commit, branch
 	return app.New(o)

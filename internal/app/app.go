@@ -40,6 +40,8 @@ type Options struct {
 	DataDir string
 	// Database is the address of the database; empty is DatabaseAddress.
 	Database string
+	// Blobs is the address of the object store; empty is the folder blobs/.
+	Blobs string
 
 	// Listen is the API's address. DataRoot confines paths that arrive over
 	// HTTP; empty means anywhere for a loopback Listen, else DataDir.

@@ -3,6 +3,7 @@ package app
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -19,13 +20,20 @@ import (
 
 // StorageOptions say where records and blobs are.
 type StorageOptions struct {
-	// DataDir holds blobs/, cache/ and, without Database, captioner.db.
+	// DataDir holds cache/ and, without Blobs, blobs/ and, without Database,
+	// captioner.db.
 	DataDir string
 	// Database is the address of the database; empty is DatabaseAddress.
 	Database string
+	// Blobs is the address of the object store; empty is the folder blobs/.
+	Blobs string
 	// Logger is told what goes on without harm; nil means the default one.
 	Logger *slog.Logger
 }
+
+// blobCacheBytes bounds the copies of blobs that are not in use. A training of the
+// data sets that people caption with has features of some gigabytes.
+const blobCacheBytes = 20 << 30
 
 // Storage is what a run leaves behind: records and blobs.
 type Storage struct {
@@ -33,6 +41,7 @@ type Storage struct {
 	Blobs captioner.BlobStore
 
 	dataDir, database string
+	closeBlobs        func() error
 }
 
 // DatabaseAddress returns the address of the database in a data folder.
@@ -41,7 +50,7 @@ func DatabaseAddress(dataDir string) string {
 }
 
 func (o Options) storage(logger *slog.Logger) StorageOptions {
-	return StorageOptions{DataDir: o.DataDir, Database: o.Database, Logger: logger}
+	return StorageOptions{DataDir: o.DataDir, Database: o.Database, Blobs: o.Blobs, Logger: logger}
 }
 
 func (o StorageOptions) address() string {
@@ -57,22 +66,41 @@ func damaged(err error, opts StorageOptions) error {
 		"the database is damaged: end every captioner that uses it and run `captioner fsck --repair --data-dir %s`, with the same --database if there is one, or restore a backup", opts.DataDir)}
 }
 
-// OpenStorage opens the database, brought to the newest schema, and the blobs.
+// OpenStorage opens the database, brought to the newest schema, and the blobs. It
+// checks an object store before it touches anything.
 func OpenStorage(ctx context.Context, opts StorageOptions) (*Storage, error) {
-	address := opts.address()
-	blobs, err := blob.NewDisk(filepath.Join(opts.DataDir, "blobs"))
-	if err != nil {
+	s := &Storage{dataDir: opts.DataDir, database: opts.address()}
+	if err := s.openBlobs(ctx, opts.Blobs); err != nil {
 		return nil, err
 	}
-	records, err := store.Open(ctx, address)
+	records, err := store.Open(ctx, s.database)
 	if err != nil {
-		return nil, damaged(err, opts)
+		return nil, errors.Join(damaged(err, opts), s.closeBlobs())
 	}
 	logger := opts.Logger
 	if logger == nil {
 		logger = slog.Default()
 	}
-	return &Storage{Store: deployment.KeepLog(records, blobs, logger), Blobs: blobs, dataDir: opts.DataDir, database: address}, nil
+	s.Store = deployment.KeepLog(records, s.Blobs, logger)
+	return s, nil
+}
+
+// openBlobs opens the folder of blobs, or the object store at the address.
+func (s *Storage) openBlobs(ctx context.Context, address string) (err error) {
+	s.closeBlobs = func() error { return nil }
+	if address == "" {
+		s.Blobs, err = blob.NewDisk(filepath.Join(s.dataDir, "blobs"))
+		return err
+	}
+	bucket, err := blob.OpenBucket(ctx, address, filepath.Join(s.dataDir, "cache", "blobs"), blobCacheBytes)
+	if err != nil {
+		return err
+	}
+	if err := bucket.Check(ctx); err != nil {
+		return errors.Join(err, bucket.Close())
+	}
+	s.Blobs, s.closeBlobs = bucket, bucket.Close
+	return nil
 }
 
 // ModelCache is the folder of unpacked bundles, one below it for each version.
@@ -110,5 +138,5 @@ func (s *Storage) Backup(ctx context.Context, program, path string) (backup.Mani
 	}, path)
 }
 
-// Close closes the database.
-func (s *Storage) Close() error { return s.Store.Close() }
+// Close closes the database and the blobs.
+func (s *Storage) Close() error { return errors.Join(s.Store.Close(), s.closeBlobs()) }

@@ -63,6 +63,9 @@ func (p *Pending) WriteAt(b []byte, offset int64) error {
 	return err
 }
 
+// Path is where the bytes lie until then.
+func (p *Pending) Path() string { return p.file.Name() }
+
 // Size is how many bytes were written so far.
 func (p *Pending) Size() int64 { return p.size }
 

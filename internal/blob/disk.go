@@ -2,7 +2,7 @@
 // features, checkpoints, the files of a model version. Whatever it returns has
 // been verified, and whatever it has accepted survives a loss of power.
 //
-// Disk is the store of one machine. Package blobtest is the contract that
+// Disk is the store of one machine, Bucket that of several. Package blobtest is the contract that
 // every store has to pass. What the blobs mean, and which belong together, is
 // left to package registry and to the database.
 package blob
@@ -123,27 +123,47 @@ func (d *Disk) Put(ctx context.Context, r io.Reader) (captioner.Digest, int64, e
 	return digest, temp.Size(), nil
 }
 
-// fill copies r into the temporary file.
+// fill copies r into the temporary file, and hashes what it has written while it
+// reads on.
 func (d *Disk) fill(ctx context.Context, temp *atomicfile.Pending, r io.Reader) (captioner.Digest, error) {
-	sum := sha256.New()
+	written, free := make(chan []byte), make(chan []byte, 2)
+	free <- make([]byte, copyBuffer)
+	free <- make([]byte, copyBuffer)
+	digest := make(chan captioner.Digest, 1)
+	go func() {
+		sum := sha256.New()
+		for p := range written {
+			sum.Write(p)
+			free <- p[:cap(p)]
+		}
+		digest <- digestOf(sum)
+	}()
+	err := d.copyInto(ctx, temp, r, free, written)
+	close(written)
+	return <-digest, err
+}
+
+// copyInto copies r into the temporary file by buffers from free, which it hands
+// on to written.
+func (d *Disk) copyInto(ctx context.Context, temp *atomicfile.Pending, r io.Reader, free <-chan []byte, written chan<- []byte) error {
 	var read int64
-	buffer := make([]byte, copyBuffer)
 	for {
+		buffer := <-free
 		n, readErr := r.Read(buffer)
 		read += int64(n)
 		if n > 0 {
-			sum.Write(buffer[:n])
 			if _, err := temp.Write(buffer[:n]); err != nil {
-				return "", d.notStored(err, r, read)
+				return d.notStored(err, r, read)
 			}
 		}
+		written <- buffer[:n]
 		switch {
 		case errors.Is(readErr, io.EOF):
-			return digestOf(sum), nil
+			return nil
 		case readErr != nil:
-			return "", fmt.Errorf("read what to store as a blob: %w", readErr)
+			return fmt.Errorf("read what to store as a blob: %w", readErr)
 		case ctx.Err() != nil:
-			return "", fmt.Errorf("store a blob: %w", ctx.Err())
+			return fmt.Errorf("store a blob: %w", ctx.Err())
 		}
 	}
 }
@@ -343,7 +363,7 @@ func usable(ctx context.Context, digest captioner.Digest) error {
 // verifyingReader hashes what it reads and compares at the end.
 type verifyingReader struct {
 	ctx  context.Context
-	file atomicfile.File
+	file io.ReadCloser
 	want captioner.Digest
 	sum  hash.Hash
 	end  error // what Read returns from now on
@@ -366,11 +386,16 @@ func (r *verifyingReader) Read(p []byte) (int, error) {
 	case !errors.Is(err, io.EOF):
 		r.end = classify(err, "read blob "+r.want.Short())
 	case digestOf(r.sum) != r.want:
-		r.end = captioner.Errorf(captioner.Corrupt, "blob %s is damaged: its bytes do not match its digest", r.want.Short())
+		r.end = damaged(r.want)
 	default:
 		r.end = io.EOF
 	}
 	return n, r.end
+}
+
+// damaged is the error about bytes that are not the blob's.
+func damaged(digest captioner.Digest) error {
+	return captioner.Errorf(captioner.Corrupt, "blob %s is damaged: its bytes do not match its digest", digest.Short())
 }
 
 // Close closes the file.

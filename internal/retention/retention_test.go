@@ -17,6 +17,7 @@ import (
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/blob"
+	"github.com/captioner/captioner/internal/blob/s3test"
 	"github.com/captioner/captioner/internal/deployment"
 	"github.com/captioner/captioner/internal/registry"
 	"github.com/captioner/captioner/internal/retention"
@@ -37,8 +38,11 @@ type fixture struct {
 	dir   string
 	store captioner.Store
 	blobs captioner.BlobStore
-	age   time.Duration // of what is made
-	next  int
+	// makeBlobOld gives a blob the fixture's age.
+	makeBlobOld func(tb reporter, d captioner.Digest)
+
+	age  time.Duration // of what is made
+	next int
 	// contents has what was put.
 	contents map[captioner.Digest]string
 }
@@ -53,6 +57,22 @@ func newFixture(tb testing.TB, dir string) *fixture {
 	tb.Cleanup(func() { _ = f.store.Close() })
 	f.blobs, err = blob.NewDisk(filepath.Join(dir, "blobs"))
 	must(tb, err)
+	f.makeBlobOld = func(tb reporter, d captioner.Digest) {
+		f.makeOld(tb, filepath.Join("blobs", string(d[:2]), string(d)))
+	}
+	return f
+}
+
+// newBucketFixture is a fixture whose blobs are in an object store.
+func newBucketFixture(tb testing.TB, dir string) *fixture {
+	tb.Helper()
+	f := newFixture(tb, dir)
+	server := s3test.Start(tb)
+	bucket, err := blob.OpenBucket(tb.Context(), server.Address, filepath.Join(dir, "cache", "blobs"), 1<<30)
+	must(tb, err)
+	tb.Cleanup(func() { must(tb, bucket.Close()) })
+	f.blobs = bucket
+	f.makeBlobOld = func(_ reporter, d captioner.Digest) { server.Age(tb, "blobs/"+string(d), f.age) }
 	return f
 }
 
@@ -62,7 +82,7 @@ func (f *fixture) put(tb reporter, content string) captioner.Digest {
 	digest, _, err := f.blobs.Put(context.Background(), strings.NewReader(content))
 	must(tb, err)
 	f.contents[digest] = content
-	f.makeOld(tb, filepath.Join("blobs", string(digest[:2]), string(digest)))
+	f.makeBlobOld(tb, digest)
 	return digest
 }
 
@@ -153,7 +173,9 @@ type history struct {
 	keys   map[string][]string
 }
 
-func newHistory(t *testing.T) *history {
+func newHistory(t *testing.T) *history { return historyIn(t, newFixture) }
+
+func historyIn(t *testing.T, newFixture func(testing.TB, string) *fixture) *history {
 	h := &history{fixture: newFixture(t, t.TempDir()), belong: map[string][]captioner.Digest{}, keys: map[string][]string{}}
 	ctx := t.Context()
 	shared := h.put(t, "a file of every version")
@@ -240,7 +262,10 @@ func (h *history) whose(t *testing.T) (whole, partly []string) {
 }
 
 // TestKept: which runs' blobs stay, by what is kept and why.
-func TestKept(t *testing.T) {
+func TestKept(t *testing.T)              { testKept(t, newFixture) }
+func TestKeptInObjectStore(t *testing.T) { testKept(t, newBucketFixture) }
+
+func testKept(t *testing.T, newFixture func(testing.TB, string) *fixture) {
 	for _, test := range []struct {
 		name    string
 		options func(h *history) retention.Options
@@ -272,7 +297,7 @@ func TestKept(t *testing.T) {
 		}, nil, []string{"run-0", "run-1", "run-2", "run-3", "run-4", "run-5", "shared"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			h := newHistory(t)
+			h := historyIn(t, newFixture)
 			if test.prepare != nil {
 				test.prepare(t, h)
 			}

@@ -1,0 +1,69 @@
+package e2e_test
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/blob/s3test"
+	"github.com/captioner/captioner/internal/store/postgrestest"
+	"github.com/captioner/captioner/internal/temporaldev"
+)
+
+// TestObjectStore runs server and workers that share a Temporal server, a database
+// in PostgreSQL and an object store, each with a data folder of its own, as on
+// machines of their own. The worker that trains is killed, and one that has none of
+// its files goes on from its checkpoint.
+func TestObjectStore(t *testing.T) {
+	p := needPrograms(t)
+	objects := s3test.Start(t)
+	shared := []string{"--database", postgrestest.Start(t).Database(t), "--blobs", objects.Address}
+	temporal, err := temporaldev.Start(t.Context(), temporaldev.Options{Binary: p.temporal})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer temporal.Stop()
+	dir := t.TempDir()
+	machine := func(name string, command ...string) *local {
+		command = append(append(command, "--temporal-address", temporal.Address()), shared...)
+		return process(t, p, filepath.Join(dir, name), command...)
+	}
+	server := machine("server", "serve")
+	server.start(t)
+	control := machine("control", "worker", "--task-queues", "captioner")
+	control.launch(t)
+	victim := machine("victim", "worker", "--task-queues", "captioner-engine")
+	victim.launch(t)
+
+	cfg := smallConfig(pictures(t, 100), 400)
+	cfg.Training.CheckpointInterval = captioner.Duration(time.Second)
+	id := server.startRun(t, cfg)
+	server.awaitTraining(t, id, 150)
+	victim.kill(t)
+	successor := machine("successor", "worker", "--task-queues", "captioner-engine")
+	successor.launch(t)
+	run := server.awaitEnd(t, id, 3*time.Minute)
+	if run.State != captioner.RunCompleted || !run.Result.Deployed {
+		t.Fatalf("the run ended as %s (%s), result %+v", run.State, run.Error, run.Result)
+	}
+	if !strings.Contains(successor.logText(), "training resumes") {
+		t.Error("the second worker started the training over")
+	}
+	picture := readFile(t, firstPicture(t, cfg.Data.Images))
+	predict := func(when string) {
+		if r, code := server.predict(t, picture, "beam"); code != 200 || r.ModelVersion != run.Result.Version {
+			t.Errorf("/predict %s: status %d by version %s, want version %s", when, code, r.ModelVersion, run.Result.Version)
+		}
+	}
+	predict("with the object store")
+	objects.Close()
+	predict("without it")
+	if left, err := filepath.Glob(filepath.Join(dir, "*", "blobs")); err != nil || len(left) > 0 {
+		t.Errorf("there are blobs in %v, %v", left, err)
+	}
+	for _, l := range []*local{server, control, successor} {
+		l.stop(t)
+	}
+}
