@@ -224,10 +224,11 @@ type TrainingConfig struct {
 	// Threads is the number of CPU threads of the job engine. Results are
 	// bit-identical only for equal numbers. 0 takes the machine's.
 	Threads int `json:"threads" yaml:"threads"`
-	// Precision is that of the matrix products: "float32", "bfloat16" on
-	// processors that compute it (AVX512-BF16 or AMX), or "float16" on a GPU, with
-	// the loss scaled so that small gradients survive. Weights and Adam stay
-	// float32.
+	// Precision is that of the matrix products in training, and of a frozen encoder
+	// that prepares the pictures for it: "float32", "bfloat16" on processors that
+	// compute it (AVX512-BF16 or AMX), or "float16" on a GPU, with the loss scaled
+	// so that small gradients survive. Weights and Adam stay float32, and so does
+	// serving.
 	Precision string `json:"precision" yaml:"precision"`
 	// Devices is how many devices of the machine share each batch. 0 takes all
 	// GPUs, or the CPU where there is none. Without a GPU a higher number than 1

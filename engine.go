@@ -113,6 +113,8 @@ type ExtractRequest struct {
 	ImagesDir string
 	Images    []string
 	Model     ModelConfig
+	// Precision is that of a frozen encoder's products; empty is float32.
+	Precision string
 	MaxPixels int
 	// Output is the path of the shard file to write.
 	Output  string

@@ -23,7 +23,9 @@ type ExtractFeaturesInput struct {
 	// Weights is the blob of a frozen encoder's weights: the shard then keeps its
 	// output. Empty keeps pixels.
 	Weights captioner.Digest `json:"weights,omitempty"`
-	Threads int              `json:"threads"`
+	// Precision is that of its products; empty is float32.
+	Precision string `json:"precision,omitempty"`
+	Threads   int    `json:"threads"`
 }
 
 // ExtractFeaturesResult is a shard.
@@ -48,13 +50,19 @@ type picture struct {
 type frozen struct {
 	Weights captioner.Digest `json:"weights"`
 	Type    string           `json:"type"`
+	// Precision is empty for float32, as in the keys of before there were others.
+	Precision string `json:"precision,omitempty"`
 }
 
 func frozenBy(in ExtractFeaturesInput) *frozen {
 	if in.Weights == "" {
 		return nil
 	}
-	return &frozen{in.Weights, in.Model.FeatureType}
+	f := &frozen{Weights: in.Weights, Type: in.Model.FeatureType}
+	if in.Precision != captioner.PrecisionFloat32 {
+		f.Precision = in.Precision
+	}
+	return f
 }
 
 // ExtractFeatures has the engine decode, orient and resize the pictures of one
@@ -115,7 +123,8 @@ func (a *Activities) extract(ctx context.Context, key string, in ExtractFeatures
 
 	request := captioner.ExtractRequest{
 		ImagesDir: in.ImagesDir, Model: in.Model, MaxPixels: in.MaxPixels, Threads: in.Threads,
-		Output: filepath.Join(dir, "shard"),
+		Precision: in.Precision,
+		Output:    filepath.Join(dir, "shard"),
 	}
 	if request.Model.Weights, err = a.localIfAny(ctx, in.Weights); err != nil {
 		return ExtractFeaturesResult{}, err

@@ -50,8 +50,8 @@ func TestValidateConfigWeights(t *testing.T) {
 	}
 }
 
-// What a frozen encoder gives is kept under its weights and its type; where they
-// lie makes no difference.
+// What a frozen encoder gives is kept under its weights, its type and its precision;
+// where they lie makes no difference.
 func TestExtractFeaturesOfWeights(t *testing.T) {
 	f := activitiestest.New(t)
 	p := prepare(t, f)
@@ -62,12 +62,14 @@ func TestExtractFeaturesOfWeights(t *testing.T) {
 		return err
 	}
 	keys := map[string]string{}
-	for _, test := range []struct{ name, weights, kind, path string }{
-		{"pixels", "", "float16", ""}, {"pixels again", "", "float32", "/a.h5"},
-		{"one", "one", "float16", "/a.h5"}, {"one again", "one", "float16", "/b.h5"},
-		{"one in float32", "one", "float32", "/a.h5"}, {"two", "two", "float16", "/a.h5"},
+	for _, test := range []struct{ name, weights, kind, path, precision string }{
+		{"pixels", "", "float16", "", "bfloat16"}, {"pixels again", "", "float32", "/a.h5", ""},
+		{"one", "one", "float16", "/a.h5", ""}, {"one again", "one", "float16", "/b.h5", "float32"},
+		{"one kept in float32", "one", "float32", "/a.h5", ""}, {"one made in bfloat16", "one", "float16", "/a.h5", "bfloat16"},
+		{"two", "two", "float16", "/a.h5", ""},
 	} {
 		in := extractInput(p, 0)
+		in.Precision = test.precision
 		in.Model.FeatureType, in.Model.Weights = test.kind, test.path
 		if test.weights != "" {
 			var err error
@@ -88,10 +90,10 @@ func TestExtractFeaturesOfWeights(t *testing.T) {
 	for _, key := range keys {
 		different[key] = true
 	}
-	if len(different) != 4 {
-		t.Errorf("%d different keys, want 4: %v", len(different), keys)
+	if len(different) != 5 {
+		t.Errorf("%d different keys, want 5: %v", len(different), keys)
 	}
-	if want := []string{"one", "one", "two"}; !slices.Equal(given, want) { // the pixels were there
+	if want := []string{"one", "one", "one", "two"}; !slices.Equal(given, want) { // the pixels were there
 		t.Errorf("the engine was given the weights %v, want %v", given, want)
 	}
 }

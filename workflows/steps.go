@@ -147,7 +147,8 @@ func (r *run) extract(ctx workflow.Context, model captioner.ModelConfig, weights
 	for shard := range ceil(r.prepared.Images, size) {
 		started = append(started, start(ctx, extractOptions, act.ExtractFeatures, activities.ExtractFeaturesInput{
 			Dataset: r.prepared.Dataset, Shard: shard, ShardSize: size,
-			ImagesDir: cfg.Data.Images, MaxPixels: cfg.Data.MaxPixels, Model: model, Weights: weights, Threads: cfg.Training.Threads,
+			ImagesDir: cfg.Data.Images, MaxPixels: cfg.Data.MaxPixels, Model: model, Weights: weights,
+			Precision: cfg.Training.Precision, Threads: cfg.Training.Threads,
 		}))
 	}
 	results, err := collect(ctx, started, progress)

@@ -37,7 +37,10 @@ func extract(ctx context.Context, o options, req captioner.ExtractRequest, progr
 	if req.Model.Weights == "" {
 		return predict.ExtractFeatures(ctx, p, predict.Squares(p.Side()), req, progress)
 	}
-	e, err := model.NewExtractor(req.Model, o.threads)
+	if err := usable(ctx, req.Precision); err != nil {
+		return result, err
+	}
+	e, err := model.NewExtractor(req.Model, tf.Options{Threads: o.threads, Precision: req.Precision})
 	if err != nil {
 		return result, err
 	}

@@ -11,19 +11,25 @@ import (
 	"github.com/captioner/captioner/ml/train"
 )
 
-// fit is train.Run on a processor that can do what the configuration asks for:
-// other precisions than float32 are tried first, in a child of this process,
-// which an unknown instruction would end.
+// fit is train.Run on a processor that can do what the configuration asks for.
 func fit(ctx context.Context, req captioner.TrainRequest, stop <-chan struct{}, progress func(captioner.TrainEvent)) (captioner.TrainResult, error) {
-	if p := req.Config.Training.Precision; p == captioner.PrecisionBfloat16 { // float16 is for GPUs, whose libraries end no process
-		if err := tf.Supports(p); err != nil {
-			return captioner.TrainResult{}, err
-		}
-		if err := probe(ctx, p); err != nil {
-			return captioner.TrainResult{}, err
-		}
+	if err := usable(ctx, req.Config.Training.Precision); err != nil {
+		return captioner.TrainResult{}, err
 	}
 	return train.Run(ctx, req, stop, progress)
+}
+
+// usable says what keeps the processor from computing in a precision. Bfloat16 is
+// tried first, in a child of this process, which an unknown instruction would end;
+// float16 is for GPUs, whose libraries end no process.
+func usable(ctx context.Context, precision string) error {
+	if precision != captioner.PrecisionBfloat16 {
+		return nil
+	}
+	if err := tf.Supports(precision); err != nil {
+		return err
+	}
+	return probe(ctx, precision)
 }
 
 // probe has a child compute in the precision; Invalid if it does not survive.

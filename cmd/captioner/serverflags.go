@@ -64,7 +64,7 @@ func addClusterFlags(cmd *cobra.Command, o *app.Options) {
 
 // addBundleFlag adds what serves without a cluster.
 func addBundleFlag(cmd *cobra.Command, o *app.Options) {
-	cmd.Flags().StringVar(&o.Bundle, "bundle", "", "folder of a bundle to serve alone")
+	cmd.Flags().StringVar(&o.Bundle, "bundle", "", "bundle to serve alone: a folder, or a version in an object store, s3://BUCKET?region=REGION#VERSION")
 }
 
 // addQueueFlags adds those of a worker without an API.

@@ -55,6 +55,9 @@ func (o Options) checksBeforeStart() []doctor.Check {
 		return nil
 	}
 	checks := []doctor.Check{doctor.DataFolder(o.DataDir), checkDatabase(o.storage(nil))}
+	if o.Blobs != "" {
+		checks = append(checks, checkBucket(o.storage(nil)))
+	}
 	if !o.Local {
 		checks = append(checks, doctor.Temporal(o.TemporalAddress, o.TemporalNamespace))
 	}
@@ -95,6 +98,20 @@ func checkDatabase(o StorageOptions) doctor.Check {
 		return look(ctx)
 	}
 	return check
+}
+
+// checkBucket tries what is done with an object store.
+func checkBucket(o StorageOptions) doctor.Check {
+	return doctor.Check{Name: "object store", Run: func(ctx context.Context) doctor.Result {
+		bucket, err := openBucket(ctx, o)
+		if err != nil {
+			return doctor.Fail(err)
+		}
+		if err := bucket.Close(); err != nil {
+			return doctor.Fail(err)
+		}
+		return doctor.Fine("%s can be listed, written, read and deleted from", bucket)
+	}}
 }
 
 // checkEngine starts the engine's program and asks it for its TensorFlow.

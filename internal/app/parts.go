@@ -228,7 +228,11 @@ func (a *App) startBundle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s, err := serving.NewFixed(a.servingOptions(), a.opts.Bundle)
+	dir, err := bundleFolder(ctx, a.opts.Bundle, a.opts.DataDir)
+	if err != nil {
+		return err
+	}
+	s, err := serving.NewFixed(a.servingOptions(), dir)
 	if err != nil {
 		return err
 	}

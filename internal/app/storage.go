@@ -70,7 +70,7 @@ func damaged(err error, opts StorageOptions) error {
 // checks an object store before it touches anything.
 func OpenStorage(ctx context.Context, opts StorageOptions) (*Storage, error) {
 	s := &Storage{dataDir: opts.DataDir, database: opts.address()}
-	if err := s.openBlobs(ctx, opts.Blobs); err != nil {
+	if err := s.openBlobs(ctx, opts); err != nil {
 		return nil, err
 	}
 	records, err := store.Open(ctx, s.database)
@@ -85,26 +85,38 @@ func OpenStorage(ctx context.Context, opts StorageOptions) (*Storage, error) {
 	return s, nil
 }
 
-// openBlobs opens the folder of blobs, or the object store at the address.
-func (s *Storage) openBlobs(ctx context.Context, address string) (err error) {
+// openBlobs opens the folder of blobs, or the object store that is to be used instead.
+func (s *Storage) openBlobs(ctx context.Context, opts StorageOptions) (err error) {
 	s.closeBlobs = func() error { return nil }
-	if address == "" {
+	if opts.Blobs == "" {
 		s.Blobs, err = blob.NewDisk(filepath.Join(s.dataDir, "blobs"))
 		return err
 	}
-	bucket, err := blob.OpenBucket(ctx, address, filepath.Join(s.dataDir, "cache", "blobs"), blobCacheBytes)
+	bucket, err := openBucket(ctx, opts)
 	if err != nil {
 		return err
-	}
-	if err := bucket.Check(ctx); err != nil {
-		return errors.Join(err, bucket.Close())
 	}
 	s.Blobs, s.closeBlobs = bucket, bucket.Close
 	return nil
 }
 
+// openBucket opens the object store and checks that it can be used.
+func openBucket(ctx context.Context, opts StorageOptions) (*blob.Bucket, error) {
+	bucket, err := blob.OpenBucket(ctx, opts.Blobs, copiesDir(opts.DataDir), blobCacheBytes)
+	if err != nil {
+		return nil, err
+	}
+	if err := bucket.Check(ctx); err != nil {
+		return nil, errors.Join(err, bucket.Close())
+	}
+	return bucket, nil
+}
+
+// copiesDir is the folder of copies of an object store's blobs.
+func copiesDir(dataDir string) string { return filepath.Join(dataDir, "cache", "blobs") }
+
 // ModelCache is the folder of unpacked bundles, one below it for each version.
-func (s *Storage) ModelCache() string { return filepath.Join(s.dataDir, "cache", "models") }
+func (s *Storage) ModelCache() string { return modelCache(s.dataDir) }
 
 // deployTimeout is how long a person waits for the servers to take a version
 // over. An HTTP reply may take twice as long.

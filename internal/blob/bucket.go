@@ -84,6 +84,9 @@ func hostOf(u *url.URL) string {
 	return "Amazon S3"
 }
 
+// String names the bucket, for people.
+func (b *Bucket) String() string { return fmt.Sprintf("the bucket %q at %s", b.name, b.host) }
+
 // Close gives the folder of copies to the next process.
 func (b *Bucket) Close() error { return errors.Join(b.bucket.Close(), b.copies.close()) }
 

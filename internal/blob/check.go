@@ -24,14 +24,20 @@ const (
 	checkWithin = 20 * time.Second
 )
 
-// Check lists the bucket, and writes, reads and deletes a small object. What a person has to put
-// right is Invalid: no such bucket, credentials that are missing, wrong or may not
+// Check lists the bucket, and writes, reads and deletes a small object. What a person
+// has to put right is Invalid: no such bucket, credentials that are missing, wrong or may not
 // do all of this, and an address where something else answers. An object store
 // that cannot be reached is Unavailable.
-func (b *Bucket) Check(ctx context.Context) error {
+func (b *Bucket) Check(ctx context.Context) error { return b.inTime(ctx, b.check) }
+
+// CheckReading is Check for who reads alone: it lists the bucket.
+func (b *Bucket) CheckReading(ctx context.Context) error { return b.inTime(ctx, b.list) }
+
+// inTime bounds a check.
+func (b *Bucket) inTime(ctx context.Context, check func(context.Context) error) error {
 	within, cancel := context.WithTimeout(ctx, checkWithin)
 	defer cancel()
-	err := b.check(within)
+	err := check(within)
 	switch {
 	case err == nil || ctx.Err() != nil:
 		return err
@@ -41,11 +47,18 @@ func (b *Bucket) Check(ctx context.Context) error {
 	return err
 }
 
-func (b *Bucket) check(ctx context.Context) error {
-	// First a request without a body: nothing gets between it and the answer.
+func (b *Bucket) list(ctx context.Context) error {
 	_, err := b.bucket.List(&cloud.ListOptions{Prefix: probePrefix}).Next(ctx)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return b.refusal(err, "list")
+	}
+	return nil
+}
+
+func (b *Bucket) check(ctx context.Context) error {
+	// First a request without a body: nothing gets between it and the answer.
+	if err := b.list(ctx); err != nil {
+		return err
 	}
 	name := probePrefix + rand.Text()
 	if err := b.bucket.WriteAll(ctx, name, []byte(name), nil); err != nil {

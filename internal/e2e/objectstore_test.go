@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,7 +15,7 @@ import (
 
 // TestObjectStore runs server and workers that share a Temporal server, a database
 // in PostgreSQL and an object store, each with a data folder of its own, as on
-// machines of their own. The worker that trains is killed, and one that has none of
+// machines of their own, and one that serves the version without the rest. The worker that trains is killed, and one that has none of
 // its files goes on from its checkpoint.
 func TestObjectStore(t *testing.T) {
 	p := needPrograms(t)
@@ -58,6 +59,13 @@ func TestObjectStore(t *testing.T) {
 		}
 	}
 	predict("with the object store")
+	alone := process(t, p, filepath.Join(dir, "alone"), "serve", "--bundle", objects.Address+"#"+string(run.Result.Version))
+	alone.start(t)
+	eventually(t, 30*time.Second, "the version in the object store is served", func() bool { return alone.get(t, "/ready", nil) == http.StatusOK })
+	if r, code := alone.predict(t, picture, "beam"); code != http.StatusOK || r.ModelVersion != run.Result.Version {
+		t.Errorf("/predict of the version alone: status %d by version %s, want version %s", code, r.ModelVersion, run.Result.Version)
+	}
+	alone.stop(t)
 	objects.Close()
 	predict("without it")
 	if left, err := filepath.Glob(filepath.Join(dir, "*", "blobs")); err != nil || len(left) > 0 {

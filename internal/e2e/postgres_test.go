@@ -14,8 +14,8 @@ import (
 )
 
 // TestPostgres runs the whole pipeline with the records in PostgreSQL, has a
-// second server share them, and takes the database away while both serve and
-// while a run trains.
+// second server share them, and takes the database away while both serve, and
+// while both are asked without pause and a run trains.
 func TestPostgres(t *testing.T) {
 	p := needPrograms(t)
 	database := postgrestest.Start(t)
@@ -73,21 +73,53 @@ func TestPostgres(t *testing.T) {
 		}
 	})
 
-	t.Run("database restarted while training", func(t *testing.T) {
-		longer := smallConfig(data, 1500)
-		id := l.startRun(t, longer)
+	t.Run("database stopped under load", func(t *testing.T) {
+		outage, steps := 5*time.Second, 1500
+		if os.Getenv("CAPTIONER_LONG_TESTS") != "" {
+			outage, steps = time.Minute, 8000
+		}
+		id := l.startRun(t, smallConfig(data, steps))
 		l.awaitTraining(t, id, 100)
+		var stop []func()
+		for _, s := range servers {
+			stop = append(stop, s.keepAsking(t, picture))
+		}
 		database.Stop(t)
-		eventually(t, 20*time.Second, "the local mode notices that the database is away again", func() bool {
-			return strings.Count(l.logText(), "the database is away") == 2
-		})
+		time.Sleep(outage) // the length is what is tried
 		database.Restart(t)
+		back := time.Now()
+		var before float64
+		eventually(t, 15*time.Second, "the run is told of again", func() bool {
+			var run captioner.Run
+			ok := l.get(t, "/runs/"+id, &run) == http.StatusOK
+			before = run.Metrics["step"]
+			return ok
+		})
+		eventually(t, time.Until(back.Add(15*time.Second)), "the run goes on", func() bool {
+			run := l.describe(t, id)
+			return run.Metrics["step"] > before || run.State.Ended()
+		})
+		t.Logf("%.1f s after its return the run went on", time.Since(back).Seconds())
 		run := l.awaitEnd(t, id, 3*time.Minute)
+		for _, stop := range stop {
+			stop()
+		}
 		if run.State != captioner.RunCompleted {
 			t.Fatalf("the run ended as %s: %s", run.State, run.Error)
 		}
-		if run.Metrics["step"] != 1500 {
-			t.Errorf("the last metric is of step %v, want 1500", run.Metrics["step"])
+		for step, times := range points(t, l.watch(t, id).end(t)) {
+			if times != 1 {
+				t.Errorf("metric %s was written %d times", step, times)
+			}
+		}
+		var models struct {
+			Models []captioner.ModelVersion `json:"models"`
+		}
+		if l.get(t, "/models", &models); len(models.Models) != 2 {
+			t.Errorf("%d versions, want one of each run", len(models.Models))
+		}
+		if run.Metrics["step"] != float64(steps) {
+			t.Errorf("the last metric is of step %v, want %d", run.Metrics["step"], steps)
 		}
 	})
 

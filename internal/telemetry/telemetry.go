@@ -130,6 +130,9 @@ func (t *Telemetry) setTracing(ctx context.Context, getenv func(string) string, 
 		return err
 	}
 	batching.Failed = otel.Handle
+	if getenv("OTEL_TRACES_SAMPLER") == "" { // which the provider obeys by itself
+		options = append(options, sdktrace.WithSampler(sdktrace.ParentBased(newSampler())))
+	}
 	provider := sdktrace.NewTracerProvider(append(options, sdktrace.WithSpanProcessor(span.NewProcessor(exporter, batching)))...)
 	t.TracerProvider = provider
 	t.relay = newRelaying(provider, client, t.logger)

@@ -55,6 +55,46 @@ func scrape(t *testing.T, tel *telemetry.Telemetry) string {
 	return w.Body.String()
 }
 
+// TestPredictionsSampled: of what begins here, predictions alone are too many to record all.
+func TestPredictionsSampled(t *testing.T) {
+	const spans = 1000
+	parent := trace.NewSpanContext(trace.SpanContextConfig{
+		TraceID: trace.TraceID{1}, SpanID: trace.SpanID{1}, TraceFlags: trace.FlagsSampled, Remote: true,
+	})
+	for _, test := range []struct {
+		name, span, sampler string
+		parent              trace.SpanContext
+		all                 bool
+	}{
+		{name: "predictions", span: "POST /predict"},
+		{name: "predictions of a caller that records them", span: "POST /predict", parent: parent, all: true},
+		{name: "predictions, as the environment says", span: "POST /predict", sampler: "parentbased_always_on", all: true},
+		{name: "runs", span: "POST /runs", all: true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if test.sampler != "" {
+				t.Setenv("OTEL_TRACES_SAMPLER", test.sampler) // OpenTelemetry's own package reads it
+			}
+			env := map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": otlptest.Start(t).URL, "OTEL_TRACES_SAMPLER": test.sampler}
+			tracer := newTelemetry(t, env).TracerProvider.Tracer("test")
+			recorded := 0
+			for range spans {
+				_, s := tracer.Start(trace.ContextWithRemoteSpanContext(t.Context(), test.parent), test.span)
+				if s.IsRecording() {
+					recorded++
+				}
+				if !s.SpanContext().HasTraceID() {
+					t.Fatal("a request without a trace ID")
+				}
+				s.End()
+			}
+			if test.all != (recorded == spans) || recorded < 100 {
+				t.Errorf("%d of %d are recorded", recorded, spans)
+			}
+		})
+	}
+}
+
 func TestMetrics(t *testing.T) {
 	tel := newTelemetry(t, nil)
 	m := tel.Metrics

@@ -28,8 +28,8 @@ type Extractor struct {
 
 // NewExtractor opens the encoder that the configuration names with its weights.
 // Weights of another network are Invalid, with every difference among the
-// problems. threads is as in [tf.NewSession].
-func NewExtractor(config captioner.ModelConfig, threads int) (*Extractor, error) {
+// problems. How it computes is up to options.
+func NewExtractor(config captioner.ModelConfig, options tf.Options) (*Extractor, error) {
 	weights, err := readPretrained(config)
 	if err != nil {
 		return nil, err
@@ -51,7 +51,7 @@ func NewExtractor(config captioner.ModelConfig, threads int) (*Extractor, error)
 	if err != nil {
 		return nil, fmt.Errorf("build the encoder's graph: %w", err)
 	}
-	if e.session, err = tf.NewSession(graph, threads); err != nil {
+	if e.session, err = tf.OpenSession(graph, options); err != nil {
 		return nil, err
 	}
 	return e, nil

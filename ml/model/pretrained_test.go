@@ -51,7 +51,7 @@ func referenceSquares(t testing.TB, name string) [][]byte {
 
 func newExtractor(t testing.TB, c captioner.ModelConfig) *Extractor {
 	t.Helper()
-	e, err := NewExtractor(c, testThreads)
+	e, err := NewExtractor(c, tf.Options{Threads: testThreads})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,6 +131,33 @@ func TestExtractor(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Features in bfloat16, which has 8 bits, are others, and nearly the same.
+func TestExtractorPrecision(t *testing.T) {
+	if err := tf.Supports(captioner.PrecisionBfloat16); err != nil {
+		t.Skip(err)
+	}
+	for _, name := range []string{"EfficientNetB3", "InceptionV3"} {
+		c := frozenConfig(t, name).Model
+		e, err := NewExtractor(c, tf.Options{Threads: testThreads, Precision: captioner.PrecisionBfloat16})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer e.Close()
+		got := floats(e.Layout(), encode(t, e, referenceSquares(t, name)...))
+		want := referenceData(t, name, "features")
+		apart, length := 0.0, 0.0
+		for i := range want {
+			apart += math.Pow(float64(got[i]-want[i]), 2)
+			length += math.Pow(float64(want[i]), 2)
+		}
+		share := math.Sqrt(apart / length)
+		if !(share > 1e-3 && share < 0.1) {
+			t.Errorf("%s: features differ by %.2f %% of their length, want between 0.1 and 10", name, 100*share)
+		}
+		t.Logf("%s: features differ by %.2f %% of their length", name, 100*share)
 	}
 }
 
@@ -287,7 +314,7 @@ func TestWeightsOfAnother(t *testing.T) {
 		"cut short":       {short, captioner.Corrupt, "", 0},
 		"none":            {none, captioner.Invalid, "", 0},
 	} {
-		_, err := NewExtractor(test.model, testThreads)
+		_, err := NewExtractor(test.model, tf.Options{Threads: testThreads})
 		if captioner.KindOf(err) != test.kind || test.code != "" && captioner.CodeOf(err) != test.code || len(captioner.ProblemsOf(err)) < test.problems {
 			t.Errorf("%s: %d problems, %v", what, len(captioner.ProblemsOf(err)), err)
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/captioner/captioner/internal/kerastest"
 	"github.com/captioner/captioner/ml/model"
 	"github.com/captioner/captioner/ml/predict"
+	"github.com/captioner/captioner/ml/tf"
 )
 
 // BenchmarkExtract extracts the features of a folder of JPEGs, and in turn with
@@ -37,8 +38,13 @@ func BenchmarkExtract(b *testing.B) {
 		p.Ask(b, encoder, &c.wall, &c.cpu)
 		return c
 	}
-	for _, name := range []string{"EfficientNetB3", "InceptionV3"} {
-		b.Run(name, func(b *testing.B) {
+	variants := []string{"EfficientNetB3", "InceptionV3"}
+	if tf.Supports(captioner.PrecisionBfloat16) == nil {
+		variants = append(variants, "EfficientNetB3/bfloat16", "InceptionV3/bfloat16")
+	}
+	for _, variant := range variants {
+		b.Run(variant, func(b *testing.B) {
+			name, precision, _ := strings.Cut(variant, "/")
 			config := captioner.DefaultConfig().Model
 			config.Encoder, config.ImageSize = name, captioner.PretrainedShape(name).Side
 			config.Weights = filepath.Join(weights, strings.ToLower(name)+"_notop.h5")
@@ -47,7 +53,7 @@ func BenchmarkExtract(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer p.Close()
-			e, err := model.NewExtractor(config, threads)
+			e, err := model.NewExtractor(config, tf.Options{Threads: threads, Precision: precision})
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/processor"
@@ -16,6 +17,21 @@ func Supports(precision string) error {
 		return captioner.Errorf(captioner.Invalid, "training.precision bfloat16 needs a processor with AVX512-BF16 or AMX, and this one has neither: use float32")
 	}
 	return nil
+}
+
+// keptInFloat32 are operations that TensorFlow would compute in bfloat16 for being
+// between products, and that are slower there: with them in float32 a step of
+// lstm-attention takes 0.86 of the time; see docs/decisions/0013.
+const keptInFloat32 = "Add,AddN,AddV2,Tanh,TanhGrad"
+
+// keepInFloat32 tells TensorFlow's rewriting of graphs about them. It reads this
+// variable of the environment and has no option of a session for it.
+func keepInFloat32() error {
+	const name = "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_INFERLIST_REMOVE"
+	if _, set := os.LookupEnv(name); set {
+		return nil
+	}
+	return os.Setenv(name, keptInFloat32)
 }
 
 // Probe computes a product and its gradient in the precision and checks what

@@ -129,6 +129,9 @@ func sessionOptions(o Options, operations int) (*graft.SessionOptions, error) {
 	case "", captioner.PrecisionFloat32:
 		rewrite = nil
 	case captioner.PrecisionBfloat16:
+		if err := keepInFloat32(); err != nil {
+			return nil, fmt.Errorf("session options: %w", err)
+		}
 		rewrite.AutoMixedPrecisionOnednnBfloat16 = for_core_protos_go_proto.RewriterConfig_ON
 	case captioner.PrecisionFloat16:
 		rewrite.AutoMixedPrecision = for_core_protos_go_proto.RewriterConfig_ON

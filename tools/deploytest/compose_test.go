@@ -39,7 +39,7 @@ func compose(t *testing.T) *types.Project {
 
 // ports are those that others' images listen on.
 var ports = map[string][]int{
-	"postgres": {5432}, "temporal": {7233}, "temporal-ui": {8080}, "mlflow": {5000},
+	"postgres": {5432}, "objects": {8333, 9333}, "temporal": {7233}, "temporal-ui": {8080}, "mlflow": {5000},
 	"collector": {4317, 4318}, "jaeger": {4317, 16686}, "prometheus": {9090}, "grafana": {3000},
 }
 
@@ -59,7 +59,7 @@ func listens(s types.ServiceConfig, port int) bool {
 func TestCompose(t *testing.T) {
 	project := compose(t)
 	names := slices.Sorted(maps.Keys(project.Services))
-	for _, want := range []string{"api", "collector", "inference", "jaeger", "migrate", "mlflow", "postgres", "temporal", "temporal-ui", "worker"} {
+	for _, want := range []string{"api", "collector", "inference", "jaeger", "migrate", "mlflow", "objects", "postgres", "temporal", "temporal-ui", "worker"} {
 		if !slices.Contains(names, want) {
 			t.Errorf("there is no service %s", want)
 		}
@@ -149,6 +149,9 @@ func checkService(t *testing.T, project *types.Project, s types.ServiceConfig) {
 // checkAddress: an address that a variable names is that of a service.
 func checkAddress(t *testing.T, project *types.Project, s types.ServiceConfig, name, value string) {
 	t.Helper()
+	if u, err := url.Parse(value); err == nil && u.Scheme == "s3" {
+		value = u.Query().Get("endpoint") // its host is the bucket
+	}
 	host, port := "", ""
 	if u, err := url.Parse(value); err == nil && strings.Contains(value, "://") {
 		host, port = u.Hostname(), u.Port()

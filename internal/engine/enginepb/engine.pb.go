@@ -510,6 +510,7 @@ type ExtractFeaturesRequest struct {
 	ModelJson     []byte                 `protobuf:"bytes,3,opt,name=model_json,json=modelJson,proto3" json:"model_json,omitempty"` // captioner.ModelConfig
 	MaxPixels     int64                  `protobuf:"varint,4,opt,name=max_pixels,json=maxPixels,proto3" json:"max_pixels,omitempty"`
 	Output        string                 `protobuf:"bytes,5,opt,name=output,proto3" json:"output,omitempty"`
+	Precision     string                 `protobuf:"bytes,6,opt,name=precision,proto3" json:"precision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -575,6 +576,13 @@ func (x *ExtractFeaturesRequest) GetMaxPixels() int64 {
 func (x *ExtractFeaturesRequest) GetOutput() string {
 	if x != nil {
 		return x.Output
+	}
+	return ""
+}
+
+func (x *ExtractFeaturesRequest) GetPrecision() string {
+	if x != nil {
+		return x.Precision
 	}
 	return ""
 }
@@ -1768,7 +1776,7 @@ const file_engine_proto_rawDesc = "" +
 	"Hypothesis\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12'\n" +
 	"\x0flog_probability\x18\x02 \x01(\x01R\x0elogProbability\x12\x16\n" +
-	"\x06tokens\x18\x03 \x03(\x05R\x06tokens\"\xa5\x01\n" +
+	"\x06tokens\x18\x03 \x03(\x05R\x06tokens\"\xc3\x01\n" +
 	"\x16ExtractFeaturesRequest\x12\x1d\n" +
 	"\n" +
 	"images_dir\x18\x01 \x01(\tR\timagesDir\x12\x16\n" +
@@ -1777,7 +1785,8 @@ const file_engine_proto_rawDesc = "" +
 	"model_json\x18\x03 \x01(\fR\tmodelJson\x12\x1d\n" +
 	"\n" +
 	"max_pixels\x18\x04 \x01(\x03R\tmaxPixels\x12\x16\n" +
-	"\x06output\x18\x05 \x01(\tR\x06output\"{\n" +
+	"\x06output\x18\x05 \x01(\tR\x06output\x12\x1c\n" +
+	"\tprecision\x18\x06 \x01(\tR\tprecision\"{\n" +
 	"\x14ExtractFeaturesEvent\x12\x14\n" +
 	"\x04done\x18\x01 \x01(\x03H\x00R\x04done\x12D\n" +
 	"\x06result\x18\x02 \x01(\v2*.captioner.engine.v1.ExtractFeaturesResultH\x00R\x06resultB\a\n" +

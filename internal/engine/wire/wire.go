@@ -13,7 +13,7 @@ import (
 )
 
 // Protocol is the number of the contract. Raise it with every change to it.
-const Protocol = 4
+const Protocol = 5
 
 // MaxMessageBytes bounds a message either way: a batch of large pictures. gRPC's
 // own default for received messages is 4 MiB.
@@ -100,6 +100,7 @@ func FromExtractRequest(r captioner.ExtractRequest) (*pb.ExtractFeaturesRequest,
 	}
 	return &pb.ExtractFeaturesRequest{
 		ImagesDir: r.ImagesDir, Images: r.Images, ModelJson: model, MaxPixels: int64(r.MaxPixels), Output: r.Output,
+		Precision: r.Precision,
 	}, nil
 }
 
@@ -107,6 +108,7 @@ func FromExtractRequest(r captioner.ExtractRequest) (*pb.ExtractFeaturesRequest,
 func ToExtractRequest(m *pb.ExtractFeaturesRequest) (captioner.ExtractRequest, error) {
 	r := captioner.ExtractRequest{
 		ImagesDir: m.GetImagesDir(), Images: m.GetImages(), MaxPixels: int(m.GetMaxPixels()), Output: m.GetOutput(),
+		Precision: m.GetPrecision(),
 	}
 	if err := json.Unmarshal(m.GetModelJson(), &r.Model); err != nil {
 		return r, fmt.Errorf("read model configuration: %w", err)
