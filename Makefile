@@ -144,8 +144,9 @@ fuzz: ## Fuzz every parser for FUZZTIME each
 		done; \
 	done
 
-bench: build ## Run the benchmarks of docs/results.md
-	@$(TENSORFLOW) $(BINARIES) go test -run '^$$' -bench . -benchmem -timeout 60m ./...
+BENCH ?= .
+bench: build ## Run the benchmarks of docs/results.md, or those that match BENCH, and compare with what is promised
+	@$(TENSORFLOW) $(BINARIES) go test -run '^$$' -bench '$(BENCH)' -timeout 3h ./... | go run ./internal/benchreport
 
 gpu-check: ## Compare GPU and processor, and measure the GPU, where there is one
 	@$(TENSORFLOW) tools/gpucheck

@@ -475,14 +475,29 @@ func TestProbe(t *testing.T) {
 	}
 }
 
-// BenchmarkStart measures an engine from its start to the first caption, with
-// the folder of a trained model in CAPTIONER_BENCH_MODEL or else the tiny model
-// of the tests: the clock, and the processor's time of the engine.
+// BenchmarkStart measures an engine from its start to the first caption, with the
+// tiny model of the tests, one with EfficientNetB3, and the trained model whose
+// folder CAPTIONER_BENCH_MODEL names: the clock, and the processor's time of the
+// engine.
 func BenchmarkStart(b *testing.B) {
-	dir := os.Getenv("CAPTIONER_BENCH_MODEL")
-	if dir == "" {
-		dir, _ = tinyModel(b)
+	b.Run("tiny", func(b *testing.B) {
+		dir, _ := tinyModel(b)
+		benchmarkStart(b, dir)
+	})
+	b.Run("EfficientNetB3", func(b *testing.B) {
+		j := newJobs(b)
+		p := prepare(b, j, frozenB3(b)).request(b)
+		if _, err := j.Train(b.Context(), p, nil); err != nil {
+			b.Fatal(err)
+		}
+		benchmarkStart(b, p.OutputDir)
+	})
+	if dir := os.Getenv("CAPTIONER_BENCH_MODEL"); dir != "" {
+		b.Run("given", func(b *testing.B) { benchmarkStart(b, dir) })
 	}
+}
+
+func benchmarkStart(b *testing.B, dir string) {
 	o := engineOptions(b)
 	o.Threads = 0
 	req := captioner.CaptionRequest{Algorithm: "greedy", Images: []captioner.ImageInput{{Data: shade(b, colours[0].rgb, 1)}}}

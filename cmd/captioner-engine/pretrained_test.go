@@ -8,17 +8,28 @@ import (
 	"github.com/captioner/captioner/internal/kerastest"
 )
 
+// kerasWeights is a folder of random weights that Keras has written.
+func kerasWeights(t testing.TB) string {
+	t.Helper()
+	return kerastest.Folder(t, filepath.Join("..", "..", "ml", "encoder", "testdata", "reference.py"))
+}
+
+// frozenB3 makes a configuration one with EfficientNetB3, frozen.
+func frozenB3(t testing.TB) func(*captioner.Config) {
+	weights := filepath.Join(kerasWeights(t), "efficientnetb3_notop.h5")
+	return func(c *captioner.Config) {
+		c.Model.Encoder, c.Model.ImageSize = "EfficientNetB3", captioner.PretrainedShape("EfficientNetB3").Side
+		c.Model.Decoder, c.Model.Weights = "lstm-attention", weights
+	}
+}
+
 // TestPretrained goes the whole way with a frozen encoder of Keras': its output
 // is kept, a decoder is trained on that, and the exported model captions
 // pictures and what was kept of them alike. Then come weights that do not fit.
 func TestPretrained(t *testing.T) {
-	weights := kerastest.Folder(t, filepath.Join("..", "..", "ml", "encoder", "testdata", "reference.py"))
+	weights := kerasWeights(t)
 	j := newJobs(t)
-	p := prepare(t, j, func(c *captioner.Config) {
-		c.Model.Encoder, c.Model.ImageSize = "EfficientNetB3", captioner.PretrainedShape("EfficientNetB3").Side
-		c.Model.Decoder = "lstm-attention"
-		c.Model.Weights = filepath.Join(weights, "efficientnetb3_notop.h5")
-	})
+	p := prepare(t, j, frozenB3(t))
 	straight := p.request(t)
 	if _, err := j.Train(t.Context(), straight, nil); err != nil {
 		t.Fatal(err)

@@ -79,7 +79,7 @@ func (b *Bucket) check(ctx context.Context) error {
 
 // refusal says why the object store would not do something with the bucket.
 func (b *Bucket) refusal(err error, do string) error {
-	invalid := func(format string, args ...any) error {
+	wrong := func(format string, args ...any) error {
 		return captioner.Wrap(captioner.Invalid, err, format, args...)
 	}
 	var answer smithy.APIError
@@ -90,7 +90,7 @@ func (b *Bucket) refusal(err error, do string) error {
 		status := reply.HTTPStatusCode()
 		isPage := !isAnswer || answer.ErrorMessage() == http.StatusText(status)
 		if isPage && (status >= 200 && status < 500 || status == http.StatusNotImplemented) {
-			return invalid("what answers at %s is not an object store: it says %d %s (check the endpoint in --blobs)", b.host, status, http.StatusText(status))
+			return wrong("what answers at %s is not an object store: it says %d %s (check the endpoint in --blobs)", b.host, status, http.StatusText(status))
 		}
 	}
 	if !isAnswer {
@@ -98,15 +98,15 @@ func (b *Bucket) refusal(err error, do string) error {
 	}
 	switch answer.ErrorCode() {
 	case "NoSuchBucket":
-		return invalid("there is no bucket %q at %s: make it, or name another in --blobs", b.name, b.host)
+		return wrong("there is no bucket %q at %s: make it, or name another in --blobs", b.name, b.host)
 	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "TokenRefreshRequired":
-		return invalid("the object store %s does not accept the credentials: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", b.host)
+		return wrong("the object store %s does not accept the credentials: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", b.host)
 	case "AccessDenied", "AllAccessDisabled", "AccountProblem", "MethodNotAllowed":
-		return invalid("the credentials may not %s the bucket %q at %s: they need to list, write, read and delete objects", do, b.name, b.host)
+		return wrong("the credentials may not %s the bucket %q at %s: they need to list, write, read and delete objects", do, b.name, b.host)
 	case "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException":
-		return invalid("the bucket %q at %s is in another region: check the region in --blobs", b.name, b.host)
+		return wrong("the bucket %q at %s is in another region: check the region in --blobs", b.name, b.host)
 	case "RequestTimeTooSkewed":
-		return invalid("this machine's clock and that of the object store %s are too far apart: set this one", b.host)
+		return wrong("this machine's clock and that of the object store %s are too far apart: set this one", b.host)
 	}
 	return captioner.Wrap(captioner.Unavailable, err, "the object store %s would not %s the bucket %q", b.host, do, b.name)
 }

@@ -72,10 +72,11 @@ func TestPredictionsSampled(t *testing.T) {
 		{name: "runs", span: "POST /runs", all: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if test.sampler != "" {
-				t.Setenv("OTEL_TRACES_SAMPLER", test.sampler) // OpenTelemetry's own package reads it
-			}
+			// OpenTelemetry's own packages read the process' environment.
 			env := map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": otlptest.Start(t).URL, "OTEL_TRACES_SAMPLER": test.sampler}
+			for name, value := range env {
+				t.Setenv(name, value)
+			}
 			tracer := newTelemetry(t, env).TracerProvider.Tracer("test")
 			recorded := 0
 			for range spans {
