@@ -46,6 +46,8 @@ var overlapPolicies = map[captioner.Overlap]enumspb.ScheduleOverlapPolicy{
 // against. Conflict when there is one of that name; Invalid when Temporal cannot
 // read its times.
 func (c *Client) CreateSchedule(ctx context.Context, s captioner.Schedule) (captioner.Schedule, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	if s.Overlap == "" {
 		s.Overlap = captioner.OverlapSkip
 	}
@@ -99,6 +101,8 @@ func refusedTimes(s captioner.Schedule, err error) error {
 // Schedules lists the schedules by name, without their configurations. Temporal's
 // list follows a moment behind.
 func (c *Client) Schedules(ctx context.Context) ([]captioner.Schedule, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	listed, err := c.Temporal.ScheduleClient().List(ctx, client.ScheduleListOptions{PageSize: pageSize})
 	if err != nil {
 		return nil, unavailable(err, "list the schedules")
@@ -123,6 +127,8 @@ func (c *Client) Schedules(ctx context.Context) ([]captioner.Schedule, error) {
 // Schedule describes a schedule with its configuration and its last runs;
 // NotFound.
 func (c *Client) Schedule(ctx context.Context, name string) (captioner.Schedule, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	s, _, err := c.describeSchedule(ctx, name)
 	if err != nil {
 		return s, err
@@ -202,6 +208,8 @@ func scheduledConfig(action *client.ScheduleWorkflowAction) (*captioner.Config, 
 // PauseSchedule keeps a schedule from starting runs, and with paused false lets
 // it again. A run that is under way goes on. NotFound.
 func (c *Client) PauseSchedule(ctx context.Context, name string, paused bool) (captioner.Schedule, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	if _, _, err := c.describeSchedule(ctx, name); err != nil {
 		return captioner.Schedule{}, err
 	}
@@ -219,6 +227,8 @@ func (c *Client) PauseSchedule(ctx context.Context, name string, paused bool) (c
 
 // DeleteSchedule ends a schedule. A run that is under way goes on. NotFound.
 func (c *Client) DeleteSchedule(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	if _, _, err := c.describeSchedule(ctx, name); err != nil {
 		return err
 	}
@@ -231,6 +241,8 @@ func (c *Client) DeleteSchedule(ctx context.Context, name string) error {
 // same configuration. NotFound; Conflict while a run of the schedule is under way,
 // where its overlap policy starts no other then.
 func (c *Client) TriggerSchedule(ctx context.Context, name string, force bool) (captioner.Run, error) {
+	ctx, cancel := context.WithTimeout(ctx, triggerTimeout+callTimeout)
+	defer cancel()
 	s, before, err := c.describeSchedule(ctx, name)
 	if err != nil {
 		return captioner.Run{}, err

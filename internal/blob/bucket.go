@@ -14,7 +14,6 @@ import (
 
 	"github.com/aws/smithy-go"
 	cloud "gocloud.dev/blob"
-	_ "gocloud.dev/blob/s3blob" // the scheme s3
 
 	"github.com/captioner/captioner"
 )
@@ -65,7 +64,7 @@ func OpenBucket(ctx context.Context, address, cacheDir string, cacheBytes int64)
 		query.Set("response_checksum_validation", "when_required") // the digest tells more
 	}
 	u.RawQuery = query.Encode()
-	bucket, err := cloud.OpenBucket(ctx, u.String())
+	bucket, err := connect(ctx, u, maxSilence)
 	if err != nil {
 		return nil, captioner.Wrap(captioner.Invalid, err, "the address of the blobs is not usable")
 	}

@@ -94,15 +94,7 @@ func TestNetworkFaults(t *testing.T) {
 				if run.State != captioner.RunCompleted || !run.Result.Deployed {
 					t.Fatalf("the run ended as %s (%s), result %+v", run.State, run.Error, run.Result)
 				}
-				var log struct{ Deployments []captioner.AliasMove }
-				server.get(t, "/deployments", &log)
-				var moves []captioner.AliasMove
-				for _, m := range log.Deployments {
-					if m.Actor == id {
-						moves = append(moves, m)
-					}
-				}
-				if len(moves) != 1 || moves[0].Version != run.Result.Version {
+				if moves := server.moves(t, id); len(moves) != 1 || moves[0].Version != run.Result.Version {
 					t.Errorf("the run has deployed %d times: %+v", len(moves), moves)
 				}
 			})
@@ -112,7 +104,20 @@ func TestNetworkFaults(t *testing.T) {
 	server.stop(t)
 }
 
-// keepPosting starts and lists runs for a time, each with a key and none with a use:
+// moves are the deployments that a run has made.
+func (l *local) moves(t *testing.T, run string) (moves []captioner.AliasMove) {
+	t.Helper()
+	var log struct{ Deployments []captioner.AliasMove }
+	l.get(t, "/deployments", &log)
+	for _, m := range log.Deployments {
+		if m.Actor == run {
+			moves = append(moves, m)
+		}
+	}
+	return moves
+}
+
+// keepPosting starts runs, lists them and the schedules for a time, each with a key and none with a use:
 // there are no pictures to train on. Every answer must come within answerWithin. It
 // returns what was asked for, by key.
 func (l *local) keepPosting(t *testing.T, name string, length time.Duration) map[string]string {
@@ -133,12 +138,13 @@ func (l *local) keepPosting(t *testing.T, name string, length time.Duration) map
 				_, err := l.postRun(t, body, key)
 				took := time.Since(begin)
 				begin = time.Now()
-				if resp, err := http.Get(l.api + "/runs"); err != nil {
-					t.Errorf("GET /runs: %v", err)
+				path := []string{"/runs", "/schedules"}[n%2]
+				if resp, err := http.Get(l.api + path); err != nil {
+					t.Errorf("GET %s: %v", path, err)
 				} else {
 					resp.Body.Close()
 					if resp.StatusCode != http.StatusOK && (resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "") {
-						t.Errorf("GET /runs: %s (Retry-After %q), want 200, or 503 with Retry-After", resp.Status, resp.Header.Get("Retry-After"))
+						t.Errorf("GET %s: %s (Retry-After %q), want 200, or 503 with Retry-After", path, resp.Status, resp.Header.Get("Retry-After"))
 					}
 				}
 				took = max(took, time.Since(begin))

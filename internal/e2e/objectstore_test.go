@@ -1,7 +1,9 @@
 package e2e_test
 
 import (
+	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/blob/s3test"
+	"github.com/captioner/captioner/internal/faultproxy"
 	"github.com/captioner/captioner/internal/store/postgrestest"
 	"github.com/captioner/captioner/internal/temporaldev"
 )
@@ -74,4 +77,54 @@ func TestObjectStore(t *testing.T) {
 	for _, l := range []*local{server, control, successor} {
 		l.stop(t)
 	}
+}
+
+// TestObjectStoreFaults breaks the network between a worker, or a server, and the
+// object store while a run trains: pictures are captioned on, and the run goes on
+// afterwards and deploys once.
+func TestObjectStoreFaults(t *testing.T) {
+	p := needPrograms(t)
+	objects := s3test.Start(t)
+	proxy, err := faultproxy.Start(strings.TrimPrefix(objects.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proxy.Close()
+	l := startLocal(t, p, filepath.Join(t.TempDir(), "data"), "--blobs", s3test.Address("http://"+proxy.Address()))
+	cfg := smallConfig(pictures(t, 100), 300)
+	cfg.Training.CheckpointInterval = captioner.Duration(time.Second)
+	cfg.Promotion.Margin = 1 // whatever the scores, the newest version goes live
+	picture := readFile(t, firstPicture(t, cfg.Data.Images))
+	first := l.awaitEnd(t, l.startRun(t, cfg), 2*time.Minute)
+	if first.State != captioner.RunCompleted || !first.Result.Deployed {
+		t.Fatalf("the run ended as %s (%s), result %+v", first.State, first.Error, first.Result)
+	}
+	faults := faultproxy.Faults
+	if os.Getenv("CAPTIONER_LONG_TESTS") == "" {
+		faults = []faultproxy.Fault{faultproxy.Cut, faultproxy.BlackHole}
+	}
+	for _, length := range faultTimes() {
+		for _, fault := range faults {
+			t.Run(fmt.Sprintf("%s for %v", fault, length), func(t *testing.T) {
+				cfg.Training.Seed++
+				id := l.startRun(t, cfg)
+				l.awaitTraining(t, id, 50)
+				stopAsking := l.keepAsking(t, picture)
+				proxy.Set(fault)
+				time.Sleep(length) // the length is what is tried
+				proxy.Set(faultproxy.None)
+				healed := time.Now()
+				run := l.awaitEnd(t, id, 3*time.Minute)
+				stopAsking()
+				t.Logf("the run ended %v after the fault", time.Since(healed).Round(10*time.Millisecond))
+				if run.State != captioner.RunCompleted || !run.Result.Deployed {
+					t.Fatalf("the run ended as %s (%s), result %+v", run.State, run.Error, run.Result)
+				}
+				if moves := l.moves(t, id); len(moves) != 1 || moves[0].Version != run.Result.Version {
+					t.Errorf("the run has deployed %d times: %+v", len(moves), moves)
+				}
+			})
+		}
+	}
+	l.stop(t)
 }
