@@ -3,7 +3,6 @@ package blob
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -178,7 +177,7 @@ func (b *Bucket) Open(ctx context.Context, digest captioner.Digest) (io.ReadClos
 	if err != nil {
 		return nil, err
 	}
-	return &verifyingReader{ctx: ctx, file: object, want: digest, sum: sha256.New()}, nil
+	return newVerifyingReader(ctx, object, digest), nil
 }
 
 // open returns the object's bytes, whatever they are.

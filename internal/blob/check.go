@@ -115,7 +115,8 @@ func (b *Bucket) refusal(err error, do string) error {
 func (b *Bucket) noAnswer(err error) error {
 	var record tls.RecordHeaderError
 	switch text := err.Error(); {
-	case errors.As(err, &record), strings.Contains(text, "malformed HTTP"), strings.Contains(text, "server gave HTTP response"):
+	case errors.As(err, &record), strings.Contains(text, "malformed HTTP"), strings.Contains(text, "server gave HTTP response"),
+		strings.Contains(text, "readLoopPeekFail"): // it spoke before it was asked
 		return captioner.Wrap(captioner.Invalid, err, "what answers at %s is not an object store: its answer is not HTTP, or not HTTPS as the endpoint in --blobs says", b.host)
 	case strings.Contains(text, "get credentials"):
 		return captioner.Wrap(captioner.Invalid, err, "there are no credentials for the object store: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")

@@ -8,12 +8,10 @@
 package blob
 
 import (
+	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"path/filepath"
@@ -32,8 +30,6 @@ const (
 	// lockFile is held, by those who put a blob together, and alone by who
 	// deletes one for its age.
 	lockFile = ".lock"
-	// copyBuffer is how much is read, hashed and written at a time.
-	copyBuffer = 256 << 10
 )
 
 // Disk is a blob store in a folder. The blob abcd… is the read-only file
@@ -126,37 +122,24 @@ func (d *Disk) Put(ctx context.Context, r io.Reader) (captioner.Digest, int64, e
 // fill copies r into the temporary file, and hashes what it has written while it
 // reads on.
 func (d *Disk) fill(ctx context.Context, temp *atomicfile.Pending, r io.Reader) (captioner.Digest, error) {
-	written, free := make(chan []byte), make(chan []byte, 2)
-	free <- make([]byte, copyBuffer)
-	free <- make([]byte, copyBuffer)
-	digest := make(chan captioner.Digest, 1)
-	go func() {
-		sum := sha256.New()
-		for p := range written {
-			sum.Write(p)
-			free <- p[:cap(p)]
-		}
-		digest <- digestOf(sum)
-	}()
-	err := d.copyInto(ctx, temp, r, free, written)
-	close(written)
-	return <-digest, err
+	h := newHasher()
+	err := d.copyInto(ctx, temp, r, h)
+	return h.sum(), err
 }
 
-// copyInto copies r into the temporary file by buffers from free, which it hands
-// on to written.
-func (d *Disk) copyInto(ctx context.Context, temp *atomicfile.Pending, r io.Reader, free <-chan []byte, written chan<- []byte) error {
+// copyInto copies r into the temporary file and the hasher.
+func (d *Disk) copyInto(ctx context.Context, temp *atomicfile.Pending, r io.Reader, h *hasher) error {
 	var read int64
 	for {
-		buffer := <-free
-		n, readErr := r.Read(buffer)
+		buffer := buffers.Get().(*[copyBuffer]byte)
+		n, readErr := r.Read(buffer[:])
 		read += int64(n)
 		if n > 0 {
 			if _, err := temp.Write(buffer[:n]); err != nil {
 				return d.notStored(err, r, read)
 			}
 		}
-		written <- buffer[:n]
+		h.add(buffer, n)
 		switch {
 		case errors.Is(readErr, io.EOF):
 			return nil
@@ -240,7 +223,7 @@ func (d *Disk) Open(ctx context.Context, digest captioner.Digest) (io.ReadCloser
 	if err != nil {
 		return nil, classify(err, "open blob "+digest.Short())
 	}
-	return &verifyingReader{ctx: ctx, file: file, want: digest, sum: sha256.New()}, nil
+	return newVerifyingReader(ctx, file, digest), nil
 }
 
 // Has reports whether the blob is there, without verifying it.
@@ -362,11 +345,15 @@ func usable(ctx context.Context, digest captioner.Digest) error {
 
 // verifyingReader hashes what it reads and compares at the end.
 type verifyingReader struct {
-	ctx  context.Context
-	file io.ReadCloser
-	want captioner.Digest
-	sum  hash.Hash
-	end  error // what Read returns from now on
+	ctx    context.Context
+	file   io.ReadCloser
+	want   captioner.Digest
+	hasher *hasher // nil once it has ended
+	end    error   // what Read returns from now on
+}
+
+func newVerifyingReader(ctx context.Context, file io.ReadCloser, want captioner.Digest) *verifyingReader {
+	return &verifyingReader{ctx: ctx, file: file, want: want, hasher: newHasher()}
 }
 
 // Read reads on; the end is io.EOF only if the bytes were the blob's.
@@ -379,13 +366,13 @@ func (r *verifyingReader) Read(p []byte) (int, error) {
 		return 0, r.end
 	}
 	n, err := r.file.Read(p)
-	r.sum.Write(p[:n])
+	r.hasher.copy(p[:n])
 	switch {
 	case err == nil:
 		return n, nil
 	case !errors.Is(err, io.EOF):
 		r.end = classify(err, "read blob "+r.want.Short())
-	case digestOf(r.sum) != r.want:
+	case r.sum() != r.want:
 		r.end = damaged(r.want)
 	default:
 		r.end = io.EOF
@@ -393,16 +380,24 @@ func (r *verifyingReader) Read(p []byte) (int, error) {
 	return n, r.end
 }
 
-// damaged is the error about bytes that are not the blob's.
-func damaged(digest captioner.Digest) error {
-	return captioner.Errorf(captioner.Corrupt, "blob %s is damaged: its bytes do not match its digest", digest.Short())
+// sum is the digest of what was read; the hasher ends.
+func (r *verifyingReader) sum() captioner.Digest {
+	defer func() { r.hasher = nil }()
+	return r.hasher.sum()
 }
 
 // Close closes the file.
-func (r *verifyingReader) Close() error { return r.file.Close() }
+func (r *verifyingReader) Close() error {
+	if r.hasher != nil {
+		r.sum()
+		r.end = cmp.Or(r.end, fs.ErrClosed)
+	}
+	return r.file.Close()
+}
 
-func digestOf(sum hash.Hash) captioner.Digest {
-	return captioner.Digest(hex.EncodeToString(sum.Sum(nil)))
+// damaged is the error about bytes that are not the blob's.
+func damaged(digest captioner.Digest) error {
+	return captioner.Errorf(captioner.Corrupt, "blob %s is damaged: its bytes do not match its digest", digest.Short())
 }
 
 // classify gives an error of the file system its kind.

@@ -149,8 +149,14 @@ func startThroughTheForm(t *testing.T, b *browser, l *local, data captioner.Data
 	if chosen := eval[string](b, `document.getElementById("preset").value`); chosen != "original" {
 		t.Errorf("after a preset that cannot be had, %q is chosen, want the one before", chosen)
 	}
+	for _, p := range []struct{ preset, decoder, epochs string }{
+		{"flickr8k", "lstm-attention", "30"}, {"flickr30k", "lstm-attention", "20"}, {"coco", "transformer", "15"},
+	} {
+		b.choose("#preset", p.preset)
+		b.await(actionTimeout, fmt.Sprintf(`document.getElementsByName("model.decoder")[0].value === %s && document.getElementsByName("training.epochs")[0].value === %s`, js(p.decoder), js(p.epochs)))
+	}
 	b.choose("#preset", "")
-	b.await(actionTimeout, `document.getElementsByName("model.decoder")[0].value !== "lstm-pooled"`)
+	b.await(actionTimeout, `document.getElementsByName("model.encoder")[0].value === "conv"`)
 	b.awaitText(".submit", "1 field set")
 
 	// A mistake in a section that is folded, and one that only the machine with

@@ -13,6 +13,7 @@ import (
 
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
+	"golang.org/x/time/rate"
 )
 
 // Bucket is the name of the bucket.
@@ -33,7 +34,11 @@ type Server struct {
 
 // Start starts a server that ends with the test, and sets credentials in the
 // environment.
-func Start(t testing.TB) *Server {
+func Start(t testing.TB) *Server { return StartAt(t, rate.Inf) }
+
+// StartAt is Start for a server at the end of a line that carries so many bytes a
+// second in each direction.
+func StartAt(t testing.TB, bytesPerSecond rate.Limit) *Server {
 	t.Helper()
 	t.Setenv("AWS_ACCESS_KEY_ID", "key")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
@@ -43,11 +48,13 @@ func Start(t testing.TB) *Server {
 		t.Fatal(err)
 	}
 	store := gofakes3.New(s.backend).Server()
-	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.Intercept == nil || !s.Intercept(w, r) {
 			store.ServeHTTP(w, r)
 		}
 	}))
+	s.Server.Listener = newLine(s.Server.Listener, bytesPerSecond)
+	s.Server.Start()
 	t.Cleanup(s.Close)
 	s.Address = Address(s.URL)
 	return s
