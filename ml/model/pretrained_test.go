@@ -134,12 +134,14 @@ func TestExtractor(t *testing.T) {
 	}
 }
 
-// Features in bfloat16, which has 8 bits, are others, and nearly the same.
+// Features in bfloat16, which has 8 bits, are others, and no further away than a
+// network of random weights takes such a difference: TestBfloat16 of ml/encoder
+// compares that with noise in the pictures.
 func TestExtractorPrecision(t *testing.T) {
 	if err := tf.Supports(captioner.PrecisionBfloat16); err != nil {
 		t.Skip(err)
 	}
-	for _, name := range []string{"EfficientNetB3", "InceptionV3"} {
+	for name, most := range map[string]float64{"EfficientNetB3": 0.1, "InceptionV3": 0.5} {
 		c := frozenConfig(t, name).Model
 		e, err := NewExtractor(c, tf.Options{Threads: testThreads, Precision: captioner.PrecisionBfloat16})
 		if err != nil {
@@ -154,8 +156,8 @@ func TestExtractorPrecision(t *testing.T) {
 			length += math.Pow(float64(want[i]), 2)
 		}
 		share := math.Sqrt(apart / length)
-		if !(share > 1e-3 && share < 0.1) {
-			t.Errorf("%s: features differ by %.2f %% of their length, want between 0.1 and 10", name, 100*share)
+		if !(share > 1e-3 && share < most) {
+			t.Errorf("%s: features differ by %.2f %% of their length, want between 0.1 and %.0f", name, 100*share, 100*most)
 		}
 		t.Logf("%s: features differ by %.2f %% of their length", name, 100*share)
 	}
