@@ -17,7 +17,7 @@ func newDoctorCommand(g *global) *cobra.Command {
 		Use:   "doctor [up|serve|worker]",
 		Short: "Check everything that a server needs before it starts",
 		Long: `Checks what captioner up, serve or worker need with the same flags and variables:
-the data folder and its disk, the database and its schema, Temporal and its namespace,
+the data folder and its disk, the database and its schema, the object store, Temporal and its namespace,
 MLflow, the engine and its TensorFlow, the ports, and where traces go. Nothing is
 changed. Without a command it checks for up. A warning stops no start; the exit code
 is 1 when something does.`,
@@ -27,7 +27,7 @@ is 1 when something does.`,
 			o.Local = len(args) == 0 || args[0] == "up"
 			o.API = o.Local || args[0] == "serve"
 			o.Worker = o.Local || args[0] == "worker"
-			o.DataDir, o.Database = g.dataDir, g.database
+			o.DataDir, o.Database, o.Blobs = g.dataDir, g.database, g.blobs
 			checks, err := app.Checks(o)
 			if err != nil {
 				return err

@@ -36,7 +36,7 @@ one. The exit code is 1 while something is wrong.`,
 			if _, err := os.Stat(dir); err != nil {
 				return usageError{fmt.Errorf("the data folder %s does not exist: name it with --data-dir", dir)}
 			}
-			report, err := app.Fsck(cmd.Context(), app.StorageOptions{DataDir: dir, Database: g.database}, repair)
+			report, err := app.Fsck(cmd.Context(), app.StorageOptions{DataDir: dir, Database: g.database, Blobs: g.blobs}, repair)
 			if err != nil {
 				return err
 			}

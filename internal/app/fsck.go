@@ -2,10 +2,9 @@ package app
 
 import (
 	"context"
-	"path/filepath"
+	"errors"
 
 	"github.com/captioner/captioner"
-	"github.com/captioner/captioner/internal/blob"
 	"github.com/captioner/captioner/internal/fsck"
 	"github.com/captioner/captioner/internal/store"
 )
@@ -25,9 +24,10 @@ func Fsck(ctx context.Context, opts StorageOptions, repair bool) (report fsck.Re
 			}
 		}()
 	}
-	blobs, err := blob.NewDisk(filepath.Join(opts.DataDir, "blobs"))
+	blobs, closeBlobs, err := openBlobs(ctx, opts)
 	if err != nil {
 		return report, err
 	}
+	defer func() { err = errors.Join(err, closeBlobs()) }()
 	return fsck.Run(ctx, fsck.Options{DataDir: opts.DataDir, Database: opts.address(), Blobs: blobs, Repair: repair})
 }

@@ -68,9 +68,9 @@ func damaged(err error, opts StorageOptions) error {
 
 // OpenStorage opens the database, brought to the newest schema, and the blobs. It
 // checks an object store before it touches anything.
-func OpenStorage(ctx context.Context, opts StorageOptions) (*Storage, error) {
+func OpenStorage(ctx context.Context, opts StorageOptions) (_ *Storage, err error) {
 	s := &Storage{dataDir: opts.DataDir, database: opts.address()}
-	if err := s.openBlobs(ctx, opts); err != nil {
+	if s.Blobs, s.closeBlobs, err = openBlobs(ctx, opts); err != nil {
 		return nil, err
 	}
 	records, err := store.Open(ctx, s.database)
@@ -85,19 +85,18 @@ func OpenStorage(ctx context.Context, opts StorageOptions) (*Storage, error) {
 	return s, nil
 }
 
-// openBlobs opens the folder of blobs, or the object store that is to be used instead.
-func (s *Storage) openBlobs(ctx context.Context, opts StorageOptions) (err error) {
-	s.closeBlobs = func() error { return nil }
+// openBlobs opens the folder of blobs, or the object store that is to be used
+// instead, and returns what closes it.
+func openBlobs(ctx context.Context, opts StorageOptions) (captioner.BlobStore, func() error, error) {
 	if opts.Blobs == "" {
-		s.Blobs, err = blob.NewDisk(filepath.Join(s.dataDir, "blobs"))
-		return err
+		blobs, err := blob.NewDisk(filepath.Join(opts.DataDir, "blobs"))
+		return blobs, func() error { return nil }, err
 	}
 	bucket, err := openBucket(ctx, opts)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	s.Blobs, s.closeBlobs = bucket, bucket.Close
-	return nil
+	return bucket, bucket.Close, nil
 }
 
 // openBucket opens the object store and checks that it can be used.

@@ -82,6 +82,9 @@ func (b *Bucket) refusal(err error, do string) error {
 	wrong := func(format string, args ...any) error {
 		return captioner.Wrap(captioner.Invalid, err, format, args...)
 	}
+	if strings.Contains(err.Error(), "get credentials") { // before anything was asked
+		return captioner.Wrap(captioner.Invalid, err, "there are no credentials for the object store: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+	}
 	var answer smithy.APIError
 	isAnswer := errors.As(err, &answer)
 	var reply *smithyhttp.ResponseError
@@ -118,8 +121,6 @@ func (b *Bucket) noAnswer(err error) error {
 	case errors.As(err, &record), strings.Contains(text, "malformed HTTP"), strings.Contains(text, "server gave HTTP response"),
 		strings.Contains(text, "readLoopPeekFail"): // it spoke before it was asked
 		return captioner.Wrap(captioner.Invalid, err, "what answers at %s is not an object store: its answer is not HTTP, or not HTTPS as the endpoint in --blobs says", b.host)
-	case strings.Contains(text, "get credentials"):
-		return captioner.Wrap(captioner.Invalid, err, "there are no credentials for the object store: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
 	}
 	return captioner.Wrap(captioner.Unavailable, err, "the object store %s cannot be reached", b.host)
 }

@@ -69,6 +69,14 @@ func TestObjectStore(t *testing.T) {
 		t.Errorf("/predict of the version alone: status %d by version %s, want version %s", code, r.ModelVersion, run.Result.Version)
 	}
 	alone.stop(t)
+	fsck := append([]string{"fsck", "--data-dir", filepath.Join(dir, "server")}, shared...)
+	if out := p.mustRun(t, fsck...); !strings.Contains(out, "nothing is wrong") {
+		t.Errorf("captioner fsck says of an undamaged object store:\n%s", out)
+	}
+	objects.Write(t, objects.Objects(t)[0], []byte("damaged"))
+	if out, _, code := p.run(t, fsck...); code != 1 || !strings.Contains(out, "its bytes do not match its digest") {
+		t.Errorf("captioner fsck says of a damaged object, with exit code %d:\n%s", code, out)
+	}
 	objects.Close()
 	predict("without it")
 	if left, err := filepath.Glob(filepath.Join(dir, "*", "blobs")); err != nil || len(left) > 0 {

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -68,9 +69,13 @@ func (c *checker) readBlobs(ctx context.Context) error {
 }
 
 func (c *checker) readBlob(ctx context.Context, d captioner.Digest) error {
-	size := c.blobs.info[d].Size
-	if size > maxParsed {
-		_, err := c.Blobs.Local(ctx, d)
+	if c.blobs.info[d].Size > maxParsed {
+		r, err := c.Blobs.Open(ctx, d)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		_, err = io.Copy(io.Discard, r) // the last Read says whether it is whole
 		return err
 	}
 	data, err := captioner.ReadBlob(ctx, c.Blobs, d)
