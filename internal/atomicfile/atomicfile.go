@@ -113,10 +113,14 @@ func (p *Pending) close() error {
 }
 
 // Write makes path a file with the data, and the folder that it lies in where
-// that is missing.
+// that is missing. What processes that died while they wrote there have left is
+// removed.
 func Write(files FileSystem, path string, data []byte) error {
 	dir := filepath.Dir(path)
 	if err := files.MkdirAll(dir); err != nil {
+		return err
+	}
+	if err := removeAbandoned(files, dir); err != nil {
 		return err
 	}
 	p, err := Create(files, dir, "file")
@@ -128,6 +132,23 @@ func Write(files FileSystem, path string, data []byte) error {
 		return err
 	}
 	return p.Commit(path, 0o644)
+}
+
+// removeAbandoned removes the temporary files of a folder that nobody writes.
+func removeAbandoned(files FileSystem, dir string) error {
+	entries, err := files.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if !IsTemporary(entry.Name()) {
+			continue
+		}
+		if err := files.RemoveAbandoned(filepath.Join(dir, entry.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // Classify gives an error of the file system its kind: NotFound, Unavailable, and

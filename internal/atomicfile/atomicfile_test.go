@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,5 +69,29 @@ func TestAbortAfterCommit(t *testing.T) {
 	p.Abort()
 	if info, err := os.Stat(path); err != nil || info.Mode() != 0o444 {
 		t.Errorf("%v, %v; want a read-only file", info, err)
+	}
+}
+
+// TestAbandoned: whoever writes to a folder removes what others who died have left
+// there, and leaves alone what is being written.
+func TestAbandoned(t *testing.T) {
+	dir := t.TempDir()
+	used, err := atomicfile.Create(atomicfile.OS{}, dir, "file")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer used.Abort()
+	left := filepath.Join(dir, ".tmp-1234567")
+	if err := os.WriteFile(left, []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := atomicfile.Write(atomicfile.OS{}, filepath.Join(dir, "file"), []byte("whole")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what nobody writes any more: %v, want it gone", err)
+	}
+	if err := used.Commit(filepath.Join(dir, "used"), 0o644); err != nil {
+		t.Errorf("what is being written: %v", err)
 	}
 }

@@ -23,23 +23,6 @@ const (
 	indexWordFile = "ixtoword.json"
 )
 
-// removeTemporary removes what a process that was killed has left.
-func removeTemporary(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	for _, e := range entries {
-		if !atomicfile.IsTemporary(e.Name()) {
-			continue
-		}
-		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
 
 // Folder names a run's folder below runs/. A run that a Temporal client has

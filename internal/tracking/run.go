@@ -54,9 +54,6 @@ func (f *runFiles) close() {
 // one of an ended run says that all is there.
 func (f *runFiles) sync(ctx context.Context, r captioner.RunRecord) error {
 	if f.hash == "" {
-		if err := removeTemporary(f.dir); err != nil {
-			return err
-		}
 		if err := f.writeConfig(r); err != nil {
 			return fmt.Errorf("%s: %w", configFile, err)
 		}
