@@ -485,9 +485,14 @@ func (v *patient) progress() int64 {
 	  + (SELECT COUNT(*) FROM alias_moves) + (SELECT COUNT(*) FROM runs WHERE finished_at IS NOT NULL)`)
 }
 
-// checkLost compares the last sign of training with the last checkpoint.
+// checkLost compares the last sign of training with the last checkpoint, or with
+// the beginning of the attempt that gave it: while nothing runs nothing is lost.
 func (v *patient) checkLost(t testing.TB) {
-	lost := time.Duration(v.query(`SELECT COALESCE(MAX(time) - COALESCE((SELECT MAX(created_at) FROM checkpoints), MIN(time)), 0) FROM metrics`)) * time.Microsecond
+	lost := time.Duration(v.query(`
+		SELECT COALESCE(last.time - MAX(
+		    COALESCE((SELECT MAX(created_at) FROM checkpoints), 0),
+		    COALESCE((SELECT MAX(started_at / 1000) FROM attempts WHERE started_at / 1000 <= last.time), 0)), 0)
+		  FROM (SELECT MAX(time) AS time FROM metrics) last`)) * time.Microsecond
 	if limit := time.Duration(v.torture.cfg.Training.CheckpointInterval) + lostSlack; lost > limit {
 		t.Errorf("a kill has lost %s of training, want at most %s", lost, limit)
 	}
