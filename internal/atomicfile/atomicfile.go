@@ -120,7 +120,7 @@ func Write(files FileSystem, path string, data []byte) error {
 	if err := files.MkdirAll(dir); err != nil {
 		return err
 	}
-	if err := removeAbandoned(files, dir); err != nil {
+	if err := RemoveAbandoned(files, dir, func(e fs.DirEntry) bool { return IsTemporary(e.Name()) }); err != nil {
 		return err
 	}
 	p, err := Create(files, dir, "file")
@@ -134,14 +134,15 @@ func Write(files FileSystem, path string, data []byte) error {
 	return p.Commit(path, 0o644)
 }
 
-// removeAbandoned removes the temporary files of a folder that nobody writes.
-func removeAbandoned(files FileSystem, dir string) error {
+// RemoveAbandoned removes those of a folder's temporary files that no living process
+// writes; isTemporary says which they are.
+func RemoveAbandoned(files FileSystem, dir string, isTemporary func(fs.DirEntry) bool) error {
 	entries, err := files.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	for _, entry := range entries {
-		if !IsTemporary(entry.Name()) {
+		if !isTemporary(entry) {
 			continue
 		}
 		if err := files.RemoveAbandoned(filepath.Join(dir, entry.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -73,28 +73,11 @@ func NewDisk(dir string, options ...Option) (*Disk, error) {
 			return nil, classify(err, "open the blob store")
 		}
 	}
-	if err := d.removeAbandoned(); err != nil {
+	isFile := func(e fs.DirEntry) bool { return !e.IsDir() } // a folder is not ours
+	if err := atomicfile.RemoveAbandoned(d.files, filepath.Join(d.dir, incoming), isFile); err != nil {
 		return nil, classify(err, "clean the blob store")
 	}
 	return d, nil
-}
-
-// removeAbandoned deletes temporary files that no living process writes.
-func (d *Disk) removeAbandoned() error {
-	entries, err := d.files.ReadDir(filepath.Join(d.dir, incoming))
-	if err != nil {
-		return err
-	}
-	for _, entry := range entries {
-		if entry.IsDir() {
-			continue // not ours
-		}
-		err := d.files.RemoveAbandoned(filepath.Join(d.dir, incoming, entry.Name()))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
 }
 
 // Put stores what r gives, durably, and returns its digest and size in bytes.
