@@ -6,33 +6,22 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/oklog/ulid/v2"
 	"go.opentelemetry.io/otel/trace"
-	commonpb "go.temporal.io/api/common/v1"
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
-	workflowpb "go.temporal.io/api/workflow/v1"
-	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/activities"
 	"github.com/captioner/captioner/internal/config"
-	"github.com/captioner/captioner/internal/temporaltrace"
 )
 
 const (
-	// queryTimeout bounds the wait for a worker to answer a query: without a
-	// worker a run is shown without its stages.
-	queryTimeout = 2 * time.Second
 	// callTimeout bounds what a caller waits for: within it the SDK tries a call
 	// that got lost again.
 	callTimeout = 10 * time.Second
@@ -42,8 +31,6 @@ const (
 	// which takes milliseconds, before another one is asked. Temporal's default is
 	// twice as long.
 	workflowTaskTimeout = 5 * time.Second
-	// pageSize is how many runs are asked for at a time.
-	pageSize = 100
 )
 
 // Client starts runs and follows them. All of its errors carry a
@@ -203,340 +190,6 @@ func (c *Client) existing(ctx context.Context, id, asked string) (captioner.Run,
 	return c.Describe(ctx, id)
 }
 
-// Describe returns a run with its stages, latest metrics and outcome; NotFound.
-func (c *Client) Describe(ctx context.Context, id string) (captioner.Run, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	described, err := c.describe(ctx, id)
-	if captioner.KindOf(err) == captioner.NotFound {
-		return c.fromRecord(ctx, id, err)
-	}
-	if err != nil {
-		return captioner.Run{}, err
-	}
-	info := described.GetWorkflowExecutionInfo()
-	run := c.runOf(info)
-	if !run.State.Ended() {
-		run.State, run.Note = standing(described, time.Now())
-	}
-	progress, err := c.progress(ctx, info)
-	if err != nil {
-		return run, err
-	}
-	run.Stages, run.RunKey, run.Dataset = progress.Stages, progress.RunKey, progress.Dataset
-	noteRetries(run.Stages, described.GetPendingActivities())
-	noteWaiting(run.Stages, described.GetPendingActivities(), time.Now())
-	if run.Metrics, err = c.latestMetrics(ctx, run.RunKey); err != nil {
-		return run, err
-	}
-	if run.MLflowURL, err = c.mlflowURL(ctx, id); err != nil {
-		return run, err
-	}
-	return c.withOutcome(ctx, run)
-}
-
-// Config returns the configuration of a run with its defaults filled in, as it
-// was recorded when the run had checked it; NotFound where it never was.
-func (c *Client) Config(ctx context.Context, id string) (captioner.Config, error) {
-	record, err := c.Store.RunRecord(ctx, id)
-	if captioner.KindOf(err) == captioner.NotFound {
-		return captioner.Config{}, captioner.Errorf(captioner.NotFound, "no configuration of run %q is known", id)
-	}
-	if err != nil {
-		return captioner.Config{}, err
-	}
-	cfg := captioner.DefaultConfig() // for fields that are younger than the record
-	if err := json.Unmarshal(record.Config, &cfg); err != nil {
-		return cfg, captioner.Wrap(captioner.Internal, err, "read the configuration of run %s", id)
-	}
-	return cfg, nil
-}
-
-// describe asks Temporal about a run of ours.
-func (c *Client) describe(ctx context.Context, id string) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
-	described, err := c.Temporal.DescribeWorkflowExecution(ctx, id, "")
-	if err != nil {
-		return nil, notFoundOr(err, id, "describe the run")
-	}
-	if described.GetWorkflowExecutionInfo().GetType().GetName() != TrainAndDeployName {
-		return nil, noRun(id)
-	}
-	return described, nil
-}
-
-// runOf translates what Temporal knows about a run at a glance.
-func (c *Client) runOf(info *workflowpb.WorkflowExecutionInfo) captioner.Run {
-	execution := info.GetExecution()
-	run := captioner.Run{
-		ID: execution.GetWorkflowId(), TemporalRunID: execution.GetRunId(),
-		State: stateOf(info.GetStatus()), StartedAt: info.GetStartTime().AsTime(),
-		TemporalURL: c.link(execution.GetWorkflowId(), execution.GetRunId()),
-		TraceID:     traceID(memo(info.GetMemo(), memoTrace), execution.GetRunId()),
-	}
-	if run.State.Ended() {
-		finished := info.GetCloseTime().AsTime()
-		run.FinishedAt = &finished
-	}
-	return run
-}
-
-func stateOf(status enumspb.WorkflowExecutionStatus) captioner.RunState {
-	switch status {
-	case enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, enumspb.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW:
-		return captioner.RunRunning
-	case enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED:
-		return captioner.RunCompleted
-	case enumspb.WORKFLOW_EXECUTION_STATUS_CANCELED, enumspb.WORKFLOW_EXECUTION_STATUS_TERMINATED:
-		return captioner.RunCancelled
-	default:
-		return captioner.RunFailed
-	}
-}
-
-// progress returns how far a run is: as its record says when it has ended, else
-// as the workflow does. Where no worker answers in time, the record at least
-// knows where the metrics are.
-func (c *Client) progress(ctx context.Context, info *workflowpb.WorkflowExecutionInfo) (captioner.Progress, error) {
-	execution := info.GetExecution()
-	recorded, err := c.recordedProgress(ctx, execution.GetWorkflowId())
-	if err != nil {
-		return captioner.Progress{}, err
-	}
-	if stateOf(info.GetStatus()).Ended() && len(recorded.Stages) > 0 {
-		return recorded, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
-	defer cancel()
-	var p captioner.Progress
-	value, err := c.Temporal.QueryWorkflow(ctx, execution.GetWorkflowId(), execution.GetRunId(), ProgressQuery)
-	if err != nil || value.Get(&p) != nil {
-		recorded.Stages = nil // of an earlier run with this ID, if there are any
-		return recorded, nil
-	}
-	return p, nil
-}
-
-// recordedProgress returns what a run's record knows, which may be nothing.
-func (c *Client) recordedProgress(ctx context.Context, id string) (captioner.Progress, error) {
-	record, err := c.Store.RunRecord(ctx, id)
-	if captioner.KindOf(err) == captioner.NotFound || err == nil && record.Progress == nil {
-		return captioner.Progress{}, nil
-	}
-	if err != nil {
-		return captioner.Progress{}, err
-	}
-	return *record.Progress, nil
-}
-
-// latestMetrics returns the newest values of a training; none without a key.
-func (c *Client) latestMetrics(ctx context.Context, runKey string) (map[string]float64, error) {
-	if runKey == "" {
-		return nil, nil
-	}
-	return c.Store.LatestMetrics(ctx, runKey)
-}
-
-// mlflowURL returns the address of a run's page in MLflow, empty without one.
-func (c *Client) mlflowURL(ctx context.Context, id string) (string, error) {
-	d, err := c.Store.Delivery(ctx, id)
-	if captioner.KindOf(err) == captioner.NotFound {
-		return "", nil
-	}
-	return d.URL, err
-}
-
-// noteRetries says of each running stage why its step is being tried again.
-func noteRetries(stages []captioner.Stage, activities []*workflowpb.PendingActivityInfo) {
-	for _, pending := range activities {
-		if pending.GetAttempt() < 2 || pending.GetLastFailure() == nil {
-			continue
-		}
-		for i := range stages {
-			if stages[i].Name == pending.GetActivityType().GetName() && stages[i].State == stateRunning {
-				stages[i].Error = fmt.Sprintf("attempt %d; the one before: %s", pending.GetAttempt(), whatHappened(pending))
-			}
-		}
-	}
-}
-
-// waitWorthNoting is how long a step waits before anything is said of it: a
-// moment passes between any two steps.
-const waitWorthNoting = 3 * time.Second
-
-// noteWaiting says of each running stage that no worker has taken its step yet:
-// a worker does one thing at a time that needs an engine.
-func noteWaiting(stages []captioner.Stage, activities []*workflowpb.PendingActivityInfo, now time.Time) {
-	waits := map[string]bool{}
-	for _, pending := range activities {
-		name := pending.GetActivityType().GetName()
-		taken := pending.GetState() != enumspb.PENDING_ACTIVITY_STATE_SCHEDULED || pending.GetAttempt() > 1 ||
-			now.Sub(pending.GetScheduledTime().AsTime()) < waitWorthNoting
-		others, seen := waits[name]
-		waits[name] = !taken && (others || !seen)
-	}
-	for i := range stages {
-		if stages[i].State == stateRunning && waits[stages[i].Name] {
-			stages[i].Note = "waits for a free worker"
-		}
-	}
-}
-
-// withOutcome adds the result, or the reason of a failure, of a closed run.
-// A record that does not know yet that the run has ended, since the run was
-// terminated from outside, learns it here.
-func (c *Client) withOutcome(ctx context.Context, run captioner.Run) (captioner.Run, error) {
-	if !run.State.Ended() {
-		return run, nil
-	}
-	var result captioner.RunResult
-	err := c.Temporal.GetWorkflow(ctx, run.ID, run.TemporalRunID).Get(ctx, &result)
-	var failed *temporal.WorkflowExecutionError
-	switch {
-	case err == nil && result.Unchanged:
-		run.State = captioner.RunUnchanged
-	case err == nil:
-		run.Result = &result
-	case !errors.As(err, &failed): // the call has failed, and not the run
-		return run, unavailable(err, "read the run's result")
-	case run.State == captioner.RunCancelled:
-	default:
-		run.Error, run.Problems = sentence(err), captioner.ProblemsOf(activities.FromFailure(err))
-	}
-	return run, c.reconcile(ctx, run)
-}
-
-// reconcile writes the outcome of a run into a record that says that it runs.
-func (c *Client) reconcile(ctx context.Context, run captioner.Run) error {
-	record, err := c.Store.RunRecord(ctx, run.ID)
-	if captioner.KindOf(err) == captioner.NotFound || err == nil && record.State != captioner.RunRunning {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return c.Store.FinishRun(ctx, run.ID, run.State, run.Result, run.Error)
-}
-
-// fromRecord returns a run whose history Temporal no longer keeps.
-func (c *Client) fromRecord(ctx context.Context, id string, notFound error) (captioner.Run, error) {
-	record, err := c.Store.RunRecord(ctx, id)
-	if captioner.KindOf(err) == captioner.NotFound {
-		return captioner.Run{}, notFound
-	}
-	if err != nil {
-		return captioner.Run{}, err
-	}
-	run := recorded(record)
-	if record.Progress != nil {
-		run.Stages, run.RunKey, run.Dataset, run.TraceID = record.Progress.Stages, record.Progress.RunKey, record.Progress.Dataset, record.Progress.TraceID
-	}
-	if run.Metrics, err = c.latestMetrics(ctx, run.RunKey); err != nil {
-		return run, err
-	}
-	run.MLflowURL, err = c.mlflowURL(ctx, id)
-	return run, err
-}
-
-// recorded translates a record. One that still says "running" is of a run whose
-// end nobody has seen.
-func recorded(r captioner.RunRecord) captioner.Run {
-	run := captioner.Run{
-		ID: r.ID, State: r.State, StartedAt: r.CreatedAt, FinishedAt: r.FinishedAt, Result: r.Result, Error: r.Message,
-	}
-	if run.State == captioner.RunRunning {
-		run.State, run.Error = captioner.RunFailed, "the run's history is gone, and its outcome was never recorded"
-	}
-	return run
-}
-
-// List returns the newest runs first, without their stages: those that Temporal
-// knows, and then those that only the records know.
-func (c *Client) List(ctx context.Context, limit int) ([]captioner.Run, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	var runs []captioner.Run
-	known := map[string]bool{}
-	var page []byte
-	for len(runs) < limit {
-		response, err := c.Temporal.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{
-			Query: "WorkflowType = '" + TrainAndDeployName + "'", PageSize: int32(min(pageSize, limit)), NextPageToken: page,
-		})
-		if err != nil {
-			return nil, unavailable(err, "list the runs")
-		}
-		for _, info := range response.GetExecutions() {
-			if id := info.GetExecution().GetWorkflowId(); !known[id] {
-				known[id] = true
-				runs = append(runs, c.runOf(info))
-			}
-		}
-		if page = response.GetNextPageToken(); len(page) == 0 {
-			break
-		}
-	}
-	if err := c.refresh(ctx, runs); err != nil {
-		return nil, err
-	}
-	records, err := c.Store.RunRecords(ctx, limit)
-	if err != nil {
-		return nil, err
-	}
-	return merge(runs, records, limit), nil
-}
-
-// describers is how many runs of a list are asked about at a time.
-const describers = 8
-
-// refresh finds out where the runs of a list stand that go on: Temporal's index of
-// runs knows no steps, and is a moment behind.
-func (c *Client) refresh(ctx context.Context, runs []captioner.Run) error {
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(describers)
-	for i := range runs {
-		if runs[i].State.Ended() {
-			continue
-		}
-		group.Go(func() error {
-			described, err := c.Temporal.DescribeWorkflowExecution(ctx, runs[i].ID, runs[i].TemporalRunID)
-			var gone *serviceerror.NotFound
-			switch {
-			case errors.As(err, &gone):
-				return nil
-			case err != nil:
-				return unavailable(err, "list the runs")
-			}
-			runs[i] = c.runOf(described.GetWorkflowExecutionInfo())
-			if !runs[i].State.Ended() {
-				runs[i].State, runs[i].Note = standing(described, time.Now())
-			}
-			return nil
-		})
-	}
-	return group.Wait()
-}
-
-// merge adds to the runs what their records say, and the runs that only have a
-// record.
-func merge(runs []captioner.Run, records []captioner.RunRecord, limit int) []captioner.Run {
-	at := map[string]int{}
-	for i, run := range runs {
-		at[run.ID] = i
-	}
-	for _, record := range records {
-		i, known := at[record.ID]
-		switch {
-		case !known && record.State != captioner.RunRunning:
-			runs = append(runs, recorded(record))
-		case known && record.State == captioner.RunUnchanged && runs[i].State == captioner.RunCompleted:
-			runs[i].State = record.State // Temporal knows no such end
-		case known && runs[i].State == record.State:
-			runs[i].Result, runs[i].Error = record.Result, record.Message
-		}
-	}
-	slices.SortStableFunc(runs, func(a, b captioner.Run) int { return b.StartedAt.Compare(a.StartedAt) })
-	return runs[:min(limit, len(runs))]
-}
-
 // Cancel asks a run to stop; NotFound, or Conflict when it has ended. The run
 // is over when Describe says so: at the latest some seconds later.
 func (c *Client) Cancel(ctx context.Context, id string) error {
@@ -615,38 +268,6 @@ func (c *Client) DryRun(ctx context.Context, cfg captioner.Config) error {
 		return captioner.Wrap(captioner.Unavailable, err, "no worker has checked the configuration within %v", dryRunTimeout)
 	}
 	return activities.FromFailure(err)
-}
-
-// link is the run's page in Temporal's Web UI.
-func (c *Client) link(id, temporalRunID string) string {
-	if c.UIURL == "" {
-		return ""
-	}
-	namespace := c.Namespace
-	if namespace == "" {
-		namespace = client.DefaultNamespace
-	}
-	return strings.TrimSuffix(c.UIURL, "/") + "/namespaces/" + url.PathEscape(namespace) +
-		"/workflows/" + url.PathEscape(id) + "/" + url.PathEscape(temporalRunID) + "/history"
-}
-
-// memo reads a string of a run's memo, "" where it has none.
-func memo(m *commonpb.Memo, name string) (value string) {
-	if payload, ok := m.GetFields()[name]; ok {
-		_ = converter.GetDefaultDataConverter().FromPayload(payload, &value) // "" if it is no string
-	}
-	return value
-}
-
-// traceID is the noted one, or that of a run that was started outside any trace.
-func traceID(noted, temporalRunID string) string {
-	if noted != "" {
-		return noted
-	}
-	if id := temporaltrace.WorkflowTraceID(temporalRunID); id.IsValid() {
-		return id.String()
-	}
-	return ""
 }
 
 func noRun(id string) error {

@@ -103,3 +103,39 @@ func stalled(pending *workflowpb.PendingActivityInfo) string {
 func seconds(s float64) time.Duration {
 	return time.Duration(s * float64(time.Second)).Round(time.Second)
 }
+
+// noteRetries says of each running stage why its step is being tried again.
+func noteRetries(stages []captioner.Stage, activities []*workflowpb.PendingActivityInfo) {
+	for _, pending := range activities {
+		if pending.GetAttempt() < 2 || pending.GetLastFailure() == nil {
+			continue
+		}
+		for i := range stages {
+			if stages[i].Name == pending.GetActivityType().GetName() && stages[i].State == stateRunning {
+				stages[i].Error = fmt.Sprintf("attempt %d; the one before: %s", pending.GetAttempt(), whatHappened(pending))
+			}
+		}
+	}
+}
+
+// waitWorthNoting is how long a step waits before anything is said of it: a
+// moment passes between any two steps.
+const waitWorthNoting = 3 * time.Second
+
+// noteWaiting says of each running stage that no worker has taken its step yet:
+// a worker does one thing at a time that needs an engine.
+func noteWaiting(stages []captioner.Stage, activities []*workflowpb.PendingActivityInfo, now time.Time) {
+	waits := map[string]bool{}
+	for _, pending := range activities {
+		name := pending.GetActivityType().GetName()
+		taken := pending.GetState() != enumspb.PENDING_ACTIVITY_STATE_SCHEDULED || pending.GetAttempt() > 1 ||
+			now.Sub(pending.GetScheduledTime().AsTime()) < waitWorthNoting
+		others, seen := waits[name]
+		waits[name] = !taken && (others || !seen)
+	}
+	for i := range stages {
+		if stages[i].State == stateRunning && waits[stages[i].Name] {
+			stages[i].Note = "waits for a free worker"
+		}
+	}
+}

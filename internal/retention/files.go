@@ -7,20 +7,18 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/gofrs/flock"
-
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/registry"
 	"github.com/captioner/captioner/internal/tracking"
+	"github.com/captioner/captioner/internal/workspace"
 )
-
-// attemptLock is the file in an attempt's work folder that the process holds
-// which works there.
-const attemptLock = ".lock"
 
 // collectFiles deletes what of the data folder's files is not needed.
 func (c *collector) collectFiles(s *state) error {
-	return errors.Join(c.collectCache(s), c.collectRunFiles(s), c.collectAttempts())
+	if err := errors.Join(c.collectCache(s), c.collectRunFiles(s), c.collectAttempts()); err != nil {
+		return captioner.Wrap(captioner.Unavailable, err, "clean the data folder")
+	}
+	return nil
 }
 
 // collectCache removes bundles that were unpacked long ago, unless servers load
@@ -29,7 +27,7 @@ func (c *collector) collectCache(s *state) error {
 	kept := s.undeleted()
 	folders, err := filepath.Glob(filepath.Join(c.opts.DataDir, "cache", "*", "*"))
 	if err != nil {
-		return failed(err)
+		return err
 	}
 	for _, dir := range folders {
 		info, err := os.Stat(dir)
@@ -72,7 +70,7 @@ func (c *collector) collectRunFiles(s *state) error {
 		}
 		details, err := tracking.Details(runs, id)
 		if err != nil {
-			return failed(err)
+			return err
 		}
 		for _, path := range details {
 			if err := c.removeFiles(RunFiles, path, os.RemoveAll); err != nil {
@@ -85,47 +83,29 @@ func (c *collector) collectRunFiles(s *state) error {
 
 // collectAttempts removes the work folders of attempts whose process has died.
 func (c *collector) collectAttempts() error {
-	folders, err := filepath.Glob(filepath.Join(c.opts.DataDir, "runs", "*", "attempt-*"))
-	if err != nil {
-		return failed(err)
-	}
-	for _, dir := range folders {
+	return workspace.Abandoned(filepath.Join(c.opts.DataDir, "runs"), func(dir string) error {
 		info, err := os.Stat(dir)
 		if err != nil || !info.ModTime().Before(c.cutoff) {
-			continue
+			return ignoreGone(err)
 		}
-		lock := flock.New(filepath.Join(dir, attemptLock))
-		if _, err := os.Stat(lock.Path()); err == nil { // locking would make it
-			if held, err := lock.TryLock(); err != nil || !held {
-				continue // gone since, or somebody works there
-			}
-		}
-		err = c.removeFiles(LeftOver, dir, os.RemoveAll)
-		_ = lock.Close()
-		if err != nil {
-			return err
-		}
-		if c.opts.Delete {
-			_ = os.Remove(filepath.Dir(dir)) // succeeds when nothing else is in it
-		}
-	}
-	return nil
+		return c.removeFiles(LeftOver, dir, os.RemoveAll)
+	})
 }
 
 // removeFiles reports a file or folder, and removes it where the options say so.
 func (c *collector) removeFiles(kind Kind, path string, remove func(string) error) error {
 	size, err := sizeOf(path)
 	if err != nil {
-		return failed(err)
+		return err
 	}
 	if c.opts.Delete {
 		if err := remove(path); err != nil {
-			return failed(err)
+			return err
 		}
 	}
 	name, err := filepath.Rel(c.opts.DataDir, path)
 	if err != nil {
-		return failed(err)
+		return err
 	}
 	c.report.add(kind, strings.TrimPrefix(name, "./"), size)
 	return nil
@@ -151,8 +131,4 @@ func ignoreGone(err error) error {
 		return nil
 	}
 	return err
-}
-
-func failed(err error) error {
-	return captioner.Wrap(captioner.Unavailable, err, "clean the data folder")
 }
