@@ -115,12 +115,17 @@ func (n *network) mixedWide(name string, x value) value {
 	return n.concat(name, one, two, three, n.pooledBranch(name, x, 192))
 }
 
-// pooledBranch averages each location with its neighbours.
+// pooledBranch averages each location with its neighbours and convolves that.
+// The layers are Keras'; what is computed is the convolution first and the
+// average of its results, which is the same, as both are linear and so is a
+// normalisation with frozen averages, and leaves 4 to 11 times fewer channels to
+// average.
 func (n *network) pooledBranch(name string, x value, channels int) value {
-	x = n.apply(name+"/pool", "average_pooling2d", x, func(s *tf.Scope, x tf.Output) tf.Output {
-		return nn.AveragePool(s, x, nn.Kernel{Height: 3, Width: 3})
+	x = n.apply(name+"/pool", "average_pooling2d", x, func(_ *tf.Scope, x tf.Output) tf.Output { return x })
+	x = n.convNorm(name+"/pooled_1/conv", name+"/pooled_1/norm", x, nn.Kernel{Height: 1, Width: 1}, channels, false)
+	return n.apply(name+"/pooled_1/activation", "activation", x, func(s *tf.Scope, x tf.Output) tf.Output {
+		return nn.ReLU(s, nn.AveragePool(s, x, nn.Kernel{Height: 3, Width: 3}))
 	})
-	return n.branch(name+"/pooled", x, []unit{{channels, 1, 1, false}})
 }
 
 func (n *network) maxPool(name string, x value) value {
