@@ -82,7 +82,9 @@ func (a *Activities) runsDir() string { return filepath.Join(a.DataDir, "runs") 
 
 // resultVersions are the versions of the pure steps' results. A version is
 // raised by hand when a change of the code changes what the step gives for the
-// same inputs; results kept under the old version are then no longer found.
+// same inputs; results kept under the old version are then no longer found. Where
+// only the rounding changes it is not: they are as good, and a training that is
+// under way goes on.
 var resultVersions = map[string]int{
 	StepPrepareData:     1,
 	StepExtractFeatures: 2,

@@ -31,8 +31,8 @@ import (
 // Options say what the process is and where things are.
 type Options struct {
 	// Local starts a Temporal server as a child; API serves HTTP; Worker
-	// executes runs. Bundle, with API alone, serves the bundle in that folder
-	// without database and Temporal.
+	// executes runs. Bundle, with API alone, serves the bundle in that folder, or
+	// in an object store as s3://BUCKET?...#VERSION, without database and Temporal.
 	Local, API, Worker bool
 	Bundle             string
 

@@ -138,7 +138,19 @@ func AdditiveAttention(t *Tower, queries, keys, values tf.Output) (context, seen
 	size := width(s, keys)
 	match := Tanh(s, Add(s, ExpandDims(s, queries, 2), ExpandDims(s, keys, 1))) // [B, C, L, A]
 	score := t.weight("score", Glorot, int64(size), 1)
-	scores := Reshape(s, MatMul(s, Reshape(s, match, -1, size), score), lead(s, match)...) // [B, C, L]
+	scores := Reshape(s, narrowMatMul(s, Reshape(s, match, -1, size), score), lead(s, match)...) // [B, C, L]
 	seen = tf.Out(s, "Softmax", nil, scores)
-	return tf.Out(s, "BatchMatMulV2", nil, seen, values), seen
+	return narrowMatMul(s, seen, values), seen
+}
+
+// narrowMatMul is MatMul, or one of each pair in a batch, where one factor has few
+// rows or columns. It reads much for what it computes, and so is no faster in
+// bfloat16, for which all of that would be converted first: TensorFlow's rewriting
+// of graphs does not know this operation and leaves it in float32.
+//
+//	a       [..., I, K]
+//	b       [..., K, J]
+//	result  [..., I, J]
+func narrowMatMul(s *tf.Scope, a, b tf.Output) tf.Output {
+	return tf.Out(s, "BatchMatMulV3", tf.Attrs{"Tout": tf.Float}, a, b)
 }

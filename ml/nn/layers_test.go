@@ -2,6 +2,7 @@ package nn
 
 import (
 	"math"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -116,6 +117,36 @@ func TestCrossEntropyValues(t *testing.T) {
 	// Probabilities are 1/4, 3/4 and 1/2, 1/2; smoothed targets are 0.1 and 0.9.
 	wantFloats(t, "losses", got[0], []float32{-ln(0.75), -ln(0.5)})
 	wantFloats(t, "smoothed losses", got[1], []float32{-0.9*ln(0.75) - 0.1*ln(0.25), -ln(0.5)})
+}
+
+// TestCrossEntropyIsTensorFlows compares with TensorFlow's fused operations, and
+// has a target that is next to impossible.
+func TestCrossEntropyIsTensorFlows(t *testing.T) {
+	const rows, words = 7, 50
+	random := rand.New(rand.NewPCG(1, 2))
+	logits, targets := make([]float32, rows*words), make([]int32, rows)
+	for i := range logits {
+		logits[i] = 4 * float32(random.NormFloat64())
+	}
+	for i := range targets {
+		targets[i] = random.Int32N(words)
+	}
+	logits[targets[0]] = -200
+	for _, smoothing := range []float64{0, 0.1} {
+		b := newBench(t, true)
+		s, x, y := b.s, b.floats(logits, rows, words), b.ints(targets, rows)
+		losses, gradient := CrossEntropy(s, x, y, smoothing)
+		spread := float32(smoothing / words)
+		labels := tf.Out(s, "OneHot", nil, y, tf.Int(s, words), tf.Scalar(s, float32(1-smoothing)+spread), tf.Scalar(s, spread))
+		fused := tf.Add(s, "SoftmaxCrossEntropyWithLogits", nil, x, labels)
+		b.start(nil)
+		got := b.run(losses, gradient, fused.Output(0), fused.Output(1))
+		wantFloats(t, "losses", got[0][1:], got[2][1:])
+		wantFloats(t, "gradient", got[1], got[3])
+		if impossible := got[0][0]; smoothing == 0 && math.Abs(float64(impossible)-126*math.Ln2) > 1e-3 {
+			t.Errorf("what is next to impossible costs %v nats, want %v", impossible, 126*math.Ln2)
+		}
+	}
 }
 
 func ln(x float64) float32 { return float32(math.Log(x)) }

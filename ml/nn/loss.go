@@ -2,29 +2,38 @@ package nn
 
 import "github.com/captioner/captioner/ml/tf"
 
-// A loss function returns the loss of each row and its gradient by the logits,
-// which TensorFlow computes in the same pass: the C++ gradients know none for
-// the sparse kind. The gradient goes into tf.Gradients as dy of the logits.
-
 // CrossEntropy returns the cross-entropy of softmax(logits) and the target
 // tokens, in nats. With smoothing, that share of each target is spread evenly
-// over the vocabulary (Szegedy et al. 2016, section 7).
+// over the vocabulary (Szegedy et al. 2016, section 7). A target that is less
+// likely than the smallest normal float32 counts as that likely, 87 nats.
+//
+// It returns the gradient too, which goes into tf.Gradients as dy of the logits:
+// the softmax less the target, in the memory of the softmax. TensorFlow's fused
+// operations for the same take longer.
 //
 //	logits    [R, V]
 //	targets   [R] int32, in [0, V)
 //	losses    [R]
 //	gradient  [R, V]  of losses by logits
 func CrossEntropy(s *tf.Scope, logits, targets tf.Output, smoothing float64) (losses, gradient tf.Output) {
-	if smoothing == 0 {
-		op := tf.Add(s, "SparseSoftmaxCrossEntropyWithLogits", nil, logits, targets)
-		return op.Output(0), op.Output(1)
+	probabilities := tf.Out(s, "Softmax", nil, logits)
+	rows := tf.Out(s, "Range", nil, tf.Int(s, 0), Size(s, targets, 0), tf.Int(s, 1))
+	places := tf.Out(s, "Pack", tf.Attrs{"axis": int64(1)}, tf.OutputList{rows, targets}) // [R, 2]
+	right := tf.Out(s, "GatherNd", nil, probabilities, places)                            // [R]
+	losses = tf.Out(s, "Neg", nil, tf.Out(s, "Log", nil, tf.Out(s, "Maximum", nil, right, tf.Scalar(s, leastProbability))))
+	if smoothing > 0 {
+		score := tf.Out(s, "GatherNd", nil, logits, places)
+		losses = Add(s, losses, Scale(s, Sub(s, score, Mean(s, logits, false, 1)), float32(smoothing)))
+		probabilities = Sub(s, probabilities, tf.Scalar(s, float32(smoothing/float64(width(s, logits)))))
 	}
-	size := width(s, logits)
-	spread := float32(smoothing / float64(size))
-	labels := tf.Out(s, "OneHot", nil, targets, tf.Int(s, int32(size)), tf.Scalar(s, float32(1-smoothing)+spread), tf.Scalar(s, spread))
-	op := tf.Add(s, "SoftmaxCrossEntropyWithLogits", nil, logits, labels)
-	return op.Output(0), op.Output(1)
+	// Made of right, so that they come after it: nobody reads the softmax then, and
+	// it need not be copied to become the gradient.
+	ones := Scale(s, tf.Out(s, "OnesLike", nil, right), float32(1-smoothing))
+	return losses, tf.Out(s, "TensorScatterSub", nil, probabilities, places, ones)
 }
+
+// leastProbability is the smallest normal float32.
+const leastProbability = 0x1p-126
 
 // SigmoidCrossEntropy returns the cross-entropy of sigmoid(logits) and labels,
 // in nats, element by element.
