@@ -12,10 +12,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/captioner/captioner"
+	"github.com/captioner/captioner/internal/interrupt"
 	"github.com/captioner/captioner/internal/memory"
 )
 
@@ -29,10 +28,8 @@ func main() {
 
 // run is main with its surroundings as arguments, so that tests can call it.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	// The first signal ends the work in order; a second one ends the process.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := interrupt.Context(context.Background())
 	defer stop()
-	context.AfterFunc(ctx, stop)
 
 	root := newRootCommand()
 	root.SetArgs(args)

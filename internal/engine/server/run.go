@@ -5,9 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"os/signal"
-	"syscall"
+
+	"github.com/captioner/captioner/internal/interrupt"
 )
 
 // Run serves on the Unix socket until ctx ends, then stops as [Server.Stop]
@@ -35,17 +34,7 @@ func (s *Server) Run(ctx context.Context, socket string) error {
 // parent holds open as long as it lives. A second signal ends the process at
 // once.
 func UntilParentEnds(input io.Reader) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(context.Background())
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	go func() {
-		select {
-		case <-signals:
-		case <-ctx.Done():
-		}
-		signal.Stop(signals)
-		cancel()
-	}()
+	ctx, cancel := interrupt.Context(context.Background())
 	go func() {
 		_, _ = io.Copy(io.Discard, input)
 		cancel()
