@@ -169,10 +169,10 @@ func TestTraceOfKilledRun(t *testing.T) {
 	for _, pid := range l.children(t, "captioner-engine") {
 		syscall.Kill(pid, syscall.SIGKILL)
 	}
+	eventually(t, 30*time.Second, "the restart of the job engine is among the metrics", func() bool {
+		return strings.Contains(l.metrics(t), `captioner_engine_restarts_total{engine="job"} 1`)
+	})
 	l.awaitTraining(t, id, 200)
-	if text := l.metrics(t); !strings.Contains(text, `captioner_engine_restarts_total{engine="job"} 1`) {
-		t.Errorf("the restart of the job engine is not among the metrics")
-	}
 	l.kill(t)
 	l.start(t)
 	run := l.awaitEnd(t, id, 3*time.Minute)
