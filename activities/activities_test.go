@@ -7,6 +7,7 @@ import (
 	"errors"
 	"image/color"
 	"image/png"
+	"io/fs"
 	"log/slog"
 	"math"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gofrs/flock"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.temporal.io/sdk/interceptor"
@@ -299,6 +301,33 @@ func TestWorkFoldersAreRemoved(t *testing.T) {
 		if e.IsDir() {
 			t.Errorf("folder %s is left", e.Name())
 		}
+	}
+}
+
+// TestRemoveAbandoned: a worker that starts removes what killed ones have left,
+// also of steps that nobody tries again, and leaves alone what is in use.
+func TestRemoveAbandoned(t *testing.T) {
+	f := activitiestest.New(t)
+	runs := filepath.Join(f.Activities.DataDir, "runs")
+	left, used := filepath.Join(runs, "0123", "attempt-1"), filepath.Join(runs, "4567", "attempt-1")
+	for _, dir := range []string{left, used} {
+		if err := os.MkdirAll(filepath.Join(dir, "work"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lock := flock.New(filepath.Join(used, ".lock"))
+	if err := lock.Lock(); err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := f.Activities.RemoveAbandoned(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Dir(left)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the folder of a dead attempt: %v, want it gone", err)
+	}
+	if _, err := os.Stat(filepath.Join(used, "work")); err != nil {
+		t.Errorf("the folder of a living attempt: %v", err)
 	}
 }
 

@@ -19,17 +19,17 @@ func Context(parent context.Context) (ctx context.Context, stop func()) {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	stopped := make(chan struct{})
 	go func() {
-		for received := 1; ; received++ {
-			select {
-			case s := <-signals:
-				if received == 2 {
-					signal.Reset(s)
-					_ = syscall.Kill(os.Getpid(), s.(syscall.Signal)) // one that a process sends itself never fails
-				}
-				cancel()
-			case <-stopped:
-				return
-			}
+		select {
+		case <-signals:
+			cancel()
+		case <-stopped:
+			return
+		}
+		select {
+		case second := <-signals:
+			signal.Reset(second)
+			_ = syscall.Kill(os.Getpid(), second.(syscall.Signal)) // one that a process sends itself never fails
+		case <-stopped:
 		}
 	}()
 	return ctx, sync.OnceFunc(func() {

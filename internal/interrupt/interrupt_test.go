@@ -3,6 +3,7 @@ package interrupt_test
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"syscall"
@@ -21,11 +22,14 @@ func TestSecondSignal(t *testing.T) {
 		fmt.Println("ready")
 		<-ctx.Done()
 		fmt.Println("stopping")
-		select {} // an end in order that takes for ever
+		_, _ = io.Copy(io.Discard, os.Stdin) // an end in order that takes as long as the parent lives
 	}
 	for range 20 {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestSecondSignal$")
 		cmd.Env = append(os.Environ(), child+"=1")
+		if _, err := cmd.StdinPipe(); err != nil {
+			t.Fatal(err)
+		}
 		out, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)

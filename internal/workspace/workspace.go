@@ -78,10 +78,12 @@ func visit(pattern string, handle func(dir string) error) error {
 	for _, dir := range folders {
 		lock := flock.New(filepath.Join(dir, lockFile))
 		if _, err := os.Stat(lock.Path()); err == nil { // to lock what is not there would make it
-			if held, err := lock.TryLock(); err != nil {
+			held, err := lock.TryLock()
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
-			} else if !held {
-				continue
+			}
+			if !held {
+				continue // somebody works there, or it is gone since
 			}
 		}
 		err := handle(dir)

@@ -69,8 +69,13 @@ func inceptionInput(s *tf.Scope, pixels tf.Output) tf.Output {
 
 // convNormReLU adds a unit. Keras' batch normalisations have no gamma here.
 func (n *network) convNormReLU(name string, x value, k nn.Kernel, filters int) value {
+	return n.convNormThen(name, x, k, filters, nn.ReLU)
+}
+
+// convNormThen adds a unit with another activation.
+func (n *network) convNormThen(name string, x value, k nn.Kernel, filters int, activate func(*tf.Scope, tf.Output) tf.Output) value {
 	x = n.convNorm(name+"/conv", name+"/norm", x, k, filters, false)
-	return n.apply(name+"/activation", "activation", x, nn.ReLU)
+	return n.apply(name+"/activation", "activation", x, activate)
 }
 
 // branch adds units one after the other.
@@ -122,8 +127,7 @@ func (n *network) mixedWide(name string, x value) value {
 // average.
 func (n *network) pooledBranch(name string, x value, channels int) value {
 	x = n.apply(name+"/pool", "average_pooling2d", x, func(_ *tf.Scope, x tf.Output) tf.Output { return x })
-	x = n.convNorm(name+"/pooled_1/conv", name+"/pooled_1/norm", x, nn.Kernel{Height: 1, Width: 1}, channels, false)
-	return n.apply(name+"/pooled_1/activation", "activation", x, func(s *tf.Scope, x tf.Output) tf.Output {
+	return n.convNormThen(name+"/pooled_1", x, nn.Kernel{Height: 1, Width: 1}, channels, func(s *tf.Scope, x tf.Output) tf.Output {
 		return nn.ReLU(s, nn.AveragePool(s, x, nn.Kernel{Height: 3, Width: 3}))
 	})
 }

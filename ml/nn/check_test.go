@@ -15,7 +15,7 @@ const testThreads = 2
 
 // bench is a training tower under test, with its feeds.
 type bench struct {
-	*testing.T
+	testing.TB
 	s       *tf.Scope
 	vars    *Variables
 	tower   *Tower
@@ -24,10 +24,10 @@ type bench struct {
 	session *tf.Session
 }
 
-func newBench(t *testing.T, training bool) *bench {
+func newBench(t testing.TB, training bool) *bench {
 	t.Helper()
 	s := tf.NewScope()
-	b := &bench{T: t, s: s, vars: NewVariables(s, 7), feeds: tf.Feeds{}}
+	b := &bench{TB: t, s: s, vars: NewVariables(s, 7), feeds: tf.Feeds{}}
 	step := tf.Placeholder(s.SubScope("step"), tf.Int64)
 	b.feeds[step] = tf.FromInt64([]int64{3})
 	b.tower = &Tower{Scope: s, Weights: b.vars, Training: training, Seed: 11, Step: step}

@@ -8,7 +8,7 @@ import (
 )
 
 // BenchmarkCrossEntropy takes the loss of a batch and its gradient, in turn with
-// TensorFlow's fused operation, on one thread.
+// TensorFlow's fused operation.
 func BenchmarkCrossEntropy(b *testing.B) {
 	const rows, words = 1536, 8000
 	logits, targets := make([]float32, rows*words), make([]int32, rows)
@@ -30,31 +30,12 @@ func BenchmarkCrossEntropy(b *testing.B) {
 		}},
 	} {
 		b.Run(way.name, func(b *testing.B) {
-			s := tf.NewScope()
-			x, y := tf.Placeholder(s, tf.Float, rows, words), tf.Placeholder(s, tf.Int32, rows)
-			losses, gradient := way.add(s, x, y)
-			outputs := []tf.Output{Sum(s, losses, 0), Slice(s, gradient, []int32{0, 0}, []int32{1, 1})}
-			graph, err := s.Finalize()
-			if err != nil {
-				b.Fatal(err)
-			}
-			session, err := tf.NewSession(graph, 1)
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer session.Close()
-			feeds := tf.Feeds{x: tf.FromFloat32(logits, rows, words), y: tf.FromInt32(targets, rows)}
-			defer func() {
-				for _, v := range feeds {
-					v.Release()
-				}
-			}()
+			t := newBench(b, true)
+			losses, gradient := way.add(t.s, t.floats(logits, rows, words), t.ints(targets, rows))
+			first := Slice(t.s, gradient, []int32{0, 0}, []int32{1, 1}) // all of it is computed
+			t.start(nil)
 			for b.Loop() {
-				results, err := session.Run(feeds, outputs)
-				if err != nil {
-					b.Fatal(err)
-				}
-				tf.ReleaseAll(results)
+				t.run(losses, first)
 			}
 		})
 	}
