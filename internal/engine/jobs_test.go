@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/captioner/captioner"
 	"github.com/captioner/captioner/internal/engine"
+	"github.com/captioner/captioner/internal/processor"
 )
 
 func newJobs(t *testing.T) *engine.Jobs {
@@ -262,6 +264,37 @@ func TestWarmEngine(t *testing.T) {
 
 // TestIdleEngineEnds: an engine without a job gives its memory back, and the
 // next job gets another one.
+// TestOneDNN: the engine that extracts a pretrained encoder's features is told to
+// use oneDNN where TensorFlow would not, the next job's is not, and the user's own
+// setting holds for both.
+func TestOneDNN(t *testing.T) {
+	extract := captioner.ExtractRequest{Images: []string{"good.jpg"}, Model: captioner.ModelConfig{ImageSize: 96, Weights: "weights.h5"}}
+	for _, users := range []string{"", "0"} {
+		t.Setenv("TF_ENABLE_ONEDNN_OPTS", users)
+		j := newJobs(t)
+		told := func() bool {
+			t.Helper()
+			environment, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", j.PID()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return strings.Contains(string(environment), "TF_ENABLE_ONEDNN_OPTS=1")
+		}
+		if _, err := j.ExtractFeatures(t.Context(), extract, nil); err != nil {
+			t.Fatal(err)
+		}
+		if want := users == "" && !processor.OneDNN(); told() != want {
+			t.Errorf("variable %q: told for the extraction: %t, want %t", users, told(), want)
+		}
+		if _, err := j.Train(t.Context(), captioner.TrainRequest{Dataset: "finish", WorkDir: t.TempDir()}, nil); err != nil {
+			t.Fatal(err)
+		}
+		if told() {
+			t.Errorf("variable %q: told for the training", users)
+		}
+	}
+}
+
 func TestIdleEngineEnds(t *testing.T) {
 	o, _ := options(t, "")
 	o.Idle = time.Millisecond

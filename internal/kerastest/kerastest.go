@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/captioner/captioner/internal/pythontest"
@@ -23,12 +25,17 @@ func Python(t testing.TB) string {
 func Run(t testing.TB, script string, args ...string) []byte {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), Python(t), append([]string{script}, args...)...)
-	cmd.Stderr = os.Stderr
+	cmd.Env, cmd.Stderr = environment(), os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("%s: %v", script, err)
 	}
 	return out
+}
+
+// environment is this process' without TensorFlow's settings: ours are not Keras'.
+func environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(variable string) bool { return strings.HasPrefix(variable, "TF_") })
 }
 
 // Folder returns a folder that the script has filled: the script is run with

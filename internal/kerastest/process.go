@@ -23,7 +23,7 @@ func Start(t testing.TB, script string, args ...any) *Process {
 	for _, arg := range args {
 		cmd.Args = append(cmd.Args, fmt.Sprint(arg))
 	}
-	cmd.Stderr = os.Stderr
+	cmd.Env, cmd.Stderr = environment(), os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -7,3 +7,9 @@ import "golang.org/x/sys/cpu"
 // range of float32, by AVX512-BF16 or AMX. Without, TensorFlow's products of
 // them are slow at best, and end the process at worst.
 func Bfloat16() bool { return cpu.X86.HasAVX512BF16 || cpu.X86.HasAMXBF16 }
+
+// OneDNN reports whether TensorFlow uses oneDNN without being asked to: on
+// processors with instructions for neural networks.
+func OneDNN() bool {
+	return cpu.X86.HasAVX512VNNI || cpu.X86.HasAVX512BF16 || cpu.X86.HasAVXVNNI || cpu.X86.HasAMXTile
+}

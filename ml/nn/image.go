@@ -23,8 +23,8 @@ func DecodeImage(s *tf.Scope, data tf.Output) tf.Output {
 func ResizeSquare(s *tf.Scope, pixels tf.Output, side int) tf.Output {
 	rows := resizeOuter(s, pixels, side)                         // [side, width, 3]
 	columns := resizeOuter(s, Transpose(s, rows, 1, 0, 2), side) // [side, side, 3], transposed
-	rounded := tf.Out(s, "ClipByValue", nil, tf.Out(s, "Round", nil, columns), tf.Scalar(s, 0), tf.Scalar(s, 255))
-	return Reshape(s, Transpose(s, Cast(s, rounded, tf.Uint8), 1, 0, 2), side, side, 3)
+	rounded := Cast(s, tf.Out(s, "Round", nil, columns), tf.Uint8) // averages: none is out of range
+	return Reshape(s, Transpose(s, rounded, 1, 0, 2), side, side, 3)
 }
 
 // resizeOuter stretches a picture along its first axis to the given length.
@@ -76,7 +76,11 @@ func Orient(s *tf.Scope, pixels, orientation tf.Output) tf.Output {
 	row := tf.Out(s, "SelectV2", nil, known, Sub(s, orientation, tf.Int(s, 1)), tf.Int(s, 0))
 	order := Gather(s, Reshape(s, tf.Ints(s, axes...), 8, 3), row)
 	flips := Cast(s, Gather(s, Reshape(s, tf.Ints(s, reversed...), 8, 3), row), tf.Bool)
-	return tf.Out(s, "Reverse", nil, tf.Out(s, "Transpose", nil, pixels, order), flips)
+	// Reverse copies each pixel also where it reverses nothing: most pictures go past it.
+	upright := tf.Out(s, "Equal", nil, row, tf.Int(s, 0))
+	either := tf.Add(s, "Switch", nil, pixels, upright)
+	turned := tf.Out(s, "Reverse", nil, tf.Out(s, "Transpose", nil, either.Output(0), order), flips)
+	return tf.Out(s, "Merge", nil, tf.OutputList{turned, either.Output(1)})
 }
 
 func bit(b bool) int32 {
