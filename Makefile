@@ -145,8 +145,12 @@ fuzz: ## Fuzz every parser for FUZZTIME each
 	done
 
 BENCH ?= .
+# Encoders are measured as the engine that extracts runs them.
 bench: build ## Run the benchmarks of docs/results.md, or those that match BENCH, and compare with what is promised
-	@$(TENSORFLOW) $(BINARIES) go test -run '^$$' -bench '$(BENCH)' -timeout 3h ./... | go run ./internal/benchreport
+	@$(TENSORFLOW) $(BINARIES) { \
+		go test -run '^$$' -bench '$(BENCH)' -skip '^BenchmarkExtract$$' -timeout 3h $$(go list ./... | grep -v '/ml/encoder$$'); \
+		TF_ENABLE_ONEDNN_OPTS=1 go test -run '^$$' -bench '$(BENCH)' -skip '^BenchmarkGreedy$$' -timeout 3h ./ml/encoder ./ml/predict; \
+	} | go run ./internal/benchreport
 
 gpu-check: ## Compare GPU and processor, and measure the GPU, where there is one
 	@$(TENSORFLOW) tools/gpucheck
