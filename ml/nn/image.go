@@ -21,8 +21,8 @@ func DecodeImage(s *tf.Scope, data tf.Output) tf.Output {
 //	pixels  [height, width, 3] uint8
 //	result  [side, side, 3]    uint8
 func ResizeSquare(s *tf.Scope, pixels tf.Output, side int) tf.Output {
-	rows := resizeOuter(s, pixels, side)                         // [side, width, 3]
-	columns := resizeOuter(s, Transpose(s, rows, 1, 0, 2), side) // [side, side, 3], transposed
+	rows := resizeOuter(s, pixels, side)                           // [side, width, 3]
+	columns := resizeOuter(s, Transpose(s, rows, 1, 0, 2), side)   // [side, side, 3], transposed
 	rounded := Cast(s, tf.Out(s, "Round", nil, columns), tf.Uint8) // averages: none is out of range
 	return Reshape(s, Transpose(s, rounded, 1, 0, 2), side, side, 3)
 }
