@@ -63,8 +63,8 @@ type settings struct {
 	// threads is the number of CPU threads; 0 takes that of the options.
 	threads int
 	// oneDNN has convolutions computed by that library also on a processor where
-	// TensorFlow does not by itself: there it is 1.3 times as fast for an encoder,
-	// and slower for small products such as those of decoding.
+	// TensorFlow does not by itself: there an encoder is up to 1.3 times as fast,
+	// and decoding, of small products, slower.
 	oneDNN bool
 }
 
