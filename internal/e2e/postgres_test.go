@@ -100,7 +100,7 @@ func TestPostgres(t *testing.T) {
 			return run.Metrics["step"] > before || run.State.Ended()
 		})
 		t.Logf("%.1f s after its return the run went on", time.Since(back).Seconds())
-		run := l.awaitEnd(t, id, 3*time.Minute)
+		run := l.awaitEnd(t, id, 10*time.Minute) // a training gets what the servers leave
 		for _, stop := range stop {
 			stop()
 		}
