@@ -68,16 +68,13 @@ type settings struct {
 	oneDNN bool
 }
 
-// fill replaces what is not set, or makes no difference here, by what holds.
+// fill replaces what is not set, or makes no difference here, by what holds. Who has
+// set the variable for oneDNN decides for all engines.
 func (s settings) fill(o Options) settings {
 	s.threads = cmp.Or(max(0, s.threads), o.Threads, runtime.NumCPU())
-	s.oneDNN = s.oneDNN && os.Getenv(oneDNNVariable) == "" && !processor.OneDNN()
+	s.oneDNN = s.oneDNN && os.Getenv(processor.OneDNNVariable) == "" && !processor.OneDNN()
 	return s
 }
-
-// oneDNNVariable is where TensorFlow reads whether it uses oneDNN. Who has set it
-// decides for all engines.
-const oneDNNVariable = "TF_ENABLE_ONEDNN_OPTS"
 
 // NewJobs returns the job engine's keeper. It starts no process before the
 // first job. Close it at the end.
@@ -298,7 +295,7 @@ func (j *Jobs) engine(ctx context.Context, want settings, modelDir string) (*eng
 	options := j.options
 	options.Threads = want.threads
 	if want.oneDNN {
-		options.Env = slices.Concat(options.Env, []string{oneDNNVariable + "=1"})
+		options.Env = slices.Concat(options.Env, []string{processor.OneDNNVariable + "=1"})
 	}
 	e, err := launch(ctx, options, modelDir)
 	if err != nil {

@@ -262,8 +262,6 @@ func TestWarmEngine(t *testing.T) {
 	}
 }
 
-// TestIdleEngineEnds: an engine without a job gives its memory back, and the
-// next job gets another one.
 // TestOneDNN: the engine that extracts a pretrained encoder's features is told to
 // use oneDNN where TensorFlow would not, the next job's is not, and the user's own
 // setting holds for both.
@@ -295,6 +293,8 @@ func TestOneDNN(t *testing.T) {
 	}
 }
 
+// TestIdleEngineEnds: an engine without a job gives its memory back, and the
+// next job gets another one.
 func TestIdleEngineEnds(t *testing.T) {
 	o, _ := options(t, "")
 	o.Idle = time.Millisecond

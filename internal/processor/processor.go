@@ -8,6 +8,10 @@ import "golang.org/x/sys/cpu"
 // them are slow at best, and end the process at worst.
 func Bfloat16() bool { return cpu.X86.HasAVX512BF16 || cpu.X86.HasAMXBF16 }
 
+// OneDNNVariable is the variable of the environment with which TensorFlow, while it
+// is loaded, is told to use oneDNN (1) or not (0).
+const OneDNNVariable = "TF_ENABLE_ONEDNN_OPTS"
+
 // OneDNN reports whether TensorFlow uses oneDNN without being asked to: on
 // processors with instructions for neural networks.
 func OneDNN() bool {

@@ -109,12 +109,11 @@ func difference(t testing.TB, got, want []float32) float64 {
 // extracts does, with oneDNN. If not it runs the test in one that does.
 func asExtracted(t *testing.T) bool {
 	t.Helper()
-	const variable = "TF_ENABLE_ONEDNN_OPTS"
-	if processor.OneDNN() || os.Getenv(variable) == "1" {
+	if processor.OneDNN() || os.Getenv(processor.OneDNNVariable) == "1" {
 		return true
 	}
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.v", "-test.run=^"+t.Name()+"$")
-	cmd.Env = append(os.Environ(), variable+"=1")
+	cmd.Env = append(os.Environ(), processor.OneDNNVariable+"=1")
 	out, err := cmd.CombinedOutput()
 	switch {
 	case err != nil:

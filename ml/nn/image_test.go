@@ -51,6 +51,20 @@ func TestOrient(t *testing.T) {
 	}
 }
 
+// No average of the brightest pixels rounds to more than a byte holds, however the
+// picture is stretched.
+func TestResizeWhite(t *testing.T) {
+	for _, size := range [][2]int64{{1, 1}, {7, 5}, {98, 101}, {299, 300}, {375, 500}, {500, 333}, {767, 1023}, {1999, 641}} {
+		white := bytes.Repeat([]byte{255}, int(size[0]*size[1]*3))
+		for _, side := range []int{97, 299} {
+			b := newBench(t, false)
+			if got := b.runBytes(ResizeSquare(b.s, b.bytes(white, size[0], size[1], 3), side)); !bytes.Equal(got, bytes.Repeat([]byte{255}, side*side*3)) {
+				t.Errorf("%d×%d pixels of 255 are not all 255 at %d", size[0], size[1], side)
+			}
+		}
+	}
+}
+
 func TestResizeSquare(t *testing.T) {
 	row := func(values ...byte) []byte {
 		var pixels []byte
